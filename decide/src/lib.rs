@@ -1,1 +1,10 @@
-//! Placeholder.
+//! What is local, what is remote and what is refused: pure decisions without IO and without dependencies.
+//!
+//! The layer asks before it touches the network; other ways of reaching a program (a seccomp supervisor)
+//! ask the same questions and get the same answers. Nothing here knows sockets, the wire or the cluster.
+
+#![forbid(unsafe_code)]
+
+pub mod env;
+pub mod names;
+pub mod outgoing;

@@ -1,3 +1,59 @@
-//! Placeholder.
+//! The `mirror` binary: reads the command line, runs one command, turns a failure into an exit code.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use server::cli::{Cli, Command, ConfigCommand, ImageCommand};
+use server::commands;
+use server::failure::{Class, Failure, Result};
+use server::progress::Progress;
+use server::session::{host, spawn};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print().ok();
+            return if error.use_stderr() { ExitCode::from(Class::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => ExitCode::from(failure.exit_code()),
+    }
+}
+
+/// Runs a command and shows its failure.
+fn run(command: Command) -> Result<()> {
+    let shown = match command {
+        Command::Exec(exec) => return Err(commands::exec::run(&exec)),
+        Command::SessionHost { detach: true, .. } => {
+            return spawn::detach().map_err(|error| Failure::system("cannot start the session host", error));
+        }
+        Command::SessionHost { .. } => return host::run(),
+        Command::Ls(ls) => runtime().and_then(|runtime| runtime.block_on(commands::ls::run(&ls))),
+        Command::VerifyConfig(command) => commands::verify_config::run(&command),
+        Command::Config(ConfigCommand::Show { source, all, json }) => commands::config_show::run(&source, all, json),
+        Command::Image(ImageCommand::Save { output, name }) => commands::image::save(&output, &name),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "mirror", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    if let Err(failure) = &shown {
+        Progress::show(failure);
+    }
+    shown
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let filter = EnvFilter::try_from_env("MIRROR_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("cannot start the runtime", error))
+}

@@ -1,3 +1,32 @@
-//! Placeholder.
+//! The project's task runner, `cargo xtask`: it only picks the module that does the task.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a task runner talks to its terminal"
+)]
 
-fn main() {}
+mod cluster;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// A real Kubernetes on this machine, for the end-to-end tests.
+    #[command(subcommand)]
+    Cluster(cluster::Task),
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().task {
+        Task::Cluster(task) => cluster::run(task),
+    }
+}

@@ -1,0 +1,94 @@
+//! Socket addresses as the kernel's bytes, both ways, without any pointer: `ip(7)`, `ipv6(7)`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+use libc::{AF_INET, AF_INET6};
+
+/// Room for any address that this library reads or writes (`struct sockaddr_in6` is the largest).
+pub(crate) const ROOM: usize = 28;
+
+/// Bytes of `struct sockaddr_in`.
+const V4: usize = 16;
+
+/// Bytes that the kernel demands of a `struct sockaddr_in6`: the scope at its end came later (RFC 2133).
+const V6_MINIMUM: usize = 24;
+
+/// A `struct sockaddr_in` or `sockaddr_in6` as bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl Encoded {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// Reads an address; `None` for other families and for lengths that the kernel refuses.
+pub(crate) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+    match i32::from(family) {
+        AF_INET if bytes.len() >= V4 => {
+            let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
+            Some(SocketAddr::from((Ipv4Addr::from(ip), port)))
+        }
+        AF_INET6 if bytes.len() >= V6_MINIMUM => {
+            let flow = u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?);
+            let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
+            let scope = bytes.get(24..).and_then(<[u8]>::first_chunk).map_or(0, |scope| u32::from_ne_bytes(*scope));
+            Some(SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::from(ip), port, flow, scope)))
+        }
+        _ => None,
+    }
+}
+
+/// Writes an address for a socket of the family that `address` has.
+pub(crate) fn encode(address: SocketAddr) -> Encoded {
+    let mut bytes = [0; ROOM];
+    bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
+    let length = match address {
+        SocketAddr::V4(v4) => {
+            bytes[..2].copy_from_slice(&(AF_INET as u16).to_ne_bytes());
+            bytes[4..8].copy_from_slice(&v4.ip().octets());
+            V4
+        }
+        SocketAddr::V6(v6) => {
+            bytes[..2].copy_from_slice(&(AF_INET6 as u16).to_ne_bytes());
+            bytes[4..8].copy_from_slice(&v6.flowinfo().to_be_bytes());
+            bytes[8..24].copy_from_slice(&v6.ip().octets());
+            bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
+            ROOM
+        }
+    };
+    Encoded { bytes, length }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_round_trip() {
+        for text in ["10.1.2.3:80", "[fd00::1]:443", "[::ffff:10.0.0.1]:1", "0.0.0.0:0"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(decode(encode(address).as_bytes()), Some(address));
+        }
+        let scoped = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 7, 3));
+        assert_eq!(decode(encode(scoped).as_bytes()), Some(scoped));
+    }
+
+    #[test]
+    fn short_and_foreign_addresses_are_none() {
+        let v4 = encode(SocketAddr::from(([10, 0, 0, 1], 80)));
+        let v6 = encode(SocketAddr::from(([1u16; 8], 80)));
+        for length in 0..16 {
+            assert_eq!(decode(&v4.as_bytes()[..length]), None, "{length}");
+            assert_eq!(decode(&v6.as_bytes()[..length]), None, "{length}");
+        }
+        assert!(decode(&v6.as_bytes()[..24]).is_some(), "without the scope");
+        assert_eq!(decode(&[1, 0, b'/', b't', b'm', b'p', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+    }
+}

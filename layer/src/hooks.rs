@@ -1,0 +1,11 @@
+//! One file per family of libc calls: C's pointers to safe types and back. What to do is decided in `ops`.
+
+pub(crate) mod assembly;
+pub(crate) mod exec;
+pub(crate) mod hostent;
+pub(crate) mod load;
+pub(crate) mod resolve;
+pub(crate) mod sandbox;
+pub(crate) mod shell;
+pub(crate) mod socket;
+pub(crate) mod spawn;

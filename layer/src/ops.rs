@@ -1,0 +1,6 @@
+//! What the hooks do, in safe code: from plain values to a verdict.
+
+pub(crate) mod names;
+pub(crate) mod outgoing;
+pub(crate) mod preload;
+pub(crate) mod program;

@@ -1,0 +1,128 @@
+//! `mirror exec`: starts a session and becomes the user's program.
+//!
+//! When all is ready this process executes the program itself, so that its pid, terminal, signals, job
+//! control and exit code are the kernel's business.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use protocol::layer::SESSION_VARIABLE;
+
+use crate::bundle;
+use crate::cli::Exec;
+use crate::failure::{Class, Failure, Result};
+use crate::program;
+use crate::progress::{Mode, Progress};
+use crate::session::message::{HostMessage, Ready, Start};
+use crate::session::spawn::Host;
+use crate::session::spec::SessionSpec;
+use crate::settings;
+
+/// Runs the command; returns only when it cannot.
+pub fn run(exec: &Exec) -> Failure {
+    let began = Instant::now();
+    let (name, arguments) = exec.command.split_first().expect("clap requires a command");
+    let shown = Path::new(name).display().to_string();
+    let mut progress = Progress::begin(Mode::choose(exec.json, exec.quiet), &format!("mirror {} runs {shown}", protocol::VERSION));
+    match start(exec, name, arguments, began, &mut progress) {
+        Ok(failure) | Err(failure) => {
+            progress.failed(&failure);
+            failure
+        }
+    }
+}
+
+fn start(exec: &Exec, name: &OsStr, arguments: &[OsString], began: Instant, progress: &mut Progress) -> Result<Failure> {
+    if std::env::var_os(SESSION_VARIABLE).is_some() {
+        return Err(Failure::new(Class::Usage, "this process already runs in a session of mirror")
+            .next("run the command without `mirror exec`: it is part of the session already"));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let file = program::find(name, &path)?;
+    program::check(&file, &path)?;
+    let loaded = settings::load(&exec.source, settings::exec_options(exec))?;
+    let spec = settings::session_spec(loaded.valid()?, exec.container.as_deref())?;
+    for problem in &loaded.resolved.diagnostics {
+        progress.warning(&format!("{}: {}", config::render::place(&problem.origin, loaded.document.as_ref()), problem.message));
+    }
+    let layer = bundle::layer_path()?;
+    let json = serde_json::to_string(&spec).map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
+    let start = Start { pid: std::process::id() as i32, spec: json, program: Path::new(name).display().to_string() };
+    let mut host = Host::start(&start)?;
+    let ready = follow(&mut host, progress)?;
+    summarise(&spec, &ready, exec.verbose, progress);
+    progress.ready(&format!("{} starts", start.program), began.elapsed());
+    Ok(become_program(&file, name, arguments, &ready, &layer))
+}
+
+fn follow(host: &mut Host, progress: &mut Progress) -> Result<Ready> {
+    loop {
+        match host.next()? {
+            HostMessage::Began(step) => progress.step_began(step),
+            HostMessage::Done { step, text, took } => progress.step_done(step, &text, took),
+            HostMessage::Warning(text) => progress.warning(&text),
+            HostMessage::Failed(failure) => return Err(failure),
+            HostMessage::Ready(ready) => return Ok(ready),
+        }
+    }
+}
+
+/// Says what the program will and will not share with the pod.
+fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Progress) {
+    let targetless = spec.target == config::Target::Targetless;
+    let environment = match (targetless, ready.from_pod) {
+        (true, _) => "local (no target)".to_owned(),
+        (false, n_variables) => format!("{n_variables} variables of the container"),
+    };
+    progress.note("environment", &environment);
+    progress.note("files", "local (the pod's files are not available yet)");
+    progress.note("incoming", "off (traffic of the pod is not available yet)");
+    let network = &spec.network;
+    progress.note("outgoing", if network.outgoing_tcp { "TCP from the pod; UDP local" } else { "local (switched off)" });
+    progress.note("dns", if network.dns { "resolved by the pod" } else { "local (switched off)" });
+    if !network.ipv6 {
+        progress.note("ipv6", "off");
+    }
+    if verbose {
+        progress.note("session", &format!("{}, log in {}", ready.session, ready.log));
+    }
+}
+
+/// Executes the program in this process; returns only on failure.
+fn become_program(file: &Path, name: &OsStr, arguments: &[OsString], ready: &Ready, layer: &Path) -> Failure {
+    let mut command = Command::new(file);
+    command.arg0(name).args(arguments);
+    for unset in &ready.unset {
+        for (variable, _) in std::env::vars_os() {
+            if variable.as_bytes().eq_ignore_ascii_case(unset.as_bytes()) {
+                command.env_remove(variable);
+            }
+        }
+    }
+    for (variable, value) in &ready.set {
+        command.env(OsStr::from_bytes(variable), OsStr::from_bytes(value));
+    }
+    command.env("LD_PRELOAD", preload(layer, std::env::var_os("LD_PRELOAD")));
+    let error = command.exec();
+    let failure = Failure::new(Class::ProgramUnusable, format!("cannot execute {}: {error}", file.display()));
+    match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::TOOBIG.raw_os_error() => {
+            failure.next("the pod's environment is larger than this machine allows: take less of it with feature.env.include")
+        }
+        _ => failure,
+    }
+}
+
+/// The layer first, then what the user had.
+fn preload(layer: &Path, present: Option<OsString>) -> OsString {
+    let mut value = PathBuf::from(layer).into_os_string().into_vec();
+    if let Some(present) = present.filter(|present| !present.is_empty()) {
+        value.push(b':');
+        value.extend(present.into_vec());
+    }
+    OsString::from_vec(value)
+}

@@ -1,0 +1,12 @@
+//! Everything that talks to Kubernetes. The only module that uses the `kube` crate: what it hands out are
+//! plain types, and every failure leaves it as a [`crate::failure::Failure`] with the next step.
+
+pub mod agent_job;
+pub mod agent_start;
+pub mod client;
+mod errors;
+mod kinds;
+pub mod list;
+mod pod_state;
+pub mod port_forward;
+pub mod target;

@@ -1,0 +1,301 @@
+//! From what the user named (a deployment, a service, a pod, …) to the one container whose place the local
+//! process takes.
+
+use std::collections::BTreeMap;
+
+use config::target::{KINDS, Kind, Target, TargetKind};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::{Api, DynamicObject, ListParams};
+use kube::core::Selector;
+use serde::{Deserialize, Serialize};
+
+use super::client::{Cluster, Operation, offer};
+use super::kinds::{Pods, pods, resource};
+use crate::failure::{Class, Failure, Result, nearest};
+
+/// Containers that meshes and the like put beside an application: never chosen unless named.
+const SIDECARS: &[&str] = &[
+    "istio-proxy", "istio-init", "linkerd-proxy", "linkerd-init", "kuma-sidecar", "kuma-init",
+    "vault-agent", "vault-agent-init", "queue-proxy", "traffic-agent",
+];
+
+/// Says which container of a pod tools should take when none is named.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// A running container and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodTarget {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// Node that runs the pod.
+    pub node: String,
+    /// The container's name.
+    pub container: String,
+    /// Runtime id of the container, without `containerd://`.
+    pub container_id: String,
+    /// The container's image, as the pod names it.
+    pub image: String,
+    /// Names of the pod's `imagePullSecrets`.
+    pub pull_secrets: Vec<String>,
+    /// The pod has other application containers and nobody said which.
+    pub guessed: bool,
+    /// How many other ready pods the workload has.
+    pub others: usize,
+}
+
+/// Finds the container of `target`; a targetless session has none. Creates nothing.
+pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<Option<PodTarget>> {
+    let namespace = cluster.namespace.as_str();
+    let found = match target {
+        Target::Targetless => return Ok(None),
+        Target::Labels { selector, .. } => pods_by_label(cluster, namespace, &selector.to_string()).await?,
+        Target::Workload(workload) => pods_of_workload(cluster, namespace, workload.kind.row(), &workload.name).await?,
+    };
+    let mut ready: Vec<&Pod> = found.iter().filter(|pod| not_ready(pod).is_none()).collect();
+    ready.sort_by_key(|pod| pod.metadata.name.clone());
+    let Some(pod) = ready.first().copied().or(found.first()) else { return Err(no_pods(target, namespace)) };
+    let chosen = choose_container(pod, target.container())?;
+    if let Some(reason) = not_ready(pod) {
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let of = match target {
+            Target::Workload(workload) if workload.kind == TargetKind::Pod => String::new(),
+            other => format!(" of {other}"),
+        };
+        let message = format!("pod {name}{of} in namespace {namespace} is not ready: {reason}");
+        return Err(Failure::new(Class::TargetNotReady, message)
+            .next(format!("see why with `kubectl describe pod {name} -n {namespace}`, or wait until it is ready")));
+    }
+    let target = describe(pod, &chosen, ready.len().saturating_sub(1))?;
+    refuse_other_architectures(cluster, &target.node).await?;
+    Ok(Some(target))
+}
+
+fn no_pods(target: &Target, namespace: &str) -> Failure {
+    Failure::new(Class::TargetNotReady, format!("{target} in namespace {namespace} has no pods"))
+        .next("scale it up first (`kubectl scale --replicas=1 …`), or choose another target: `mirror ls`")
+}
+
+async fn find_pod(cluster: &Cluster, namespace: &str, name: &str) -> Result<Pod> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let operation = Operation { verb: "get", group: "", resource: "pods", namespace: Some(namespace), name: Some(name) };
+    match cluster.find(operation, api.get(name)).await? {
+        Some(pod) => Ok(pod),
+        None => Err(not_found(cluster, namespace, TargetKind::Pod.row(), name).await),
+    }
+}
+
+async fn pods_of_workload(cluster: &Cluster, namespace: &str, kind: &Kind, name: &str) -> Result<Vec<Pod>> {
+    let way = pods(kind.kind);
+    if way == Pods::Itself {
+        return Ok(vec![find_pod(cluster, namespace, name).await?]);
+    }
+    let object = find_workload(cluster, namespace, kind, name).await?;
+    let spec = &object.data["spec"];
+    let path = format!("{}/{name}", kind.word);
+    let selector = match way {
+        Pods::Itself | Pods::OwnedJobs => return pods_of_cron_job(cluster, namespace, &object).await,
+        Pods::Map => LabelSelector {
+            match_labels: Some(serde_json::from_value(spec["selector"].clone()).unwrap_or_default()),
+            ..LabelSelector::default()
+        },
+        Pods::Selector => {
+            let reference = &spec["workloadRef"]["name"];
+            if let (true, Some(name)) = (spec["selector"].is_null(), reference.as_str()) {
+                return Box::pin(pods_of_workload(cluster, namespace, referenced(spec), name)).await;
+            }
+            serde_json::from_value(spec["selector"].clone()).unwrap_or_default()
+        }
+    };
+    pods_by_selector(cluster, namespace, selector, &path).await
+}
+
+/// The kind that a Rollout's `workloadRef` names; Argo allows Deployments, ReplicaSets and PodTemplates.
+fn referenced(spec: &serde_json::Value) -> &'static Kind {
+    let wanted = spec["workloadRef"]["kind"].as_str();
+    let found = KINDS.iter().find(|kind| Some(kind.api_kind) == wanted && pods(kind.kind) == Pods::Selector);
+    found.unwrap_or(TargetKind::Deployment.row())
+}
+
+async fn find_workload(cluster: &Cluster, namespace: &str, kind: &Kind, name: &str) -> Result<DynamicObject> {
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource(kind));
+    let operation =
+        Operation { verb: "get", group: kind.group, resource: kind.resource, namespace: Some(namespace), name: Some(name) };
+    match cluster.find(operation, api.get(name)).await? {
+        Some(object) => Ok(object),
+        None => Err(not_found(cluster, namespace, kind, name).await),
+    }
+}
+
+async fn pods_of_cron_job(cluster: &Cluster, namespace: &str, object: &DynamicObject) -> Result<Vec<Pod>> {
+    let active = object.data["status"]["active"].as_array().cloned().unwrap_or_default();
+    let mut pods = Vec::new();
+    for job in active.iter().rev().filter_map(|job| job["name"].as_str()) {
+        let labels = BTreeMap::from([("batch.kubernetes.io/job-name".to_owned(), job.to_owned())]);
+        let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
+        pods.extend(pods_by_selector(cluster, namespace, selector, job).await?);
+    }
+    Ok(pods)
+}
+
+async fn pods_by_selector(cluster: &Cluster, namespace: &str, selector: LabelSelector, what: &str) -> Result<Vec<Pod>> {
+    let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+    if empty {
+        return Err(Failure::new(Class::TargetNotFound, format!("{what} in namespace {namespace} selects no pods of its own"))
+            .next("choose a workload or a pod instead: `mirror ls`"));
+    }
+    let selector: Selector = selector
+        .try_into()
+        .map_err(|error| Failure::new(Class::TargetNotFound, format!("cannot use the selector of {what}: {error}")))?;
+    pods_by_label(cluster, namespace, &selector.to_string()).await
+}
+
+async fn pods_by_label(cluster: &Cluster, namespace: &str, selector: &str) -> Result<Vec<Pod>> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
+    let pods = cluster.list(&api, Some(namespace), ListParams::default().labels(selector)).await?;
+    let over = |pod: &Pod| matches!(phase(pod), "Succeeded" | "Failed") || pod.metadata.deletion_timestamp.is_some();
+    let (gone, mut alive): (Vec<_>, Vec<_>) = pods.into_iter().partition(over);
+    if alive.is_empty() {
+        alive = gone;
+    }
+    Ok(alive)
+}
+
+/// Names of a kind in a namespace, for suggestions only: no permission, no suggestions.
+async fn names(cluster: &Cluster, namespace: &str, kind: &Kind) -> Vec<String> {
+    let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource(kind));
+    let listed = api.list_metadata(&ListParams::default().limit(500)).await;
+    listed.map(|list| list.items.into_iter().filter_map(|item| item.metadata.name).collect()).unwrap_or_default()
+}
+
+async fn not_found(cluster: &Cluster, namespace: &str, kind: &Kind, name: &str) -> Failure {
+    let names = names(cluster, namespace, kind).await;
+    if names.is_empty()
+        && let Some(failure) = namespace_missing(cluster, namespace).await
+    {
+        return failure;
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let word = kind.word;
+    let failure = Failure::new(Class::TargetNotFound, format!("there is no {word} {name:?} in namespace {namespace}"));
+    let failure = offer(failure, kind.resource, &names);
+    match nearest(name, names.iter().copied()).first() {
+        Some(near) => failure.next(format!("did you mean {word}/{near}?")),
+        None => failure.next("list targets with `mirror ls`, or all namespaces with `mirror ls -A`"),
+    }
+}
+
+/// A failure that says so, with the nearest names, when a namespace is not there.
+pub async fn namespace_missing(cluster: &Cluster, namespace: &str) -> Option<Failure> {
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(cluster.client.clone());
+    let list = api.list_metadata(&ListParams::default().limit(500)).await.ok()?;
+    let names: Vec<String> = list.items.into_iter().filter_map(|item| item.metadata.name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    if names.contains(&namespace) {
+        return None;
+    }
+    let failure = Failure::new(Class::TargetNotFound, format!("there is no namespace {namespace:?} in context {}", cluster.context));
+    let failure = offer(failure, "namespaces", &names);
+    Some(match nearest(namespace, names.iter().copied()).first() {
+        Some(near) => failure.next(format!("did you mean -n {near}?")),
+        None => failure.next("choose one with -n NAMESPACE"),
+    })
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Unknown")
+}
+
+/// Why a pod cannot be a target now; none when it can.
+pub(super) fn not_ready(pod: &Pod) -> Option<String> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return Some("it is being deleted".to_owned());
+    }
+    if phase(pod) != "Running" {
+        return Some(super::pod_state::waiting(pod).unwrap_or_else(|| format!("its phase is {}", phase(pod))));
+    }
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    match ready {
+        Some(condition) if condition.status == "True" => None,
+        Some(condition) => Some(super::pod_state::waiting(pod).or(condition.message.clone()).unwrap_or_else(|| "its containers are not ready".to_owned())),
+        None => Some("its containers are not ready".to_owned()),
+    }
+}
+
+/// A chosen container's name, and whether nobody said so.
+struct Choice {
+    container: String,
+    guessed: bool,
+}
+
+fn choose_container(pod: &Pod, wanted: Option<&str>) -> Result<Choice> {
+    let names: Vec<&str> = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
+    let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+    if let Some(wanted) = wanted {
+        if names.contains(&wanted) {
+            return Ok(Choice { container: wanted.to_owned(), guessed: false });
+        }
+        let failure = Failure::new(Class::TargetNotFound, format!("pod {pod_name} has no container {wanted:?}"));
+        let failure = offer(failure, "containers", &names);
+        return Err(match nearest(wanted, names.iter().copied()).first() {
+            Some(near) => failure.next(format!("did you mean --container {near}?")),
+            None => failure.next("choose one with --container NAME"),
+        });
+    }
+    let annotated = pod.metadata.annotations.as_ref().and_then(|all| all.get(DEFAULT_CONTAINER));
+    if let Some(name) = annotated.filter(|name| names.contains(&name.as_str())) {
+        return Ok(Choice { container: name.clone(), guessed: false });
+    }
+    let own: Vec<&str> = names.iter().copied().filter(|name| !SIDECARS.contains(name)).collect();
+    match own.first().or(names.first()) {
+        Some(name) => Ok(Choice { container: (*name).to_owned(), guessed: own.len() > 1 }),
+        None => Err(Failure::new(Class::TargetNotFound, format!("pod {pod_name} has no containers"))),
+    }
+}
+
+fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let incomplete = |what: &str| {
+        Failure::new(Class::TargetNotReady, format!("pod {name} does not say its {what} yet")).next("try again in a moment")
+    };
+    let spec = pod.spec.as_ref().ok_or_else(|| incomplete("spec"))?;
+    let container = spec.containers.iter().find(|container| container.name == chosen.container);
+    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let status = statuses.into_iter().flatten().find(|status| status.name == chosen.container);
+    let id = status.and_then(|status| status.container_id.as_deref()).and_then(|id| id.split_once("://"));
+    Ok(PodTarget {
+        namespace: pod.metadata.namespace.clone().unwrap_or_default(),
+        uid: pod.metadata.uid.clone().unwrap_or_default(),
+        node: spec.node_name.clone().ok_or_else(|| incomplete("node"))?,
+        container: chosen.container.clone(),
+        container_id: id.map(|(_, id)| id.to_owned()).ok_or_else(|| incomplete("container id"))?,
+        image: container.and_then(|container| container.image.clone()).ok_or_else(|| incomplete("image"))?,
+        pull_secrets: spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect(),
+        guessed: chosen.guessed,
+        others,
+        pod: name,
+    })
+}
+
+/// The agent is built for this machine's architecture only. Who may not read nodes is let through: the
+/// agent's own start then tells.
+async fn refuse_other_architectures(cluster: &Cluster, node: &str) -> Result<()> {
+    let api: Api<Node> = Api::all(cluster.client.clone());
+    let Ok(node_object) = api.get_metadata(node).await else { return Ok(()) };
+    let labels = node_object.metadata.labels.unwrap_or_default();
+    let own = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+    match labels.get("kubernetes.io/arch") {
+        Some(architecture) if architecture != own => Err(Failure::new(
+            Class::Agent,
+            format!("node {node} is {architecture}, and this mirror carries an agent for {own} only"),
+        )
+        .next(format!("choose a pod on a {own} node"))),
+        _ => Ok(()),
+    }
+}

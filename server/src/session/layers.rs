@@ -1,0 +1,180 @@
+//! Answers the layer: one task per request, so that no slow answer delays another.
+
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use protocol::agent::{ConnectTcp, Families, Resolve, ResolveError, ReverseResolve};
+use protocol::codec;
+use protocol::layer::{ConnectReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request, ResolveReply, ReverseReply, Settings, Token};
+use serde::Serialize;
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::processes::Announce;
+use super::relay::{Outcome, PodSide, Relay};
+use super::startup::Links;
+
+/// How long a local process may take to send its request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What requests are answered from.
+pub(super) struct Layers {
+    pub(super) token: Token,
+    pub(super) settings: Settings,
+    pub(super) connect_wait: Duration,
+    pub(super) links: Links,
+    pub(super) relay: Arc<Relay>,
+    pub(super) announce: Announce,
+    /// Set by the first process that loads the layer.
+    pub(super) attached: AtomicBool,
+}
+
+/// Binds the abstract socket `name`.
+pub(super) fn bind(name: &str) -> io::Result<UnixListener> {
+    let listener = StdListener::bind_addr(&UnixAddr::from_abstract_name(name)?)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Serves until the runtime ends.
+pub(super) async fn serve(listener: UnixListener, layers: Arc<Layers>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let layers = layers.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &layers).await {
+                        tracing::debug!(%error, "a request of a layer was not answered");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a request of a layer");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
+    let body = tokio::time::timeout(REQUEST_TIMEOUT, read(&mut stream)).await??;
+    let message: Message<'_> = codec::decode(&body).map_err(io::Error::other)?;
+    if message.token != layers.token {
+        tracing::warn!(peer = ?stream.peer_cred().ok(), "refused a process without the session's token");
+        return Ok(());
+    }
+    match message.request {
+        Request::Attach { program } => {
+            let pid = stream.peer_cred()?.pid();
+            tracing::info!(?pid, program = %String::from_utf8_lossy(program), "a process loaded the layer");
+            if let Some(pid) = pid {
+                layers.announce.attached(pid);
+            }
+            layers.attached.store(true, Ordering::Release);
+            write(&mut stream, &layers.settings).await
+        }
+        Request::Connect { cookie, destination, nonblocking } => {
+            connect(stream, layers, cookie, destination, nonblocking).await
+        }
+        Request::Names { cookie } => write(&mut stream, &layers.relay.names(cookie)).await,
+        Request::Resolve { name, families } => {
+            let reply = resolve(layers, name, families).await;
+            write(&mut stream, &reply).await
+        }
+        Request::ReverseResolve { address } => {
+            let reply: ReverseReply = match layers.links.control.call(ReverseResolve { address }).await {
+                Ok(reply) => reply,
+                Err(_) => Err(ResolveError::Again),
+            };
+            write(&mut stream, &reply).await
+        }
+    }
+}
+
+async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut prefix = [0; codec::PREFIX];
+    stream.read_exact(&mut prefix).await?;
+    let length = codec::length(prefix).map_err(io::Error::other)?;
+    if length > MAX_REQUEST {
+        return Err(io::Error::other("request is longer than a layer sends"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+async fn write<T: Serialize>(stream: &mut UnixStream, reply: &T) -> io::Result<()> {
+    stream.write_all(&codec::encode(reply).map_err(io::Error::other)?).await
+}
+
+async fn resolve(layers: &Layers, name: &str, families: Families) -> ResolveReply {
+    let families = match (layers.settings.ipv6, families) {
+        (true, families) => families,
+        (false, Families::V6) => return Err(ResolveError::NoData),
+        (false, _) => Families::V4,
+    };
+    match layers.links.control.call(Resolve { name: name.to_owned(), families }).await {
+        Ok(reply) => reply.map(|mut addresses| {
+            addresses.truncate(MAX_ADDRESSES);
+            addresses
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "no answer of the agent to a name");
+            Err(ResolveError::Again)
+        }
+    }
+}
+
+/// Makes the pod's connection. The layer gives up by closing its end; then so does the pod.
+async fn connect(mut stream: UnixStream, layers: &Layers, cookie: u64, destination: SocketAddr, nonblocking: bool) -> io::Result<()> {
+    let data = layers.links.data.clone();
+    let mut task = tokio::spawn(async move { open(&data, destination).await });
+    let wait = if nonblocking { layers.connect_wait } else { Duration::MAX };
+    let mut nothing = [0; 1];
+    let finished = tokio::select! {
+        outcome = &mut task => Some(outcome.unwrap_or(Err(rustix::io::Errno::CONNABORTED.raw_os_error()))),
+        () = sleep(wait) => None,
+        _ = stream.read(&mut nothing) => {
+            task.abort();
+            return Ok(());
+        }
+    };
+    let reply = match finished {
+        Some(Err(errno)) => ConnectReply::Failed(errno),
+        Some(Ok((connected, pod))) => {
+            layers.relay.expect(cookie, destination, PodSide::Ready(connected, Box::new(pod)));
+            ConnectReply::Relay
+        }
+        None => {
+            layers.relay.expect(cookie, destination, PodSide::Pending(task));
+            ConnectReply::Relay
+        }
+    };
+    write(&mut stream, &reply).await
+}
+
+async fn sleep(duration: Duration) {
+    match duration {
+        Duration::MAX => std::future::pending().await,
+        duration => tokio::time::sleep(duration).await,
+    }
+}
+
+async fn open(data: &link::Link, destination: SocketAddr) -> Outcome {
+    match data.open(ConnectTcp { destination }).await {
+        Ok((Ok(connected), stream)) => Ok((connected, stream)),
+        Ok((Err(error), _)) => {
+            tracing::debug!(%destination, %error, "the pod could not connect");
+            Err(error.errno)
+        }
+        Err(error) => {
+            tracing::debug!(%destination, %error, "the agent is not there to connect");
+            Err(rustix::io::Errno::NETUNREACH.raw_os_error())
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What the session host tells the process that starts the session, over their socket pair.
+//!
+//! The starter sends one [`Start`]; the host answers with any number of [`HostMessage`]s. When the starter
+//! executes the user's program its end closes by itself, and the host goes on alone.
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use protocol::codec;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// What the starter sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The process that becomes the user's program.
+    pub pid: i32,
+    /// [`super::spec::SessionSpec`] as JSON (it holds values of the Kubernetes API's own shapes).
+    pub spec: String,
+    /// For messages: the program's name.
+    pub program: String,
+}
+
+/// The steps of a start, as a user follows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Reading the kubeconfig, connecting.
+    Cluster,
+    /// Finding the pod.
+    Target,
+    /// Making the Job.
+    AgentCreated,
+    /// First contact with the agent.
+    AgentReady,
+}
+
+/// What the host sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostMessage {
+    /// A step begins.
+    Began(Step),
+    /// A step is done.
+    Done {
+        /// Which.
+        step: Step,
+        /// What came of it, in a few words.
+        text: String,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Something the user should know; the start goes on.
+    Warning(String),
+    /// The start failed; nothing is left behind. The last message.
+    Failed(Failure),
+    /// All is ready; the last message.
+    Ready(Ready),
+}
+
+/// What the program needs to be part of the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// Variables to set, as bytes: they need not be UTF-8.
+    pub set: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Variables to remove.
+    pub unset: Vec<String>,
+    /// How many of `set` are the pod's.
+    pub from_pod: usize,
+    /// The session's name, for `mirror session` and logs.
+    pub session: String,
+    /// The host's log file.
+    pub log: String,
+}
+
+/// Writes one message.
+pub fn send<T: Serialize, W: Write>(writer: &mut W, message: &T) -> io::Result<()> {
+    let bytes = codec::encode(message).map_err(io::Error::other)?;
+    writer.write_all(&bytes)
+}
+
+/// Reads one message; none at the end of the stream.
+pub fn receive<T: DeserializeOwned, R: Read>(reader: &mut R) -> io::Result<Option<T>> {
+    let mut prefix = [0; codec::PREFIX];
+    match reader.read_exact(&mut prefix) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut body = vec![0; codec::length(prefix).map_err(io::Error::other)?];
+    reader.read_exact(&mut body)?;
+    codec::decode(&body).map(Some).map_err(io::Error::other)
+}

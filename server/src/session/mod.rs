@@ -1,0 +1,12 @@
+//! One session: the detached host process that holds it, and how others start and follow it.
+
+pub mod environment;
+pub mod host;
+mod layers;
+pub mod message;
+mod processes;
+mod relay;
+mod sock_diag;
+pub mod spawn;
+pub mod spec;
+mod startup;

@@ -1,0 +1,99 @@
+//! The user's processes of a session: the session lasts as long as one of them.
+//!
+//! The first is the one that `mirror exec` becomes. Others tell their pid when they load the layer. A
+//! process that forked and stays when its parent ends (a daemon) told nothing, so when all known ones are
+//! gone `/proc` is searched once for processes that carry the session in their environment.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Tells the watcher of new processes.
+#[derive(Clone)]
+pub(super) struct Announce(mpsc::UnboundedSender<i32>);
+
+impl Announce {
+    /// A process has loaded the layer.
+    pub(super) fn attached(&self, pid: i32) {
+        self.0.send(pid).ok();
+    }
+}
+
+/// Watches processes until none is left.
+pub(super) struct Processes {
+    mark: Vec<u8>,
+    announced: mpsc::UnboundedReceiver<i32>,
+    known: HashSet<i32>,
+    alive: JoinSet<i32>,
+}
+
+impl Processes {
+    /// `mark` is what stands in the environment of the session's processes.
+    pub(super) fn new(first: OwnedFd, first_pid: i32, mark: Vec<u8>) -> (Self, Announce) {
+        let (announce, announced) = mpsc::unbounded_channel();
+        let mut processes = Self { mark, announced, known: HashSet::from([first_pid]), alive: JoinSet::new() };
+        processes.alive.spawn(ended(first, first_pid));
+        (processes, Announce(announce))
+    }
+
+    /// Returns when the session has no process any more.
+    pub(super) async fn all_ended(&mut self) {
+        loop {
+            tokio::select! {
+                Some(pid) = self.announced.recv() => self.watch(pid),
+                ended = self.alive.join_next() => match ended {
+                    Some(Ok(pid)) => { self.known.remove(&pid); }
+                    Some(Err(_)) => {}
+                    None => {
+                        self.find_unannounced();
+                        if self.alive.is_empty() {
+                            return;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    fn watch(&mut self, pid: i32) {
+        if self.known.contains(&pid) {
+            return;
+        }
+        if let Some(fd) = open(pid) {
+            self.known.insert(pid);
+            self.alive.spawn(ended(fd, pid));
+        }
+    }
+
+    fn find_unannounced(&mut self) {
+        let Ok(entries) = fs::read_dir("/proc") else { return };
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let own = std::process::id() as i32;
+        for pid in pids.filter(|pid| *pid != own).collect::<Vec<_>>() {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            if environment.split(|byte| *byte == 0).any(|entry| entry == self.mark) {
+                self.watch(pid);
+            }
+        }
+    }
+}
+
+/// Opens a process for watching; none when it is gone.
+pub(super) fn open(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// A pidfd becomes readable when its process ends (`pidfd_open(2)`).
+async fn ended(fd: OwnedFd, pid: i32) -> i32 {
+    #[expect(deprecated, reason = "deprecated for types that may close their descriptor early; OwnedFd does not")]
+    let fd = AsyncFd::with_interest(fd, tokio::io::Interest::READABLE);
+    if let Ok(fd) = fd {
+        fd.readable().await.map(drop).ok();
+    }
+    pid
+}

@@ -1,0 +1,100 @@
+//! What one session is to be: the resolved configuration, lowered to what the session host needs.
+//!
+//! Made by whoever starts a session (`mirror exec`, later `mirror serve`) and handed to the session host
+//! as JSON over its control socket. Holds no secret but what the user wrote into the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use config::target::Target;
+use serde::{Deserialize, Serialize};
+
+use crate::kube::client::ClusterOptions;
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// Which cluster.
+    pub cluster: ClusterOptions,
+    /// Whose place to take.
+    pub target: Target,
+    /// How to run the agent.
+    pub agent: AgentOptions,
+    /// Which of the pod's variables the program gets.
+    pub environment: EnvironmentOptions,
+    /// Outgoing connections and names.
+    pub network: NetworkOptions,
+}
+
+/// How to run the agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentOptions {
+    /// Namespace of the Job; none means the target's.
+    pub namespace: Option<String>,
+    /// Image that has the agent inside; none delivers the agent into an image that the node has.
+    pub image: Option<String>,
+    /// `imagePullPolicy` of the agent's container.
+    pub image_pull_policy: String,
+    /// Names of `imagePullSecrets`.
+    pub image_pull_secrets: Vec<String>,
+    /// `ttlSecondsAfterFinished` of the Job.
+    pub ttl: Duration,
+    /// Longest wait for the agent.
+    pub startup_timeout: Duration,
+    /// How long the agent waits for its first client.
+    pub first_contact: Duration,
+    /// How long the agent waits for a client that went silent.
+    pub grace: Duration,
+    /// Log level of the agent.
+    pub log_level: String,
+    /// More labels of Job and pod.
+    pub labels: BTreeMap<String, String>,
+    /// More annotations of Job and pod.
+    pub annotations: BTreeMap<String, String>,
+    /// `tolerations` of the pod (Kubernetes API shape).
+    pub tolerations: serde_json::Value,
+    /// `resources` of the container (Kubernetes API shape).
+    pub resources: serde_json::Value,
+    /// `nodeSelector` of a targetless agent.
+    pub node_selector: BTreeMap<String, String>,
+    /// `serviceAccountName`.
+    pub service_account: Option<String>,
+    /// `priorityClassName`.
+    pub priority_class: Option<String>,
+    /// Keep mesh sidecars out of the agent's pod.
+    pub disable_mesh_sidecar_injection: bool,
+}
+
+/// Which of the pod's variables the program gets, in the terms of `feature.env`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentOptions {
+    /// False leaves the local environment as it is.
+    pub enabled: bool,
+    /// Patterns (`*`, `?`) of names to take; none takes all but the default exclusions.
+    pub include: Option<Vec<String>>,
+    /// Patterns of names not to take.
+    pub exclude: Vec<String>,
+    /// Values that win over everything.
+    pub overrides: BTreeMap<String, String>,
+    /// Names to remove from the local environment.
+    pub unset: Vec<String>,
+    /// Values of the user's env file: they win over the pod's.
+    pub file: BTreeMap<String, String>,
+    /// Regular expressions on names, with the value that takes the place of the pod's.
+    pub mapping: BTreeMap<String, String>,
+}
+
+/// Outgoing connections and names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkOptions {
+    /// TCP connections are made by the pod.
+    pub outgoing_tcp: bool,
+    /// Loopback destinations stay on this machine.
+    pub ignore_localhost: bool,
+    /// How long a non-blocking connect may wait for the pod's result.
+    pub connect_wait: Duration,
+    /// Names are resolved by the pod.
+    pub dns: bool,
+    /// IPv6 sockets and addresses are allowed.
+    pub ipv6: bool,
+}

@@ -1,0 +1,166 @@
+//! From options, variables and the configuration file to what a session is to be.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use config::{Config, Document, OptionValue, Resolved, Target};
+
+use crate::cli::{Exec, Source};
+use crate::failure::{Class, Failure, Result};
+use crate::kube::client::ClusterOptions;
+use crate::session::spec::{AgentOptions, EnvironmentOptions, NetworkOptions, SessionSpec};
+
+/// Everything that was said about the configuration, put together.
+pub struct Loaded {
+    /// The file, if there is one.
+    pub document: Option<Document>,
+    /// The effective values and every problem.
+    pub resolved: Resolved,
+}
+
+/// Reads the file and the variables, and applies `options` over them. Problems of the user's making are in
+/// the result, not an error.
+pub fn load(source: &Source, options: Vec<OptionValue>) -> Result<Loaded> {
+    let folder = std::env::current_dir().map_err(|error| Failure::system("cannot tell the current folder", error))?;
+    let document = config::load::load(source.config.as_deref(), &folder)
+        .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let options: Vec<OptionValue> = source_options(source).into_iter().chain(options).collect();
+    let resolved = config::resolve(document.as_ref(), &variable, &options);
+    Ok(Loaded { document, resolved })
+}
+
+impl Loaded {
+    /// The configuration, or a failure that shows every problem.
+    pub fn valid(&self) -> Result<&Config> {
+        if !self.resolved.has_errors() {
+            return Ok(&self.resolved.config);
+        }
+        let errors: Vec<_> = self.resolved.diagnostics.iter().filter(|problem| problem.severity == config::Severity::Error).cloned().collect();
+        let rendered = config::render::render(&errors, self.document.as_ref(), config::render::Colour::Never);
+        let failure = Failure::new(Class::Config, "the configuration has errors");
+        Err(rendered.lines().fold(failure, |failure, line| failure.detail(line)))
+    }
+}
+
+fn option(key: &str, value: impl Into<String>, option: &str) -> OptionValue {
+    OptionValue { key: key.to_owned(), value: value.into(), option: option.to_owned() }
+}
+
+fn source_options(source: &Source) -> Vec<OptionValue> {
+    let mut options = Vec::new();
+    options.extend(source.namespace.as_ref().map(|value| option("target.namespace", value, "--namespace")));
+    options.extend(source.context.as_ref().map(|value| option("kube_context", value, "--context")));
+    options.extend(source.kubeconfig.as_ref().map(|value| option("kubeconfig", value.display().to_string(), "--kubeconfig")));
+    if source.accept_invalid_certificates {
+        options.push(option("accept_invalid_certificates", "true", "--accept-invalid-certificates"));
+    }
+    options
+}
+
+/// What the options of `mirror exec` set.
+pub fn exec_options(exec: &Exec) -> Vec<OptionValue> {
+    let mut options = Vec::new();
+    options.extend(exec.target.as_ref().map(|value| option("target.path", value, "--target")));
+    options.extend(exec.agent_image.as_ref().map(|value| option("agent.image", value, "--agent-image")));
+    options
+}
+
+/// Which cluster the configuration means.
+pub fn cluster_options(config: &Config) -> ClusterOptions {
+    ClusterOptions {
+        kubeconfig: config.kubeconfig.as_deref().map(expand_home),
+        context: config.kube_context.clone(),
+        namespace: config.target.namespace.clone(),
+        accept_invalid_certificates: config.accept_invalid_certificates,
+    }
+}
+
+fn expand_home(path: &str) -> PathBuf {
+    let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
+    let absolute = match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    };
+    // The session host lives in another folder.
+    std::path::absolute(&absolute).unwrap_or(absolute)
+}
+
+/// The session that the configuration describes. `container` chooses another container of the target.
+pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionSpec> {
+    Ok(SessionSpec {
+        cluster: cluster_options(config),
+        target: target(config, container)?,
+        agent: agent_options(config)?,
+        environment: environment_options(config)?,
+        network: NetworkOptions {
+            outgoing_tcp: config.feature.network.outgoing.tcp,
+            ignore_localhost: config.feature.network.outgoing.ignore_localhost,
+            connect_wait: config.feature.network.outgoing.connect_wait,
+            dns: config.feature.network.dns.enabled,
+            ipv6: config.feature.network.ipv6,
+        },
+    })
+}
+
+fn target(config: &Config, container: Option<&str>) -> Result<Target> {
+    let mut target = config.target.path.clone().unwrap_or(Target::Targetless);
+    let Some(container) = container else { return Ok(target) };
+    match &mut target {
+        Target::Targetless => {
+            return Err(Failure::new(Class::Usage, "--container is given, but there is no target")
+                .next("name one with --target KIND/NAME, or leave --container out"));
+        }
+        Target::Workload(workload) => workload.container = Some(container.to_owned()),
+        Target::Labels { container: chosen, .. } => *chosen = Some(container.to_owned()),
+    }
+    Ok(target)
+}
+
+fn agent_options(config: &Config) -> Result<AgentOptions> {
+    let agent = &config.agent;
+    let json = |value: serde_json::Result<serde_json::Value>| {
+        value.map_err(|error| Failure::new(Class::Internal, format!("the agent section cannot be lowered: {error}")))
+    };
+    Ok(AgentOptions {
+        namespace: agent.namespace.clone(),
+        image: agent.image.as_ref().map(|image| image.0.clone()),
+        image_pull_policy: agent.image_pull_policy.as_str().to_owned(),
+        image_pull_secrets: agent.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),
+        ttl: agent.ttl,
+        startup_timeout: agent.startup_timeout,
+        first_contact: agent.communication_timeout,
+        grace: agent.grace_time,
+        log_level: agent.log_level.clone(),
+        labels: agent.labels.clone(),
+        annotations: agent.annotations.clone(),
+        tolerations: json(serde_json::to_value(&agent.tolerations))?,
+        resources: json(serde_json::to_value(&agent.resources))?,
+        node_selector: agent.node_selector.clone(),
+        service_account: agent.service_account.clone(),
+        priority_class: agent.priority_class.clone(),
+        disable_mesh_sidecar_injection: agent.disable_mesh_sidecar_injection,
+    })
+}
+
+fn environment_options(config: &Config) -> Result<EnvironmentOptions> {
+    let env = &config.feature.env;
+    Ok(EnvironmentOptions {
+        enabled: true,
+        include: env.include.clone(),
+        exclude: env.exclude.clone(),
+        overrides: (*env.overrides).clone(),
+        unset: env.unset.clone(),
+        file: env.env_file.as_deref().map(|path| read_env_file(Path::new(path))).transpose()?.unwrap_or_default(),
+        mapping: env.mapping.clone(),
+    })
+}
+
+/// Reads a file of `NAME=value` lines.
+fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
+    let failed = |error: dotenvy::Error| {
+        Failure::new(Class::Config, format!("cannot read feature.env.env_file {}: {error}", path.display()))
+            .next("it holds lines of the form NAME=value; its path is relative to the current folder")
+    };
+    dotenvy::from_path_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+}

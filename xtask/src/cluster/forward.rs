@@ -1,0 +1,150 @@
+//! The way from the machine's own programs to the API server: a listener on loopback whose
+//! connections go on from inside the control plane's network namespace, and so the only door
+//! into the cluster. It can also delay every byte, to test what a far cluster feels like.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+const BUFFER: usize = 128 * 1024;
+/// Chunks on the way in one direction of a delayed connection: at most 64 MiB.
+const CHUNKS_IN_FLIGHT: usize = 512;
+
+/// What to forward.
+#[derive(Args)]
+pub(crate) struct Forward {
+    /// Where to listen, in the namespace that the program is started in.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Where connections go.
+    #[arg(long)]
+    connect: SocketAddr,
+    /// The network namespace that they go on from.
+    #[arg(long)]
+    netns: PathBuf,
+    /// Milliseconds that every byte waits, each way.
+    #[arg(long, default_value_t = 0)]
+    delay: u64,
+}
+
+/// Forwards until the process is ended.
+pub(crate) fn run(forward: &Forward) -> Result<()> {
+    let listener = TcpListener::bind(forward.listen)
+        .with_context(|| format!("listen on {}", forward.listen))?;
+    let netns = File::open(&forward.netns)
+        .with_context(|| format!("open the namespace {}", forward.netns.display()))?;
+    // The listener stays where it was made; every socket made from here on is in the other one.
+    move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("enter the namespace {}", forward.netns.display()))?;
+    let (target, delay) = (forward.connect, Duration::from_millis(forward.delay));
+    loop {
+        let (client, _) = listener.accept().context("accept a connection")?;
+        thread::spawn(move || {
+            if let Err(error) = serve(&client, target, delay) {
+                eprintln!("{target}: {error:#}");
+            }
+        });
+    }
+}
+
+fn serve(client: &TcpStream, target: SocketAddr, delay: Duration) -> Result<()> {
+    // A handshake over a long way costs one round trip before the first byte.
+    thread::sleep(delay * 2);
+    let server = match TcpStream::connect(target) {
+        Ok(server) => server,
+        Err(error) => {
+            reset(client);
+            return Err(error).context("connect");
+        }
+    };
+    client.set_nodelay(true).context("set TCP_NODELAY")?;
+    server.set_nodelay(true).context("set TCP_NODELAY")?;
+    thread::scope(|scope| {
+        scope.spawn(|| one_way(client, &server, delay));
+        one_way(&server, client, delay);
+    });
+    Ok(())
+}
+
+/// Carries one direction to its end: an end of stream is passed on as one, a broken connection
+/// breaks the other side too.
+fn one_way(from: &TcpStream, to: &TcpStream, delay: Duration) {
+    let carried = if delay.is_zero() { carry(from, to) } else { carry_late(from, to, delay) };
+    if carried.is_ok() {
+        // Fails only when the peer has gone, and then nobody needs the news.
+        let _ = to.shutdown(Shutdown::Write);
+    } else {
+        for side in [from, to] {
+            reset(side);
+            // Wakes the other direction and, other than ending the writing side, sends nothing.
+            let _ = side.shutdown(Shutdown::Read);
+        }
+    }
+}
+
+fn carry(mut from: &TcpStream, mut to: &TcpStream) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => to.write_all(&buffer[..length])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn carry_late(from: &TcpStream, to: &TcpStream, delay: Duration) -> io::Result<()> {
+    let (sender, receiver) = sync_channel(CHUNKS_IN_FLIGHT);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| read_chunks(from, delay, sender));
+        let written = write_chunks(to, receiver);
+        if written.is_err() {
+            let _ = from.shutdown(Shutdown::Read);
+        }
+        let read = reader.join().unwrap_or_else(|_| Err(io::Error::other("the reader panicked")));
+        written.and(read)
+    })
+}
+
+type Chunk = (Instant, Vec<u8>);
+
+fn read_chunks(mut from: &TcpStream, delay: Duration, out: SyncSender<Chunk>) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(length) => {
+                let chunk = (Instant::now() + delay, buffer[..length].to_vec());
+                if out.send(chunk).is_err() || length == 0 {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Writes each chunk when its time has come. The end of stream is an empty chunk, and late too.
+fn write_chunks(mut to: &TcpStream, chunks: Receiver<Chunk>) -> io::Result<()> {
+    for (due, bytes) in chunks {
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        to.write_all(&bytes)?;
+    }
+    Ok(())
+}
+
+/// Lets the peer see a broken connection instead of an orderly end once the socket is closed.
+fn reset(socket: &TcpStream) {
+    let _ = set_socket_linger(socket, Some(Duration::ZERO));
+}

@@ -1,0 +1,129 @@
+//! Processes by number *and* start time, so that a number which the kernel gave to somebody else
+//! is never taken for ours.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+/// One process of one boot of the machine.
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    /// Its number, as seen from the machine's own namespace.
+    pub(crate) pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub(crate) started: u64,
+}
+
+impl Identity {
+    /// The process that has this number at present.
+    pub(crate) fn of(pid: i32) -> Result<Identity> {
+        let (_, started) = stat(pid).with_context(|| format!("read the state of process {pid}"))?;
+        Ok(Identity { pid, started })
+    }
+
+    /// Whether it still runs; a process that only waits to be buried does not.
+    pub(crate) fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|(state, started)| started == self.started && state != 'Z')
+    }
+
+    /// Asks it to end and makes sure that it has.
+    pub(crate) fn end(self, patience: Duration) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        if self.ends_within(patience) {
+            return Ok(());
+        }
+        self.kill()
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        if !self.ends_within(Duration::from_secs(10)) {
+            bail!("process {} does not end after SIGKILL", self.pid);
+        }
+        Ok(())
+    }
+
+    fn signal(self, signal: Signal) -> Result<()> {
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) else {
+            return Ok(());
+        };
+        match kill_process(pid, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(()),
+            result => result.with_context(|| format!("send {signal:?} to process {}", self.pid)),
+        }
+    }
+
+    fn ends_within(self, patience: Duration) -> bool {
+        let begin = Instant::now();
+        while self.is_alive() {
+            if begin.elapsed() > patience {
+                return false;
+            }
+            sleep(Duration::from_millis(10));
+        }
+        true
+    }
+}
+
+/// Waits for the only child of a process and returns its number.
+pub(crate) fn only_child(parent: i32) -> Result<i32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let begin = Instant::now();
+    loop {
+        let children = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        if let Some(child) = children.split_whitespace().next() {
+            return child.parse().with_context(|| format!("read the number in {path}"));
+        }
+        if begin.elapsed() > Duration::from_secs(5) {
+            bail!("process {parent} started no child within 5 s");
+        }
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// Every process whose network or process namespace is one of the given inode numbers.
+pub(crate) fn inside(namespaces: &[u64]) -> Result<Vec<Identity>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").context("list the processes")? {
+        let name = entry.context("list the processes")?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let is_inside = ["net", "pid"].iter().any(|kind| {
+            fs::metadata(format!("/proc/{pid}/ns/{kind}"))
+                .is_ok_and(|namespace| namespaces.contains(&namespace.ino()))
+        });
+        if is_inside && let Ok(identity) = Identity::of(pid) {
+            found.push(identity);
+        }
+    }
+    Ok(found)
+}
+
+/// State letter and start time of a process.
+fn stat(pid: i32) -> Option<(char, u64)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in the second field may hold anything, also spaces and parentheses.
+    let mut fields = text[text.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let started = fields.nth(18)?.parse().ok()?;
+    Some((state, started))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_only_with_its_own_start_time() {
+        let own = Identity::of(std::process::id() as i32).unwrap();
+        assert!(own.is_alive());
+        assert!(!Identity { started: own.started + 1, ..own }.is_alive());
+    }
+}

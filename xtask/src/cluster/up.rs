@@ -1,0 +1,279 @@
+//! `cluster up`: brings whatever is there, nothing or the half of a cluster, to a whole one.
+
+use std::fs::{self, File, Permissions};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use rustix::fs::{FlockOperation, flock};
+
+use super::build::{self, Programs};
+use super::command::{run, succeeds};
+use super::component;
+use super::layout::{Layout, Machine, pod_range};
+use super::pki::Authority;
+use super::progress::step;
+use super::state::{Node, State};
+use super::{config, image, kubeconfig, machine, packages, routes, store, supervise, workloads};
+
+const PROGRAMS: [&str; 6] =
+    ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
+
+/// What `up` can be told.
+#[derive(Args)]
+pub(crate) struct Up {
+    /// How many nodes; as many as there are, or else one, when not said.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
+    nodes: Option<u8>,
+    /// Leave out the image mirror.test/debian:1 and its workload, which take 1 to 2 min the
+    /// first time.
+    #[arg(long)]
+    no_debian: bool,
+}
+
+/// Brings the cluster up or repairs it.
+pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
+    let begin = Instant::now();
+    let _lock = lock(layout)?;
+    let parts = step("packages, programs and images", || prepare(!up.no_debian))?;
+    let mut state = match State::load(layout)? {
+        Some(state) => state,
+        None => State::new(layout)?,
+    };
+    let present = u8::try_from(state.nodes.len()).context("count the nodes")?;
+    let nodes = up.nodes.unwrap_or(present.max(1));
+    step("folders, certificates and configuration", || {
+        write_files(layout, &mut state, &parts, nodes)
+    })?;
+    step("namespaces and machines", || start_machines(layout, &mut state, &parts, nodes))?;
+    step("API server", || start_control_plane(layout, &mut state, nodes))?;
+    step("controllers and nodes", || {
+        drop_surplus_nodes(layout, &mut state, nodes)?;
+        for component in component::second(layout, nodes) {
+            supervise::ensure(layout, &mut state, &component)?;
+        }
+        Ok(())
+    })?;
+    let kubectl = layout.path("kubectl");
+    step("objects", || workloads::apply(&kubectl, state.debian))?;
+    step("workloads ready", || {
+        workloads::wait(&kubectl, usize::from(nodes), Duration::from_secs(180))
+    })?;
+    let seconds = begin.elapsed().as_secs_f64();
+    eprintln!("  {seconds:6.1} s  in all: Kubernetes {} is up", state.version);
+    println!("export KUBECONFIG={}", state.user_kubeconfig);
+    Ok(())
+}
+
+/// Two at once would start everything twice. The lock is outside the folder that `down` removes.
+pub(crate) fn lock(layout: &Layout) -> Result<File> {
+    let path = format!("/run/{}-cluster.lock", layout.name);
+    let file = File::create(&path).with_context(|| format!("make {path} (this needs root)"))?;
+    flock(&file, FlockOperation::LockExclusive).with_context(|| format!("lock {path}"))?;
+    Ok(file)
+}
+
+/// What the cache has for a cluster.
+struct Parts {
+    programs: Programs,
+    images: Vec<PathBuf>,
+    store: PathBuf,
+    debian: bool,
+}
+
+fn prepare(debian: bool) -> Result<Parts> {
+    packages::ensure()?;
+    let programs = build::programs()?;
+    let images = image::all(&programs, debian)?;
+    let store = store::ensure(&images)?;
+    Ok(Parts { programs, images, store, debian })
+}
+
+fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> Result<()> {
+    for folder in ["bin", "logs", "control", "pki"] {
+        let folder = layout.path(folder);
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    for program in PROGRAMS {
+        link(&parts.programs.kube, &layout.path("bin").join(program))?;
+    }
+    link(&parts.programs.kubectl, &layout.path("bin/kubectl"))?;
+    link(&parts.programs.echo_server, &layout.path("bin/outside"))?;
+    link(&parts.programs.pause, &layout.path("bin/pause"))?;
+    copy_self(&layout.path("bin/xtask"))?;
+    if state.port == 0 {
+        state.port = free_port()?;
+    }
+    state.version = build::KUBERNETES_VERSION.to_owned();
+    state.api_url = format!("https://127.0.0.1:{}", state.port);
+    state.admin_kubeconfig = layout.text("admin.kubeconfig");
+    state.user_kubeconfig = layout.text("user.kubeconfig");
+    state.kubectl = layout.text("kubectl");
+    state.xtask = layout.text("bin/xtask");
+    let authority = Authority::ensure(layout, nodes)?;
+    kubeconfig::write_all(layout, &authority, nodes, &state.api_url)?;
+    for number in 1..=nodes {
+        config::write(layout, number)?;
+    }
+    write_kubectl(layout)?;
+    state.save(layout)
+}
+
+/// A kubectl that finds the cluster by itself.
+fn write_kubectl(layout: &Layout) -> Result<()> {
+    let path = layout.path("kubectl");
+    let (program, kubeconfig) = (layout.text("bin/kubectl"), layout.text("admin.kubeconfig"));
+    let text = format!(
+        "#!/bin/sh\n\
+         : \"${{KUBECONFIG:={kubeconfig}}}\"\n\
+         export KUBECONFIG\n\
+         exec '{program}' \"$@\"\n"
+    );
+    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o755))
+        .with_context(|| format!("make {} a program", path.display()))
+}
+
+fn start_machines(
+    layout: &Layout,
+    state: &mut State,
+    parts: &Parts,
+    nodes: u8,
+) -> Result<()> {
+    routes::ensure(layout)?;
+    for machine in Machine::all(nodes) {
+        machine::ensure(layout, state, machine)?;
+    }
+    state.control_enter = machine::enter(state, Machine::Control)?;
+    state.nodes.truncate(usize::from(nodes));
+    let store = parts.store.display().to_string();
+    let has_old_images = !state.image_store.is_empty() && state.image_store != store;
+    for number in 1..=nodes {
+        let root = layout.path(&format!("node{number}/containerd"));
+        if !root.exists() {
+            store::copy_for_node(&parts.store, &root)?;
+        }
+    }
+    for component in component::containerds(layout, nodes) {
+        supervise::ensure(layout, state, &component)?;
+    }
+    state.nodes = (1..=nodes).map(|number| describe(layout, state, number)).collect::<Result<_>>()?;
+    if has_old_images {
+        for node in state.nodes.clone() {
+            wait_for_file(Path::new(&node.containerd_socket))?;
+            store::import(&node.ctr, &parts.images)?;
+        }
+    }
+    state.debian = parts.debian || state.debian;
+    state.image_store = store;
+    state.save(layout)
+}
+
+fn describe(layout: &Layout, state: &State, number: u8) -> Result<Node> {
+    let machine = Machine::Node(number);
+    let enter = machine::enter(state, machine)?;
+    let socket = layout.containerd_socket(number);
+    let mut ctr = enter.clone();
+    ctr.extend(["ctr", "--address", &socket, "--namespace", "k8s.io"].map(str::to_owned));
+    let pid = state.processes.get(&machine.name()).map_or(0, |process| process.identity.pid);
+    Ok(Node {
+        name: machine.name(),
+        address: machine.address(),
+        pod_range: pod_range(number),
+        netns: layout.netns_path(machine),
+        pid,
+        containerd_socket: socket,
+        ctr,
+        enter,
+    })
+}
+
+fn start_control_plane(layout: &Layout, state: &mut State, nodes: u8) -> Result<()> {
+    for component in component::first(layout) {
+        supervise::ensure(layout, state, &component)?;
+    }
+    let port = state.port;
+    supervise::ensure_forward(layout, state, supervise::FORWARD, port, 0)?;
+    wait_for_api(layout, state)
+        .with_context(|| format!("start the control plane of {nodes} nodes"))
+}
+
+/// Waits until the API server says that it is ready.
+pub(crate) fn wait_for_api(layout: &Layout, state: &State) -> Result<()> {
+    let begin = Instant::now();
+    while !succeeds(&state.kubectl, &["get", "--raw=/readyz"]) {
+        for part in ["etcd", "kube-apiserver", supervise::FORWARD] {
+            if !state.runs(part) {
+                bail!("{part} ended: see {}", layout.log(part).display());
+            }
+        }
+        if begin.elapsed() > Duration::from_secs(60) {
+            let log = layout.log("kube-apiserver");
+            bail!("the API server is not ready after 60 s: see {}", log.display());
+        }
+        sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Ends nodes beyond the wanted number.
+fn drop_surplus_nodes(layout: &Layout, state: &mut State, nodes: u8) -> Result<()> {
+    let kept: Vec<_> = Machine::all(nodes).into_iter().map(Machine::name).collect();
+    let is_kept = |name: &str| kept.iter().any(|kept| name == kept);
+    let is_of_surplus = |name: &str| {
+        let machine = name.split('/').next().unwrap_or(name);
+        machine.starts_with("node") && !is_kept(machine)
+    };
+    let surplus: Vec<_> =
+        state.processes.keys().filter(|name| is_of_surplus(name)).cloned().collect();
+    for name in surplus {
+        if let Some(process) = state.processes.remove(&name) {
+            process.identity.kill()?;
+        }
+        if !name.contains('/') {
+            run("ip", &["netns", "delete", &format!("{}-{name}", layout.name)])?;
+            run(&state.kubectl, &["delete", "node", &name, "--ignore-not-found"])?;
+            super::cache::remove(&layout.path(&name))?;
+        }
+    }
+    state.save(layout)
+}
+
+fn wait_for_file(path: &Path) -> Result<()> {
+    let begin = Instant::now();
+    while !path.exists() {
+        if begin.elapsed() > Duration::from_secs(20) {
+            bail!("{} is not there after 20 s", path.display());
+        }
+        sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn link(to: &Path, from: &Path) -> Result<()> {
+    if fs::read_link(from).is_ok_and(|present| present == to) {
+        return Ok(());
+    }
+    super::cache::remove(from)?;
+    symlink(to, from).with_context(|| format!("link {} to {}", from.display(), to.display()))
+}
+
+/// The forwarder runs from a copy, since the build replaces the original.
+fn copy_self(to: &Path) -> Result<()> {
+    let own = std::env::current_exe().context("find this program's own file")?;
+    if own == to {
+        return Ok(());
+    }
+    let unfinished = to.with_extension("new");
+    fs::copy(&own, &unfinished).with_context(|| format!("copy {}", own.display()))?;
+    fs::rename(&unfinished, to).with_context(|| format!("name {}", to.display()))
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+    Ok(listener.local_addr().context("find a free port")?.port())
+}
