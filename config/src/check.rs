@@ -5,12 +5,14 @@
 
 mod value;
 
+use std::collections::HashMap;
+
 use crate::diagnostic::{Diagnostic, Origin, Severity};
 use crate::ignored;
 use crate::keys::{self, Key, Shape, Short};
 use crate::nearest::nearest;
 use crate::settings::{Settings, asks_for_nothing};
-use crate::syntax::{Member, Node, Span, Value};
+use crate::syntax::{Member, Node, Span, Value, clip};
 
 pub(crate) use value::from_text;
 
@@ -113,8 +115,8 @@ impl Checker<'_> {
     }
 
     fn members(&mut self, parent: &str, members: &[Member]) {
-        for (index, member) in members.iter().enumerate() {
-            self.duplicate(parent, &members[..index], member);
+        self.duplicates(parent, members);
+        for member in members {
             match keys::child(parent, &member.key) {
                 Some(key) => self.key(key, &member.value),
                 None => self.unknown(parent, member),
@@ -122,18 +124,21 @@ impl Checker<'_> {
         }
     }
 
-    fn duplicate(&mut self, parent: &str, before: &[Member], member: &Member) {
-        let Some(first) = before.iter().find(|other| other.key == member.key) else {
-            return;
-        };
-        let message = format!(
-            "`{}` is written twice: keep one of them",
-            join(parent, &member.key)
-        );
-        let diagnostic = Diagnostic::error("duplicate-key", self.origin(member.key_span), message)
-            .key(&join(parent, &member.key))
-            .related(self.origin(first.key_span), "first written here");
-        self.diagnostics.push(diagnostic);
+    fn duplicates(&mut self, parent: &str, members: &[Member]) {
+        let mut seen = HashMap::new();
+        for member in members {
+            let first = *seen.entry(member.key.as_str()).or_insert(member.key_span);
+            if first == member.key_span {
+                continue;
+            }
+            let path = join(parent, &member.key);
+            let message = format!("`{}` is written twice: keep one of them", shown(&path));
+            let diagnostic =
+                Diagnostic::error("duplicate-key", self.origin(member.key_span), message)
+                    .key(&path)
+                    .related(self.origin(first), "first written here");
+            self.diagnostics.push(diagnostic);
+        }
     }
 
     /// A key that the table does not have: one of mirrord's, a misspelling, or one from elsewhere.
@@ -265,18 +270,4 @@ fn join(parent: &str, key: &str) -> String {
 /// A path as people see it: records without their sign.
 fn shown(path: &str) -> String {
     clip(path.strip_prefix('$').unwrap_or(path))
-}
-
-/// A text for a message: short and on one line.
-fn clip(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut clipped: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        clipped.push('…');
-    }
-    clipped
 }

@@ -12,6 +12,9 @@ use crate::syntax::Span;
 /// Most problems kept of one configuration; what comes after helps nobody.
 pub const MAX_DIAGNOSTICS: usize = 200;
 
+/// Most characters of a message: texts of the user are quoted in them.
+const MAX_MESSAGE: usize = 500;
+
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -140,6 +143,12 @@ pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
 /// Sorts by place (file first, then variables and options), and cuts at [`MAX_DIAGNOSTICS`] with a last entry that
 /// says so.
 pub(crate) fn finish(diagnostics: &mut Vec<Diagnostic>) {
+    for diagnostic in diagnostics.iter_mut() {
+        if let Some((cut, _)) = diagnostic.message.char_indices().nth(MAX_MESSAGE) {
+            diagnostic.message.truncate(cut);
+            diagnostic.message.push('…');
+        }
+    }
     diagnostics.sort_by_key(|diagnostic| match &diagnostic.origin {
         Origin::File(span) => (0, span.start, String::new()),
         Origin::Variable(name) => (1, 0, name.clone()),

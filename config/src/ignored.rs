@@ -1,6 +1,6 @@
 //! Keys that users of mirrord may have in their file and that have no effect here, with the reason.
 //!
-//! Called by [`crate::check`] when a key is not in the table, and by the schema. A row covers everything below it.
+//! Called by `check` when a key is not in the table, and by the schema. A row covers everything below it.
 
 use crate::diagnostic::Severity;
 

@@ -1,6 +1,6 @@
 //! The table of keys: what each one is called, takes, defaults to and means.
 //!
-//! The rows themselves stand beside the typed fields they fill ([`crate::model`]), written once by the `section!`
+//! The rows themselves stand beside the typed fields they fill (`model`), written once by the `section!`
 //! and `records!` macros; this file says what a row is and finds rows. Checking, layering, the schema, the documents,
 //! completion and hover all read this table and nothing else.
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::check::{Checker, From, from_text};
 use crate::diagnostic::{Diagnostic, Origin, finish, has_errors};
 use crate::document::Document;
-use crate::keys::{self, Key};
+use crate::keys::{self, Key, Shape};
 use crate::model::Config;
 use crate::rules;
 use crate::settings::Settings;
 use crate::syntax::{Node, Value, to_json};
+use crate::units;
 
 /// One command line option that sets a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Resolved {
 pub struct Effective {
     /// Path of the key.
     pub key: &'static str,
-    /// The value as JSON; `"***"` for each value that may be a secret.
+    /// The value as JSON, times and sizes with their unit; `"***"` for each value that may be a secret.
     pub value: String,
     /// Who set it.
     pub origin: Origin,
@@ -132,6 +133,7 @@ impl Resolved {
             .filter(|key| !key.is_section())
             .map(|key| {
                 let node = self.settings.node(key);
+                let node = readable(key, node);
                 let node = if key.shape.is_secret() {
                     mask(node)
                 } else {
@@ -144,6 +146,19 @@ impl Resolved {
                 }
             })
             .collect()
+    }
+}
+
+/// Times and sizes as text with a unit, a form that the key takes too.
+fn readable(key: &Key, node: Node) -> Node {
+    let Value::Integer(number) = node.value else {
+        return node;
+    };
+    let number = number.unsigned_abs();
+    match key.shape {
+        Shape::Duration { .. } => Node::text(&units::show_duration(number)),
+        Shape::Size => Node::text(&units::show_size(number)),
+        _ => node,
     }
 }
 

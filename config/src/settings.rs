@@ -1,6 +1,6 @@
 //! Values by key path, with where each came from: what the file, the variables and the options boil down to.
 //!
-//! Filled by [`crate::check`], read by the model, the rules and the listing of effective values.
+//! Filled by `check`, read by the model, the rules and the listing of effective values.
 
 use std::collections::BTreeMap;
 

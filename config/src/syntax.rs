@@ -1,6 +1,6 @@
 //! The spanned tree that all file formats are lowered into, and positions in text.
 //!
-//! Called by [`crate::check`], by the rules for places, and by the language server. It must not know any
+//! Called by `check`, by the rules for places, and by the language server. It must not know any
 //! configuration key.
 
 pub mod cursor;
@@ -233,6 +233,20 @@ pub(crate) fn parse_value(text: &str) -> (Node, Vec<Diagnostic>) {
 /// A syntax problem.
 fn problem(start: usize, end: usize, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error("syntax", Origin::File(Span::new(start, end)), message)
+}
+
+/// A text of the user for a message: short and on one line.
+pub(crate) fn clip(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut clipped: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        clipped.push('…');
+    }
+    clipped
 }
 
 /// The place of the first template expression in `text`.

@@ -1,6 +1,6 @@
 //! Durations and sizes as people write them.
 //!
-//! Called by [`crate::check`]. It must not know which key it reads for.
+//! Called by `check`. It must not know which key it reads for.
 
 /// Units of durations with their length in milliseconds; the first of a length is the one that is printed.
 const DURATIONS: &[(&str, u64)] = &[

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: the real cluster of `cargo xtask cluster`, the built `mirror`, and an
+//! unprivileged user's laptop side. Tests wait on events (`kubectl wait`, ends of processes, lines of output),
+//! never for a time to pass.
+
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod laptop;
+mod running;
+
+pub use cluster::Cluster;
+pub use laptop::{Laptop, Outcome};
+pub use running::Running;

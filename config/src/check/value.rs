@@ -2,12 +2,14 @@
 //!
 //! Normalises on the way: times to milliseconds, sizes to bytes, a lone element to a list, scalars to text.
 
-use super::{Checker, clip, shown};
+use super::{Checker, shown};
 use crate::diagnostic::{Diagnostic, Origin, Severity};
 use crate::keys::{self, Shape, Short};
 use crate::model;
 use crate::nearest::nearest;
-use crate::syntax::{Member, Node, Span, Value, find_template, parse_value, template_problem};
+use crate::syntax::{
+    Member, Node, Span, Value, clip, find_template, parse_value, template_problem,
+};
 use crate::target::{Target, TargetError};
 use crate::text::{REGEX, TextKind};
 use crate::units;
@@ -304,9 +306,9 @@ impl Checker<'_> {
             return self.refuse(path, shape, node);
         };
         let n_before = self.diagnostics.len();
+        self.duplicates(path, members);
         let mut checked = Vec::with_capacity(members.len());
-        for (index, member) in members.iter().enumerate() {
-            self.duplicate(path, &members[..index], member);
+        for member in members {
             let name = Node {
                 span: member.key_span,
                 value: Value::String(member.key.clone()),
@@ -335,9 +337,9 @@ impl Checker<'_> {
             return self.refuse(path, shape, node);
         };
         let n_before = self.diagnostics.len();
+        self.duplicates(path, members);
         let mut checked = Vec::with_capacity(members.len());
-        for (index, member) in members.iter().enumerate() {
-            self.duplicate(path, &members[..index], member);
+        for member in members {
             let Some(key) = keys::child(name, &member.key) else {
                 self.unknown(name, member);
                 continue;

@@ -1,6 +1,6 @@
 //! From checked tree nodes to Rust values.
 //!
-//! Called by the `section!` macro through [`crate::settings::Settings::get`], after [`crate::check`] has refused
+//! Called by the `section!` macro through `Settings::get`, after `check` has refused
 //! everything that does not fit and normalised the rest (times are milliseconds, lone elements are lists).
 
 use std::collections::BTreeMap;

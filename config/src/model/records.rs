@@ -1,7 +1,7 @@
 //! Objects that occur inside lists or in place of text: their keys, their types, and what must hold inside one.
 //!
 //! Rows of a record have a path that begins with `$` and its name. Called by the key table and by
-//! [`crate::check`].
+//! `check`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,7 @@
 //! Rules about incoming traffic and its filters.
 
+use std::collections::HashSet;
+
 use super::Facts;
 use crate::diagnostic::Severity;
 use crate::model::{HttpFilter, HttpFilterConfig, IncomingMode, OnPause, PortPair};
@@ -156,23 +158,20 @@ pub(super) fn filtered_port_is_not_taken(facts: &mut Facts<'_>) {
 pub(super) fn duplicate_mapping(facts: &mut Facts<'_>) {
     for path in MAPPINGS {
         let pairs = pairs_of(facts, path).to_vec();
-        for (index, pair) in pairs.iter().enumerate() {
-            let before = &pairs[..index];
-            let twice = [
-                before
-                    .iter()
-                    .any(|other| other.first == pair.first)
-                    .then_some(pair.first),
-                before
-                    .iter()
-                    .any(|other| other.second == pair.second)
-                    .then_some(pair.second),
-            ];
-            if let Some(port) = twice.into_iter().flatten().next() {
-                let message =
-                    format!("port {port} occurs twice on the same side: keep one of the pairs");
-                facts.tell(Severity::Error, "duplicate-port", path, message);
+        let (mut firsts, mut seconds) = (HashSet::new(), HashSet::new());
+        for pair in pairs {
+            let first_is_new = firsts.insert(pair.first);
+            if seconds.insert(pair.second) && first_is_new {
+                continue;
             }
+            let port = if first_is_new {
+                pair.second
+            } else {
+                pair.first
+            };
+            let message =
+                format!("port {port} occurs twice on the same side: keep one of the pairs");
+            facts.tell(Severity::Error, "duplicate-port", path, message);
         }
     }
 }

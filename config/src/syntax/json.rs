@@ -1,12 +1,12 @@
 //! JSON with comments and trailing commas, read to the end whatever is wrong with it.
 //!
-//! Called by [`super::parse`] for files and by the layering for variables. Our own parser, because the public ones
+//! Called by `syntax::parse` for files and by the layering for variables. Our own parser, because the public ones
 //! stop at the first mistake: here all mistakes are told at once, and a half-typed file still gives a tree that
 //! completion can work on. It must not know any configuration key.
 
 mod string;
 
-use super::{MAX_DEPTH, Member, Node, Span, Value, find_template, problem, template_problem};
+use super::{MAX_DEPTH, Member, Node, Span, Value, clip, find_template, problem, template_problem};
 use crate::diagnostic::Diagnostic;
 
 /// Reads a whole document.
@@ -191,7 +191,7 @@ impl Parser<'_> {
                 self.report(
                     start,
                     self.at,
-                    format!("keys need double quotes: write \"{word}\""),
+                    format!("keys need double quotes: write \"{}\"", clip(&word)),
                 );
                 word
             }
@@ -332,7 +332,7 @@ impl Parser<'_> {
                     self.report(
                         start,
                         self.at,
-                        format!("text needs double quotes: write \"{word}\""),
+                        format!("text needs double quotes: write \"{}\"", clip(&word)),
                     );
                     Value::String(word)
                 }

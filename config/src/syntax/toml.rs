@@ -1,6 +1,6 @@
 //! TOML into the tree, by the `toml` crate's recovering parser.
 //!
-//! Called by [`super::parse`] only. It must not know any configuration key.
+//! Called by `syntax::parse` only. It must not know any configuration key.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

@@ -1,6 +1,6 @@
 //! YAML into the tree, from the events of `saphyr-parser`.
 //!
-//! Called by [`super::parse`] only. Aliases are expanded within [`MAX_NODES`]. It must not know any configuration
+//! Called by `syntax::parse` only. Aliases are expanded within [`MAX_NODES`]. It must not know any configuration
 //! key.
 
 use std::collections::HashMap;

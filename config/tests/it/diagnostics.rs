@@ -304,6 +304,10 @@ fn rendered_for_a_terminal() {
     .assert_eq(&text);
     let json = config::render::to_json(&resolved.diagnostics[..1], Some(&document));
     expect![[r#"[{"code":"unknown-key","severity":"error","message":"unknown key `tll` in `agent`; did you mean `ttl`","key":"agent.tll","nearest":"ttl","file":"dir/.mirror.json","line":2,"column":12,"endLine":2,"endColumn":17}]"#]].assert_eq(&json.to_string());
+}
+
+#[test]
+fn long_lines_are_cut_and_colours_are_the_callers_choice() {
     let long = Document::new(
         "l",
         format!("{{{}\"tagret\": 1}}", " ".repeat(5000)),

@@ -180,7 +180,8 @@ fn effective_values_hide_secrets() {
             .clone()
     };
     assert_eq!(value("feature.env.override"), r#"{"PASSWORD": "***"}"#);
-    assert_eq!(value("agent.ttl"), "7000");
+    assert_eq!(value("agent.ttl"), "\"7s\"");
+    assert_eq!(value("feature.network.outgoing.connect_wait"), "\"50ms\"");
     assert_eq!(value("kube_context"), "null");
     assert!(!format!("{:?}", resolved.config).contains("hunter2"));
 }

@@ -13,6 +13,25 @@ impl Schema {
         self.holds(&self.0, value)
     }
 
+    /// `additionalProperties`: what the properties that have no schema of their own must be.
+    fn holds_for_others(&self, schema: &Value, rule: &Value, value: &Value) -> bool {
+        let Some(object) = value.as_object() else {
+            return true;
+        };
+        let known = |key: &String| {
+            schema
+                .get("properties")
+                .is_some_and(|known| known.get(key).is_some())
+        };
+        object
+            .iter()
+            .filter(|(key, _)| !known(key))
+            .all(|(_, value)| match rule {
+                Value::Bool(allowed) => *allowed,
+                rule => self.holds(rule, value),
+            })
+    }
+
     fn holds(&self, schema: &Value, value: &Value) -> bool {
         schema
             .as_object()
@@ -59,18 +78,7 @@ impl Schema {
                         rule.get(key).is_none_or(|rule| self.holds(rule, value))
                     })
                 }),
-                "additionalProperties" => value.as_object().is_none_or(|object| {
-                    let known = |key: &String| {
-                        schema
-                            .get("properties")
-                            .is_some_and(|known| known.get(key).is_some())
-                    };
-                    let free = object.iter().filter(|(key, _)| !known(key));
-                    free.into_iter().all(|(_, value)| match rule {
-                        Value::Bool(allowed) => *allowed,
-                        rule => self.holds(rule, value),
-                    })
-                }),
+                "additionalProperties" => self.holds_for_others(schema, rule, value),
                 // The patterns of times and sizes are tested where those are read.
                 "pattern" => true,
                 "$schema"

@@ -7,7 +7,6 @@ use crate::failure::{Class, Failure, Result};
 use crate::settings;
 
 /// Runs the command.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub fn run(source: &Source, all: bool, json: bool) -> Result<()> {
     let loaded = settings::load(source, Vec::new())?;
     loaded.valid()?;
@@ -16,16 +15,15 @@ pub fn run(source: &Source, all: bool, json: bool) -> Result<()> {
     if json {
         let text = serde_json::to_string_pretty(&effective)
             .map_err(|error| Failure::new(Class::Internal, format!("cannot write the settings: {error}")))?;
-        println!("{text}");
-        return Ok(());
-    }
-    let width = effective.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
-    for setting in &effective {
-        let place = render::place(&setting.origin, loaded.document.as_ref());
-        println!("{:width$}  {}  ({place})", setting.key, setting.value);
+        return super::answer(&(text + "\n"));
     }
     if effective.is_empty() {
-        println!("all settings are at their defaults; --all shows them");
+        return super::answer("all settings are at their defaults; --all shows them\n");
     }
-    Ok(())
+    let width = effective.iter().map(|setting| setting.key.len()).max().unwrap_or(0);
+    let line = |setting: &config::Effective| {
+        let place = render::place(&setting.origin, loaded.document.as_ref());
+        format!("{:width$}  {}  ({place})\n", setting.key, setting.value)
+    };
+    super::answer(&effective.iter().map(line).collect::<String>())
 }

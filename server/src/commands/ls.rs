@@ -17,15 +17,16 @@ pub async fn run(command: &Ls) -> Result<()> {
     let lenient = command.kinds.is_empty();
     // A cluster that refuses everything must not look like an empty one.
     let lists = kinds.iter().map(|kind| list(&cluster, kind, namespace, lenient && kind.kind != TargetKind::Pod));
-    let rows: Vec<Row> = futures_util::future::try_join_all(lists).await?.into_iter().flatten().collect();
+    let mut rows: Vec<Row> = futures_util::future::try_join_all(lists).await?.into_iter().flatten().collect();
+    // A Deployment's ReplicaSets and a CronJob's Jobs are its own matter unless somebody asks for them.
+    rows.retain(|row| !(lenient && row.owned && row.kind != TargetKind::Pod));
     if rows.is_empty()
         && let Some(namespace) = namespace
         && let Some(failure) = crate::kube::target::namespace_missing(&cluster, namespace).await
     {
         return Err(failure);
     }
-    print(&rows, command);
-    Ok(())
+    super::answer(&render(&rows, command)?)
 }
 
 fn kinds(words: &[String]) -> Result<Vec<&'static Kind>> {
@@ -44,19 +45,14 @@ fn kinds(words: &[String]) -> Result<Vec<&'static Kind>> {
     words.iter().map(|word| TargetKind::from_word(word).map(TargetKind::row).ok_or_else(|| unknown(word))).collect()
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print(rows: &[Row], command: &Ls) {
+fn render(rows: &[Row], command: &Ls) -> Result<String> {
     match command.output {
-        ListFormat::Json => match serde_json::to_string_pretty(rows) {
-            Ok(text) => println!("{text}"),
-            Err(error) => tracing::error!(%error, "the list cannot be written as JSON"),
-        },
-        ListFormat::Name => rows.iter().for_each(|row| println!("{}", row.path)),
+        ListFormat::Json => serde_json::to_string_pretty(rows)
+            .map(|text| text + "\n")
+            .map_err(|error| Failure::new(Class::Internal, format!("the list cannot be written as JSON: {error}"))),
+        ListFormat::Name => Ok(rows.iter().map(|row| format!("{}\n", row.path)).collect()),
+        ListFormat::Table if rows.is_empty() => Ok("nothing here can be a target; -A lists all namespaces\n".to_owned()),
         ListFormat::Table => {
-            if rows.is_empty() {
-                println!("nothing here can be a target; -A lists all namespaces");
-                return;
-            }
             let mut lines = vec![["TARGET", "READY", "CONTAINERS", "PORTS", "IMAGE", "AGE", "NOTE"].map(str::to_owned).to_vec()];
             lines.extend(rows.iter().map(columns));
             if command.all_namespaces {
@@ -65,7 +61,7 @@ fn print(rows: &[Row], command: &Ls) {
                     line.insert(0, namespace.to_owned());
                 }
             }
-            table(&lines).iter().for_each(|line| println!("{line}"));
+            Ok(table(&lines).iter().map(|line| format!("{line}\n")).collect())
         }
     }
 }

@@ -9,20 +9,19 @@ use crate::failure::{Class, Failure, Result};
 use crate::settings;
 
 /// Runs the command. Errors in the file are a failure of class [`Class::Config`].
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub fn run(command: &VerifyConfig) -> Result<()> {
     let source = Source { config: command.file.clone(), ..Source::default() };
     let loaded = settings::load(&source, Vec::new())?;
     let document = loaded.document.as_ref();
     let problems = &loaded.resolved.diagnostics;
     if command.json {
-        println!("{}", to_json(problems, document));
+        super::answer(&format!("{}\n", to_json(problems, document)))?;
     } else {
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        print!("{}", render(problems, document, if colour { Colour::Always } else { Colour::Never }));
-        let name = document.map_or("no configuration file here: all settings at their defaults", |document| document.name.as_str());
+        super::answer(&render(problems, document, if colour { Colour::Always } else { Colour::Never }))?;
         if problems.is_empty() {
-            println!("{name}: no problems");
+            let name = document.map_or("no configuration file here, all settings at their defaults", |document| document.name.as_str());
+            super::answer(&format!("{name}: no problems\n"))?;
         }
     }
     if loaded.resolved.has_errors() {

@@ -36,6 +36,8 @@ pub struct Row {
     pub ports: Vec<u16>,
     /// Images of its containers.
     pub images: Vec<String>,
+    /// Whether another object made it (a ReplicaSet of a Deployment, a pod of either).
+    pub owned: bool,
     /// Age in seconds.
     pub age: u64,
 }
@@ -85,6 +87,7 @@ fn pod_row(pod: &Pod) -> Row {
         containers: containers.clone().map(|container| container.name.clone()).collect(),
         ports: ports.filter_map(|port| port.container_port.try_into().ok()).collect(),
         images: containers.filter_map(|container| container.image.clone()).collect(),
+        owned: pod.metadata.owner_references.is_some(),
         age: age(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)),
         name,
     }
@@ -117,6 +120,7 @@ fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {
         containers: texts("name"),
         ports: ports(spec, containers),
         images: texts("image"),
+        owned: object.metadata.owner_references.is_some(),
         age: age(object.metadata.creation_timestamp.as_ref().map(|time| time.0)),
         name,
     }

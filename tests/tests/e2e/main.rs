@@ -1,0 +1,5 @@
+//! End-to-end tests on a real cluster, one module per user story.
+//!
+//! Run by `cargo xtask test`, which builds `mirror`, starts the cluster and says where both are.
+
+mod outgoing;
