@@ -42,9 +42,12 @@ impl<T> Failing for *mut T {
 }
 
 /// The definition after ours of one symbol, as a function of type `F`.
+///
+/// The address comes first, for hooks in assembly that jump to it: null is not looked up yet, 1 is missing.
+#[repr(C)]
 pub(crate) struct Next<F> {
-    symbol: &'static CStr,
     address: AtomicPtr<c_void>,
+    symbol: &'static CStr,
     function: PhantomData<F>,
 }
 
@@ -77,11 +80,6 @@ impl<F: Copy> Next<F> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         // SAFETY: the address is that of `symbol`, whose type `F` is by the contract of `new`.
         (address != MISSING).then(|| unsafe { core::mem::transmute_copy::<*mut c_void, F>(&address) })
-    }
-
-    /// Where the raw address is kept, for hooks in assembly that jump to it.
-    pub(crate) const fn cell(&self) -> &AtomicPtr<c_void> {
-        &self.address
     }
 }
 

@@ -354,9 +354,9 @@ pub(crate) fn host_name() -> ([u8; 65], usize) {
 }
 
 /// Opens a program file for a look at its head.
-pub(crate) fn open_program(directory: c_int, path: &core::ffi::CStr, flags: c_int) -> Result<c_int, Errno> {
+pub(crate) fn open_program(directory: c_int, path: &core::ffi::CStr) -> Result<c_int, Errno> {
     // Not blocking: a pipe of that name must not hold us up.
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY | flags;
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
     // SAFETY: openat(2) with a C string.
     let opened = unsafe { call(libc::SYS_openat, [directory as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0]) };
     opened.map(|fd| fd as c_int)

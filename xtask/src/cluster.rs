@@ -8,6 +8,7 @@
 mod build;
 mod cache;
 mod cgroups;
+mod clock;
 mod command;
 mod component;
 mod config;
@@ -16,6 +17,7 @@ mod down;
 mod forward;
 mod image;
 mod kubeconfig;
+mod kubectl;
 mod layout;
 mod machine;
 mod packages;
@@ -109,8 +111,8 @@ pub(crate) fn run(task: Task) -> Result<()> {
         Task::Down => down::run(&layout),
         Task::Status => status::run(&layout),
         Task::Kubectl { arguments } => {
-            let state = State::load(&layout)?.context("no cluster: `cargo xtask cluster up`")?;
-            Err(command::become_program(&state.kubectl, &arguments))
+            State::load(&layout)?.context("no cluster is here: `cargo xtask cluster up`")?;
+            Err(kubectl::Kubectl::of(&layout).become_it(&arguments))
         }
         Task::Kubeconfig(mint) => make_kubeconfig(&layout, &mint),
         Task::Delay(delay) => delay::run(&layout, &delay),

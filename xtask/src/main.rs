@@ -1,13 +1,10 @@
 //! The project's task runner, `cargo xtask`: it only picks the module that does the task.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a task runner talks to its terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to its terminal")]
 
 mod cluster;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// The project's own tasks.
@@ -25,8 +22,15 @@ enum Task {
     Cluster(cluster::Task),
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
         Task::Cluster(task) => cluster::run(task),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

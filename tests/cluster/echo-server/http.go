@@ -1,3 +1,5 @@
+// The HTTP server: by default it tells all that it saw; some paths do what tests need.
+
 package main
 
 import (

@@ -1,3 +1,5 @@
+// The servers below HTTP: echoes over TCP and UDP, and one that speaks first.
+
 package main
 
 import (

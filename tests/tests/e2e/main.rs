@@ -2,4 +2,5 @@
 //!
 //! Run by `cargo xtask test`, which builds `mirror`, starts the cluster and says where both are.
 
+mod failures;
 mod outgoing;

@@ -54,21 +54,14 @@ fn kubernetes_flags() -> String {
     )
 }
 
-fn go_program(
-    go: &str,
-    module: &str,
-    package: &str,
-    linker_flags: &str,
-    expected: &str,
-) -> Result<PathBuf> {
+fn go_program(go: &str, module: &str, package: &str, linker_flags: &str, expected: &str) -> Result<PathBuf> {
     let folder = sources(module);
     let digest = cache::digest_of(&folder, &[go, package, linker_flags])?;
     let name = if package == "." { module } else { package.trim_start_matches("./") };
     cache::entry(name, &digest, |out| {
         let out = out.display().to_string();
         long_step(&format!("build {name}"), expected, || {
-            let arguments =
-                ["build", "-trimpath", "-ldflags", linker_flags, "-o", &out, package];
+            let arguments = ["build", "-trimpath", "-ldflags", linker_flags, "-o", &out, package];
             run_in(&folder, &[("CGO_ENABLED", "0")], "go", &arguments).map(drop)
         })
     })

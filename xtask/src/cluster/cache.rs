@@ -4,10 +4,11 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::layout::hex;
@@ -26,13 +27,17 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Keeps two clusters from making the same entries at the same time.
+pub(crate) fn lock() -> Result<File> {
+    let path = folder()?.join("lock");
+    let file = File::create(&path).with_context(|| format!("make {}", path.display()))?;
+    flock(&file, FlockOperation::LockExclusive).with_context(|| format!("lock {}", path.display()))?;
+    Ok(file)
+}
+
 /// Returns the entry of that name and digest; when it is missing, `make` makes it at the path
 /// that it is given, which may be a file or a folder.
-pub(crate) fn entry(
-    name: &str,
-    digest: &str,
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
+pub(crate) fn entry(name: &str, digest: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let path = folder()?.join(format!("{name}-{}", &digest[..16]));
     if path.exists() {
         return Ok(path);

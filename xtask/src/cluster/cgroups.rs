@@ -13,8 +13,7 @@ use super::layout::{Layout, Machine};
 pub(crate) fn make(layout: &Layout, machine: Machine) -> Result<()> {
     for hierarchy in hierarchies()? {
         let group = hierarchy.join(layout.cgroup(machine).trim_start_matches('/'));
-        fs::create_dir_all(&group)
-            .with_context(|| format!("make the control group {}", group.display()))?;
+        fs::create_dir_all(&group).with_context(|| format!("make the control group {}", group.display()))?;
         let parent = hierarchy.join(&layout.name);
         for (from, to) in [(&hierarchy, &parent), (&parent, &group)] {
             inherit_cpuset(from, to)?;
@@ -47,15 +46,13 @@ pub(crate) fn remove(layout: &Layout) -> Result<()> {
 }
 
 fn remove_tree(group: &Path) -> Result<()> {
-    let entries =
-        fs::read_dir(group).with_context(|| format!("list the control group {}", group.display()))?;
+    let entries = fs::read_dir(group).with_context(|| format!("list the control group {}", group.display()))?;
     for entry in entries.flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_tree(&entry.path())?;
         }
     }
-    fs::remove_dir(group)
-        .with_context(|| format!("remove the control group {}", group.display()))
+    fs::remove_dir(group).with_context(|| format!("remove the control group {}", group.display()))
 }
 
 /// A new group of the first version's `cpuset` has no processor and no memory until it is told.
@@ -65,8 +62,7 @@ fn inherit_cpuset(from: &Path, to: &Path) -> Result<()> {
         if !source.exists() || !target.exists() {
             continue;
         }
-        let value = fs::read_to_string(&source)
-            .with_context(|| format!("read {}", source.display()))?;
+        let value = fs::read_to_string(&source).with_context(|| format!("read {}", source.display()))?;
         fs::write(&target, value).with_context(|| format!("write {}", target.display()))?;
     }
     Ok(())

@@ -15,11 +15,7 @@ pub(crate) fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<Str
 }
 
 /// Like [`run`], with text for its standard input.
-pub(crate) fn run_with_input<A: AsRef<OsStr>>(
-    program: &str,
-    arguments: &[A],
-    input: &str,
-) -> Result<String> {
+pub(crate) fn run_with_input<A: AsRef<OsStr>>(program: &str, arguments: &[A], input: &str) -> Result<String> {
     finish(command(program, arguments), input)
 }
 

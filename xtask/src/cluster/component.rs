@@ -1,9 +1,7 @@
 //! The programs of the cluster: a table of what runs where with which arguments. Starting and
 //! stopping is in `supervise`.
 
-use super::layout::{
-    API_PORT, CONTROL_ADDRESS, Layout, Machine, POD_RANGE, SERVICE_RANGE,
-};
+use super::layout::{API_PORT, CONTROL_ADDRESS, Layout, Machine, POD_RANGE, SERVICE_RANGE};
 use super::state::State;
 
 /// One program of the cluster.
@@ -67,67 +65,86 @@ pub(crate) fn forward_arguments(layout: &Layout, state: &State, port: u16, delay
 
 fn etcd(layout: &Layout) -> Component {
     let data = layout.text("control/etcd");
-    control(layout, "etcd", &[
-        "--name=mirror",
-        &format!("--data-dir={data}"),
-        "--listen-client-urls=http://127.0.0.1:2379",
-        "--advertise-client-urls=http://127.0.0.1:2379",
-        "--listen-peer-urls=http://127.0.0.1:2380",
-        "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-        "--initial-cluster=mirror=http://127.0.0.1:2380",
-        // A test cluster may lose its data when the machine does.
-        "--unsafe-no-fsync",
-        "--heartbeat-interval=500",
-        "--election-timeout=2500",
-        "--log-level=warn",
-    ])
+    control(
+        layout,
+        "etcd",
+        &[
+            "--name=mirror",
+            &format!("--data-dir={data}"),
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+            "--initial-cluster=mirror=http://127.0.0.1:2380",
+            // A test cluster may lose its data when the machine does.
+            "--unsafe-no-fsync",
+            "--heartbeat-interval=500",
+            "--election-timeout=2500",
+            "--log-level=warn",
+        ],
+    )
 }
 
 fn api_server(layout: &Layout) -> Component {
     let pki = |file: &str| layout.text(&format!("pki/{file}"));
-    control(layout, "kube-apiserver", &[
-        "--etcd-servers=http://127.0.0.1:2379",
-        &format!("--advertise-address={CONTROL_ADDRESS}"),
-        &format!("--secure-port={API_PORT}"),
-        &format!("--service-cluster-ip-range={SERVICE_RANGE}"),
-        "--allow-privileged=true",
-        "--authorization-mode=Node,RBAC",
-        "--enable-admission-plugins=NodeRestriction",
-        &format!("--client-ca-file={}", pki("ca.crt")),
-        &format!("--tls-cert-file={}", pki("apiserver.crt")),
-        &format!("--tls-private-key-file={}", pki("apiserver.key")),
-        &format!("--kubelet-certificate-authority={}", pki("ca.crt")),
-        &format!("--kubelet-client-certificate={}", pki("apiserver-kubelet.crt")),
-        &format!("--kubelet-client-key={}", pki("apiserver-kubelet.key")),
-        // By name it would ask the machine's own name server, and wait.
-        "--kubelet-preferred-address-types=InternalIP",
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        &format!("--service-account-key-file={}", pki("service-accounts.pub")),
-        &format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
-        "--profiling=false",
-        "--shutdown-delay-duration=0s",
-    ])
+    control(
+        layout,
+        "kube-apiserver",
+        &[
+            "--etcd-servers=http://127.0.0.1:2379",
+            &format!("--advertise-address={CONTROL_ADDRESS}"),
+            &format!("--secure-port={API_PORT}"),
+            &format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+            "--allow-privileged=true",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            &format!("--client-ca-file={}", pki("ca.crt")),
+            &format!("--tls-cert-file={}", pki("apiserver.crt")),
+            &format!("--tls-private-key-file={}", pki("apiserver.key")),
+            &format!("--kubelet-certificate-authority={}", pki("ca.crt")),
+            &format!("--kubelet-client-certificate={}", pki("apiserver-kubelet.crt")),
+            &format!("--kubelet-client-key={}", pki("apiserver-kubelet.key")),
+            // By name it would ask the machine's own name server, and wait.
+            "--kubelet-preferred-address-types=InternalIP",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+            &format!("--service-account-key-file={}", pki("service-accounts.pub")),
+            &format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
+            "--profiling=false",
+            "--shutdown-delay-duration=0s",
+        ],
+    )
 }
 
 fn controller_manager(layout: &Layout) -> Component {
-    control(layout, "kube-controller-manager", &[
-        &format!("--kubeconfig={}", layout.text("control/controller-manager.kubeconfig")),
-        "--leader-elect=false",
-        "--use-service-account-credentials=true",
-        &format!("--service-account-private-key-file={}", layout.text("pki/service-accounts.key")),
-        &format!("--root-ca-file={}", layout.text("pki/ca.crt")),
-        // A node that was killed is to be noticed within a test's patience.
-        "--node-monitor-grace-period=20s",
-        "--profiling=false",
-    ])
+    control(
+        layout,
+        "kube-controller-manager",
+        &[
+            &format!("--kubeconfig={}", layout.text("control/controller-manager.kubeconfig")),
+            "--leader-elect=false",
+            "--use-service-account-credentials=true",
+            &format!("--service-account-private-key-file={}", layout.text("pki/service-accounts.key")),
+            &format!("--root-ca-file={}", layout.text("pki/ca.crt")),
+            // Its usual patience with itself makes starting all controllers take 5 s.
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+            // A node that was killed is to be noticed within a test's patience.
+            "--node-monitor-grace-period=20s",
+            "--profiling=false",
+        ],
+    )
 }
 
 fn scheduler(layout: &Layout) -> Component {
-    control(layout, "kube-scheduler", &[
-        &format!("--kubeconfig={}", layout.text("control/scheduler.kubeconfig")),
-        "--leader-elect=false",
-        "--profiling=false",
-    ])
+    control(
+        layout,
+        "kube-scheduler",
+        &[
+            &format!("--kubeconfig={}", layout.text("control/scheduler.kubeconfig")),
+            "--leader-elect=false",
+            "--profiling=false",
+        ],
+    )
 }
 
 /// A server that is no pod and that pods reach, as a data base beside the cluster would be. Its
@@ -159,12 +176,7 @@ fn kubelet(layout: &Layout, node: u8) -> Component {
         "--housekeeping-interval=30s".to_owned(),
         "--v=0".to_owned(),
     ];
-    Component {
-        name: format!("node{node}/kubelet"),
-        machine,
-        arguments: arguments.to_vec(),
-        files: vec![config],
-    }
+    Component { name: format!("node{node}/kubelet"), machine, arguments: arguments.to_vec(), files: vec![config] }
 }
 
 fn kube_proxy(layout: &Layout, node: u8) -> Component {
@@ -182,12 +194,7 @@ fn kube_proxy(layout: &Layout, node: u8) -> Component {
         "--oom-score-adj=0".to_owned(),
         "--v=0".to_owned(),
     ];
-    Component {
-        name: format!("node{node}/kube-proxy"),
-        machine,
-        arguments: arguments.to_vec(),
-        files: Vec::new(),
-    }
+    Component { name: format!("node{node}/kube-proxy"), machine, arguments: arguments.to_vec(), files: Vec::new() }
 }
 
 fn control(layout: &Layout, name: &str, arguments: &[&str]) -> Component {

@@ -1,20 +1,19 @@
 //! `cluster delay`: a second way to the API server, as slow as one to a far cluster.
 
-use std::net::TcpListener;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::kubeconfig::{self, DEVELOPERS, Holder};
 use super::layout::Layout;
 use super::state::State;
 use super::supervise;
+use super::up::{free_port, lock};
 
 /// How slow, and for whom.
 #[derive(Args)]
 pub(crate) struct Delay {
     /// Milliseconds that every byte takes, each way; 0 ends the slow way.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=10_000))]
     ms: u64,
     /// For the administrator rather than for the developer.
     #[arg(long)]
@@ -23,36 +22,42 @@ pub(crate) struct Delay {
 
 /// Starts the slow way and prints the kubeconfig that leads through it.
 pub(crate) fn run(layout: &Layout, delay: &Delay) -> Result<()> {
+    let _lock = lock(layout)?;
     let mut state = State::load(layout)?.context("no cluster is here: `cargo xtask cluster up`")?;
-    let ways: Vec<_> =
-        state.processes.keys().filter(|name| name.starts_with("delay-")).cloned().collect();
     if delay.ms == 0 {
-        for name in ways {
-            if let Some(process) = state.processes.remove(&name) {
-                process.identity.kill()?;
-            }
-        }
-        return state.save(layout);
+        return end_all(layout, &mut state);
     }
-    if delay.ms > 10_000 {
-        bail!("a delay of {} ms is more than any network has", delay.ms);
-    }
-    let name = format!("delay-{}", delay.ms);
-    let url_file = layout.path(&format!("{name}.url"));
-    let port = match std::fs::read_to_string(&url_file) {
-        Ok(port) if state.runs(&name) => port.parse().context("read the slow way's port")?,
-        _ => TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .context("find a free port")?
-            .port(),
+    let port = match state.slow_ways.get(&delay.ms) {
+        Some(port) => *port,
+        None => free_port(0)?,
     };
-    supervise::ensure_forward(layout, &mut state, &name, port, delay.ms)?;
-    std::fs::write(&url_file, port.to_string()).context("write down the slow way's port")?;
-    let user = if delay.admin { "admin" } else { "dev" };
-    let groups = if delay.admin { ["system:masters"] } else { [DEVELOPERS] };
-    let holder = Holder { user, groups: &groups, expires: None, namespace: None };
-    let out = layout.path(&format!("{name}-{user}.kubeconfig"));
+    state.slow_ways.insert(delay.ms, port);
+    ensure_all(layout, &mut state)?;
+    let (user, group) = if delay.admin { ("admin", "system:masters") } else { ("dev", DEVELOPERS) };
+    let holder = Holder { user, groups: &[group], expires: None, namespace: None };
+    let out = layout.path(&format!("{}-{user}.kubeconfig", name(delay.ms)));
     kubeconfig::mint_for(layout, &holder, &format!("https://127.0.0.1:{port}"), &out)?;
     println!("{}", out.display());
     Ok(())
+}
+
+/// Makes sure that all slow ways run that were asked for.
+pub(crate) fn ensure_all(layout: &Layout, state: &mut State) -> Result<()> {
+    for (milliseconds, port) in state.slow_ways.clone() {
+        supervise::ensure_forward(layout, state, &name(milliseconds), port, milliseconds)?;
+    }
+    state.save(layout)
+}
+
+fn end_all(layout: &Layout, state: &mut State) -> Result<()> {
+    for milliseconds in std::mem::take(&mut state.slow_ways).into_keys() {
+        if let Some(process) = state.processes.remove(&name(milliseconds)) {
+            process.identity.kill()?;
+        }
+    }
+    state.save(layout)
+}
+
+fn name(milliseconds: u64) -> String {
+    format!("delay-{milliseconds}")
 }

@@ -15,10 +15,11 @@ use super::{cache, cgroups, command, routes, up};
 /// Ends the cluster.
 pub(crate) fn run(layout: &Layout) -> Result<()> {
     let _lock = up::lock(layout)?;
-    if let Some(state) = State::load(layout)? {
+    // A record that cannot be read is no reason to leave things running: they are found below by
+    // their namespaces.
+    if let Ok(Some(state)) = State::load(layout) {
         // The machines first: each takes all that runs on it along at once.
-        let (machines, rest): (Vec<_>, Vec<_>) =
-            state.processes.iter().partition(|(name, _)| !name.contains('/'));
+        let (machines, rest): (Vec<_>, Vec<_>) = state.processes.iter().partition(|(name, _)| !name.contains('/'));
         for (_, process) in machines.into_iter().chain(rest) {
             process.identity.kill()?;
         }
@@ -70,9 +71,8 @@ fn namespaces(layout: &Layout) -> Result<Vec<String>> {
     }
     let prefix = format!("{}-", layout.name);
     let is_ours = |name: &str| {
-        name.strip_prefix(&prefix).is_some_and(|machine| {
-            machine == "control" || machine.strip_prefix("node").is_some_and(is_number)
-        })
+        name.strip_prefix(&prefix)
+            .is_some_and(|machine| machine == "control" || machine.strip_prefix("node").is_some_and(is_number))
     };
     let entries = fs::read_dir(folder).context("list the network namespaces")?;
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -100,12 +100,19 @@ fn remove_folder(layout: &Layout) -> Result<()> {
     if !layout.folder.exists() {
         return Ok(());
     }
-    let entries = fs::read_dir(&layout.folder)
-        .with_context(|| format!("list {}", layout.folder.display()))?;
+    let entries = fs::read_dir(&layout.folder).with_context(|| format!("list {}", layout.folder.display()))?;
     for entry in entries.flatten() {
-        if entry.file_name() != "logs" {
+        if entry.file_name().to_str().is_some_and(is_state) {
             cache::remove(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a name in the state folder is one of ours: somebody may have pointed us at a folder
+/// that has other things in it.
+fn is_state(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name);
+    let names = ["admin", "bin", "cluster", "control", "kubectl", "pki", "user"];
+    names.contains(&stem) || stem.strip_prefix("node").is_some_and(is_number) || stem.starts_with("delay-")
 }

@@ -39,10 +39,9 @@ pub(crate) struct Forward {
 
 /// Forwards until the process is ended.
 pub(crate) fn run(forward: &Forward) -> Result<()> {
-    let listener = TcpListener::bind(forward.listen)
-        .with_context(|| format!("listen on {}", forward.listen))?;
-    let netns = File::open(&forward.netns)
-        .with_context(|| format!("open the namespace {}", forward.netns.display()))?;
+    let listener = TcpListener::bind(forward.listen).with_context(|| format!("listen on {}", forward.listen))?;
+    let netns =
+        File::open(&forward.netns).with_context(|| format!("open the namespace {}", forward.netns.display()))?;
     // The listener stays where it was made; every socket made from here on is in the other one.
     move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
         .with_context(|| format!("enter the namespace {}", forward.netns.display()))?;

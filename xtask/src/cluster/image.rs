@@ -22,8 +22,7 @@ const COREDNS: &str = "mirror.test/coredns:1";
 const DEBIAN: &str = "mirror.test/debian:1";
 
 /// What the Debian image has besides the smallest system, for realistic targets.
-const DEBIAN_PACKAGES: &str =
-    "ca-certificates,curl,iproute2,netcat-openbsd,nginx-light,nodejs,procps,python3";
+const DEBIAN_PACKAGES: &str = "ca-certificates,curl,iproute2,netcat-openbsd,nginx-light,nodejs,procps,python3";
 
 /// The tar files of all images, in the cache.
 pub(crate) fn all(programs: &Programs, with_debian: bool) -> Result<Vec<PathBuf>> {
@@ -57,10 +56,8 @@ fn of_program(image: &str, program: &Path) -> Result<PathBuf> {
             write("etc/passwd", "root:x:0:0:root:/:/none\napp:x:1000:1000:app:/:/none\n")?;
             write("etc/group", "root:x:0:\napp:x:1000:\n")?;
             write("etc/os-release", &format!("ID=mirror-test\nPRETTY_NAME=\"{image}\"\n"))?;
-            fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777))
-                .context("open /tmp of the image")?;
-            fs::copy(program, root.join(name))
-                .with_context(|| format!("copy {}", program.display()))?;
+            fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777)).context("open /tmp of the image")?;
+            fs::copy(program, root.join(name)).with_context(|| format!("copy {}", program.display()))?;
             write_tar(image, &root, json!({ "Entrypoint": [format!("/{name}")] }), out)?;
             cache::remove(&root)
         })
@@ -122,8 +119,7 @@ fn write_tar(image: &str, root: &Path, config: serde_json::Value, out: &Path) ->
         "Layers": ["layer.tar"],
     }]);
     for (name, content) in [("config.json", description), ("manifest.json", manifest)] {
-        fs::write(folder.join(name), content.to_string())
-            .with_context(|| format!("write {name}"))?;
+        fs::write(folder.join(name), content.to_string()).with_context(|| format!("write {name}"))?;
     }
     tar(&folder, &["manifest.json", "config.json", "layer.tar"], out)?;
     cache::remove(&folder)
@@ -133,9 +129,19 @@ fn write_tar(image: &str, root: &Path, config: serde_json::Value, out: &Path) ->
 fn tar(folder: &Path, names: &[&str], out: &Path) -> Result<()> {
     let (folder, out) = (folder.display().to_string(), out.display().to_string());
     let mut arguments = vec![
-        "--create", "--file", &out, "--directory", &folder, "--sort=name", "--numeric-owner",
-        "--mtime=@0", "--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*",
-        "--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*",
+        "--create",
+        "--file",
+        &out,
+        "--directory",
+        &folder,
+        "--sort=name",
+        "--numeric-owner",
+        "--mtime=@0",
+        "--exclude=./dev/*",
+        "--exclude=./proc/*",
+        "--exclude=./sys/*",
+        "--exclude=./var/cache/apt/*",
+        "--exclude=./var/lib/apt/lists/*",
     ];
     arguments.extend(names);
     run("tar", &arguments).map(drop)

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::layout::{CONTROL_ADDRESS, API_PORT, Layout};
+use super::layout::{API_PORT, CONTROL_ADDRESS, Layout};
 use super::pki::{Authority, Pair, Subject};
 use super::state::{State, write_whole};
 
@@ -37,12 +37,7 @@ pub(crate) fn mint(layout: &Layout, holder: &Holder<'_>, out: &Path) -> Result<(
 }
 
 /// Like [`mint`], for a cluster behind another address.
-pub(crate) fn mint_for(
-    layout: &Layout,
-    holder: &Holder<'_>,
-    api_url: &str,
-    out: &Path,
-) -> Result<()> {
+pub(crate) fn mint_for(layout: &Layout, holder: &Holder<'_>, api_url: &str, out: &Path) -> Result<()> {
     let authority = Authority::open(layout)?;
     let mut subject = Subject::user(holder.user, holder.groups);
     if let Some(expires) = holder.expires {
@@ -57,12 +52,7 @@ pub(crate) fn mint_for(
 }
 
 /// Writes the kubeconfigs of the cluster's own parts and of its two people.
-pub(crate) fn write_all(
-    layout: &Layout,
-    authority: &Authority,
-    nodes: u8,
-    api_url: &str,
-) -> Result<()> {
+pub(crate) fn write_all(layout: &Layout, authority: &Authority, nodes: u8, api_url: &str) -> Result<()> {
     let local = format!("https://127.0.0.1:{API_PORT}");
     let remote = format!("https://{CONTROL_ADDRESS}:{API_PORT}");
     let part = |file: &str, user: &str, groups: &[&str], url: &str, mode: u32| {
@@ -106,13 +96,7 @@ fn write_part(
         .with_context(|| format!("set who may read {}", out.display()))
 }
 
-fn render(
-    authority: &Authority,
-    user: &str,
-    namespace: Option<&str>,
-    pair: &Pair,
-    url: &str,
-) -> Result<String> {
+fn render(authority: &Authority, user: &str, namespace: Option<&str>, pair: &Pair, url: &str) -> Result<String> {
     let encode = |path: &Path| -> Result<String> {
         let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
         Ok(STANDARD.encode(bytes))
@@ -140,8 +124,7 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration> {
         "d" => 86_400,
         _ => bail!("{text:?} is no time span: write 90s, 30m, 1h or 7d"),
     };
-    let number: u64 =
-        number.parse().with_context(|| format!("{text:?} is no time span: no number"))?;
+    let number: u64 = number.parse().with_context(|| format!("{text:?} is no time span: no number"))?;
     Ok(Duration::from_secs(number * seconds))
 }
 
@@ -151,8 +134,9 @@ mod tests {
 
     #[test]
     fn spans_have_a_unit() {
-        assert_eq!(parse_span("90s").unwrap(), Duration::from_secs(90));
-        assert_eq!(parse_span("1h").unwrap(), Duration::from_secs(3600));
+        let seconds = |text| parse_span(text).ok().map(|span| span.as_secs());
+        assert_eq!(seconds("90s"), Some(90));
+        assert_eq!(seconds("1h"), Some(3600));
         assert!(parse_span("5").is_err());
         assert!(parse_span("h").is_err());
     }

@@ -76,7 +76,7 @@ pub(crate) struct Layout {
 impl Layout {
     /// The cluster that the environment asks for.
     pub(crate) fn from_environment() -> Result<Layout> {
-        let folder = match env::var_os(FOLDER_VARIABLE) {
+        let folder = match env::var_os(FOLDER_VARIABLE).filter(|value| !value.is_empty()) {
             Some(folder) => std::path::absolute(PathBuf::from(folder))
                 .with_context(|| format!("read the path in {FOLDER_VARIABLE}"))?,
             None => PathBuf::from(DEFAULT_FOLDER),
@@ -133,6 +133,12 @@ impl Layout {
     /// The socket of a node's containerd.
     pub(crate) fn containerd_socket(&self, node: u8) -> String {
         self.text(&format!("node{node}/containerd.sock"))
+    }
+
+    /// The port of the API server on loopback, if it is free.
+    pub(crate) fn usual_port(&self) -> u16 {
+        let digest = Sha256::digest(self.name.as_bytes());
+        16_000 + u16::from(digest[0]) * 16 + u16::from(digest[1] % 16)
     }
 
     /// The priority of this cluster's routes in the machine's own namespace, by which `down` knows them.

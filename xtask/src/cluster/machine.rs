@@ -10,14 +10,13 @@ use anyhow::{Context, Result, bail};
 
 use super::command::{detach, run, succeeds};
 use super::layout::{self, CONTROL_ADDRESS, Layout, Machine};
-use super::process::{Identity, only_child};
+use super::process::only_child;
 use super::state::{Process, State};
 
 /// Makes the machine's network and starts its first process, where missing. Says whether the
 /// machine had to be started.
 pub(crate) fn ensure(layout: &Layout, state: &mut State, machine: Machine) -> Result<bool> {
-    ensure_network(layout, machine)
-        .with_context(|| format!("make the network of {}", machine.name()))?;
+    ensure_network(layout, machine).with_context(|| format!("make the network of {}", machine.name()))?;
     let name = machine.name();
     if state.runs(&name) {
         return Ok(false);
@@ -50,8 +49,17 @@ fn start_init(layout: &Layout, machine: Machine) -> Result<Process> {
     let pause = layout.text("bin/pause");
     // Not `ip netns exec`: it mounts /sys anew and hides the control groups.
     let arguments = [
-        "nsenter", &netns, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
-        "--propagation", "private", &pause,
+        "nsenter",
+        &netns,
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount",
+        "--mount-proc",
+        "--propagation",
+        "private",
+        &pause,
     ];
     let log = layout.log(&machine.name());
     let parent = detach(&arguments, &log)?;
@@ -60,11 +68,7 @@ fn start_init(layout: &Layout, machine: Machine) -> Result<Process> {
     // Its mounts are in place only once it has become the pause program.
     let wanted = fs::canonicalize(&pause).with_context(|| format!("find {pause}"))?;
     wait_for_program(pid, &wanted)?;
-    Ok(Process {
-        identity: Identity::of(pid)?,
-        fingerprint: String::new(),
-        log: log.display().to_string(),
-    })
+    Process::new(pid, String::new(), &log)
 }
 
 fn wait_for_program(pid: i32, program: &Path) -> Result<()> {
@@ -115,17 +119,23 @@ fn ensure_network(layout: &Layout, machine: Machine) -> Result<()> {
     }
     let _ = run("ip", &["-n", &netns, "link", "delete", "eth0"]);
     let address = format!("{}/24", machine.address());
-    batch(&control, &[
-        &format!("link add {cable} type veth peer name eth0 netns {netns}"),
-        &format!("link set {cable} master switch up"),
-        &format!("route replace {} via {}", layout::pod_range(number), machine.address()),
-    ])?;
-    batch(&netns, &[
-        "link set lo up",
-        "link set eth0 up",
-        &format!("address add {address} dev eth0"),
-        &format!("route add default via {CONTROL_ADDRESS}"),
-    ])?;
+    batch(
+        &control,
+        &[
+            &format!("link add {cable} type veth peer name eth0 netns {netns}"),
+            &format!("link set {cable} master switch up"),
+            &format!("route replace {} via {}", layout::pod_range(number), machine.address()),
+        ],
+    )?;
+    batch(
+        &netns,
+        &[
+            "link set lo up",
+            "link set eth0 up",
+            &format!("address add {address} dev eth0"),
+            &format!("route add default via {CONTROL_ADDRESS}"),
+        ],
+    )?;
     forward_packets(layout, machine)
 }
 
@@ -136,13 +146,16 @@ fn ensure_switch(layout: &Layout) -> Result<()> {
     if succeeds("ip", &["-n", &netns, "link", "show", "switch"]) {
         return Ok(());
     }
-    batch(&netns, &[
-        "link set lo up",
-        "link add switch type bridge",
-        "link set switch up",
-        &format!("address add {CONTROL_ADDRESS}/24 dev switch"),
-        "route add unreachable default",
-    ])?;
+    batch(
+        &netns,
+        &[
+            "link set lo up",
+            "link add switch type bridge",
+            "link set switch up",
+            &format!("address add {CONTROL_ADDRESS}/24 dev switch"),
+            "route add unreachable default",
+        ],
+    )?;
     forward_packets(layout, Machine::Control)
 }
 

@@ -4,11 +4,12 @@
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 
+use super::clock::{self, compact};
 use super::command::run;
 use super::layout::{CONTROL_ADDRESS, Layout, Machine};
 
@@ -127,22 +128,34 @@ impl Authority {
         name += &format!("/CN={}", escape(subject.name));
         let extensions = self.path(&format!("{file}.ext"));
         fs::write(&extensions, extension_lines(subject)).context("write the extensions")?;
-        let (key, request, extensions) =
-            (text(&pair.key), text(&request), text(&extensions));
+        let (key, request, extensions) = (text(&pair.key), text(&request), text(&extensions));
         let config = text(&self.path("openssl.cnf"));
-        run("openssl", &[
-            "req", "-new", "-utf8", "-config", &config, "-key", &key, "-subj", &name, "-out",
-            &request,
-        ])?;
+        run("openssl", &["req", "-new", "-utf8", "-config", &config, "-key", &key, "-subj", &name, "-out", &request])?;
         let certificate = text(&pair.certificate);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("read the clock")?;
+        let now = clock::now()?;
         // Clocks of others may be behind ours.
-        let start = date(now.saturating_sub(Duration::from_secs(300)));
-        let end = date(now + subject.lives);
-        run("openssl", &[
-            "ca", "-batch", "-notext", "-config", &config, "-in", &request, "-out", &certificate,
-            "-startdate", &start, "-enddate", &end, "-extfile", &extensions,
-        ])?;
+        let start = compact(now.saturating_sub(Duration::from_secs(300)));
+        let end = compact(now + subject.lives);
+        run(
+            "openssl",
+            &[
+                "ca",
+                "-batch",
+                "-notext",
+                "-config",
+                &config,
+                "-in",
+                &request,
+                "-out",
+                &certificate,
+                "-startdate",
+                &start,
+                "-enddate",
+                &end,
+                "-extfile",
+                &extensions,
+            ],
+        )?;
         for used_up in [request, extensions] {
             fs::remove_file(&used_up).with_context(|| format!("remove {used_up}"))?;
         }
@@ -150,10 +163,7 @@ impl Authority {
     }
 
     fn pair(&self, file: &str) -> Pair {
-        Pair {
-            key: self.path(&format!("{file}.key")),
-            certificate: self.path(&format!("{file}.crt")),
-        }
+        Pair { key: self.path(&format!("{file}.key")), certificate: self.path(&format!("{file}.crt")) }
     }
 
     fn make(&self) -> Result<()> {
@@ -165,10 +175,26 @@ impl Authority {
         self.make_key("ca.key")?;
         let (key, config) = (text(&self.path("ca.key")), text(&self.path("openssl.cnf")));
         let certificate = text(&self.path("ca.crt"));
-        run("openssl", &[
-            "req", "-new", "-x509", "-config", &config, "-extensions", "authority", "-key", &key,
-            "-subj", "/CN=mirror test cluster", "-days", "3650", "-out", &certificate,
-        ])
+        run(
+            "openssl",
+            &[
+                "req",
+                "-new",
+                "-x509",
+                "-config",
+                &config,
+                "-extensions",
+                "authority",
+                "-key",
+                &key,
+                "-subj",
+                "/CN=mirror test cluster",
+                "-days",
+                "3650",
+                "-out",
+                &certificate,
+            ],
+        )
         .map(drop)
     }
 
@@ -229,46 +255,4 @@ fn escape(text: &str) -> String {
 
 fn text(path: &std::path::Path) -> String {
     path.display().to_string()
-}
-
-/// A point in time as certificates write it: year to second, in UTC.
-fn date(since_epoch: Duration) -> String {
-    let seconds = since_epoch.as_secs();
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{:02}Z", second % 60)
-}
-
-/// Year, month and day of a day since 1970, by counting from 1 March of year 0, since then the
-/// leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_written_in_utc() {
-        let cases = [
-            (0, "19700101000000Z"),
-            (951_782_399, "20000228235959Z"),
-            (951_782_400, "20000229000000Z"),
-            (1_709_251_199, "20240229235959Z"),
-            (4_102_444_800, "21000101000000Z"),
-        ];
-        for (seconds, expected) in cases {
-            assert_eq!(date(Duration::from_secs(seconds)), expected);
-        }
-    }
 }

@@ -96,8 +96,7 @@ pub(crate) fn inside(namespaces: &[u64]) -> Result<Vec<Identity>> {
             continue;
         };
         let is_inside = ["net", "pid"].iter().any(|kind| {
-            fs::metadata(format!("/proc/{pid}/ns/{kind}"))
-                .is_ok_and(|namespace| namespaces.contains(&namespace.ino()))
+            fs::metadata(format!("/proc/{pid}/ns/{kind}")).is_ok_and(|namespace| namespaces.contains(&namespace.ino()))
         });
         if is_inside && let Ok(identity) = Identity::of(pid) {
             found.push(identity);
@@ -122,7 +121,7 @@ mod tests {
 
     #[test]
     fn this_process_is_alive_only_with_its_own_start_time() {
-        let own = Identity::of(std::process::id() as i32).unwrap();
+        let own = Identity::of(std::process::id() as i32).expect("this process is there");
         assert!(own.is_alive());
         assert!(!Identity { started: own.started + 1, ..own }.is_alive());
     }

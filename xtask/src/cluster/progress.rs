@@ -16,11 +16,7 @@ pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
 }
 
 /// Like [`step`], for what takes long enough to be announced before it begins.
-pub(crate) fn long_step<T>(
-    what: &str,
-    expected: &str,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+pub(crate) fn long_step<T>(what: &str, expected: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     eprintln!("        …   {what} (takes {expected})");
     step(what, work)
 }

@@ -8,13 +8,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::clock;
 use super::layout::Layout;
 use super::process::Identity;
 
 const FILE: &str = "cluster.json";
 
-/// The content of `cluster.json`.
+/// The content of `cluster.json`. Fields that an older file lacks are empty.
 #[derive(Serialize, Deserialize, Default, Clone, Debug)]
+#[serde(default)]
 pub(crate) struct State {
     /// Prefix of the cluster's names in the kernel.
     pub(crate) name: String,
@@ -36,8 +38,12 @@ pub(crate) struct State {
     pub(crate) xtask: String,
     /// Whether the image `mirror.test/debian:1` and its workload are there.
     pub(crate) debian: bool,
+    /// Digest of the manifests that were applied.
+    pub(crate) manifests: String,
     /// The image store that the nodes were made from.
     pub(crate) image_store: String,
+    /// The slow ways to the API server: for each delay in milliseconds, its port on loopback.
+    pub(crate) slow_ways: BTreeMap<u64, u16>,
     /// How to run a command in the network and the processes of the control plane.
     pub(crate) control_enter: Vec<String>,
     /// The nodes, in order.
@@ -48,6 +54,7 @@ pub(crate) struct State {
 
 /// A node as the tests see it.
 #[derive(Serialize, Deserialize, Default, Clone, Debug)]
+#[serde(default)]
 pub(crate) struct Node {
     /// Its name in Kubernetes.
     pub(crate) name: String,
@@ -73,10 +80,25 @@ pub(crate) struct Process {
     /// The process itself.
     #[serde(flatten)]
     pub(crate) identity: Identity,
+    /// When it was started, as Kubernetes writes times.
+    #[serde(default)]
+    pub(crate) since: String,
     /// Digest of its command line and configuration: another one means a restart is due.
     pub(crate) fingerprint: String,
     /// Its log file.
     pub(crate) log: String,
+}
+
+impl Process {
+    /// A process that was started just now.
+    pub(crate) fn new(pid: i32, fingerprint: String, log: &Path) -> Result<Process> {
+        Ok(Process {
+            identity: Identity::of(pid)?,
+            since: clock::rfc3339(clock::now()?),
+            fingerprint,
+            log: log.display().to_string(),
+        })
+    }
 }
 
 impl State {
@@ -89,8 +111,8 @@ impl State {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
-        let mut state: State =
-            serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+        let mut state: State = serde_json::from_str(&text)
+            .with_context(|| format!("understand {}; `cargo xtask cluster down` removes it", path.display()))?;
         let boot = current_boot()?;
         if state.boot != boot {
             state.processes.clear();

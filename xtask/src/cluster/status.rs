@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::down;
+use super::kubectl::Kubectl;
 use super::layout::Layout;
 use super::state::State;
 use super::workloads;
@@ -32,7 +33,7 @@ pub(crate) fn run(layout: &Layout) -> Result<()> {
     if !ended.is_empty() {
         bail!("ended: {}; `cargo xtask cluster up` repairs it", ended.join(", "));
     }
-    let unready = workloads::unready(&layout.path("kubectl"), state.nodes.len())?;
+    let unready = workloads::unready(&Kubectl::of(layout), &workloads::starts(&state)?)?;
     if !unready.is_empty() {
         bail!("not ready: {}", unready.join(", "));
     }

@@ -20,9 +20,7 @@ pub(crate) fn ensure(images: &[PathBuf]) -> Result<PathBuf> {
     // The files' names hold the digests of what they were made from.
     let names: Vec<_> = images.iter().map(|image| image.display().to_string()).collect();
     let digest = sha256_hex(format!("{containerd} {}", names.join(" ")).as_bytes());
-    cache::entry("store", &digest, |out| {
-        step(&format!("image store of {} images", images.len()), || fill(images, out))
-    })
+    cache::entry("store", &digest, |out| step(&format!("image store of {} images", images.len()), || fill(images, out)))
 }
 
 /// Gives a node its own containerd root folder. Image contents never change, so links to the
@@ -35,9 +33,7 @@ pub(crate) fn copy_for_node(store: &Path, root: &Path) -> Result<()> {
         cache::remove(root)?;
         return run("cp", &["--archive", &from, &to]).map(drop);
     }
-    for data_base in
-        ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"]
-    {
+    for data_base in ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"] {
         let (shared, own) = (store.join(data_base), root.join(data_base));
         fs::remove_file(&own)
             .and_then(|()| fs::copy(&shared, &own))
@@ -73,10 +69,8 @@ fn fill(images: &[PathBuf], out: &Path) -> Result<()> {
     fs::write(&config, text).with_context(|| format!("write {}", config.display()))?;
     let config = config.display().to_string();
     // In namespaces of its own, so that no mount or process can stay behind.
-    let arguments = [
-        "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "containerd",
-        "--config", &config,
-    ];
+    let arguments =
+        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "containerd", "--config", &config];
     let process = detach(&arguments, &scratch.join("log"))?;
     let identity = Identity::of(i32::try_from(process.id()).context("read the process number")?)?;
     let filled = wait_for_socket(&socket, identity).and_then(|()| {

@@ -9,8 +9,9 @@ use super::command::detach;
 use super::component::{self, Component};
 use super::layout::{Layout, Machine, sha256_hex};
 use super::machine;
-use super::process::{Identity, only_child};
+use super::process::only_child;
 use super::state::{Process, State};
+use super::up::lock;
 
 /// The name of the forwarder without delay.
 pub(crate) const FORWARD: &str = "forward";
@@ -32,22 +33,14 @@ pub(crate) fn ensure(layout: &Layout, state: &mut State, component: &Component) 
     let log = layout.log(&component.name);
     let parent = detach(&command, &log).with_context(|| format!("start {}", component.name))?;
     let parent = i32::try_from(parent.id()).context("read the process number")?;
-    let pid = only_child(parent).with_context(|| {
-        format!("{} ended at once: see {}", component.name, log.display())
-    })?;
-    let identity = Identity::of(pid)?;
-    record(layout, state, &component.name, identity, fingerprint)?;
+    let pid = only_child(parent).with_context(|| format!("{} ended at once: see {}", component.name, log.display()))?;
+    state.processes.insert(component.name.clone(), Process::new(pid, fingerprint, &log)?);
+    state.save(layout)?;
     Ok(true)
 }
 
 /// Makes sure that a forwarder runs.
-pub(crate) fn ensure_forward(
-    layout: &Layout,
-    state: &mut State,
-    name: &str,
-    port: u16,
-    delay: u64,
-) -> Result<bool> {
+pub(crate) fn ensure_forward(layout: &Layout, state: &mut State, name: &str, port: u16, delay: u64) -> Result<bool> {
     let arguments = component::forward_arguments(layout, state, port, delay);
     let control = state.processes.get(&Machine::Control.name());
     // A forwarder of an older namespace leads nowhere, even if its arguments are right.
@@ -66,9 +59,11 @@ pub(crate) fn ensure_forward(
         }
         process.identity.kill()?;
     }
-    let child = detach(&arguments, &layout.log(name))?;
+    let log = layout.log(name);
+    let child = detach(&arguments, &log)?;
     let pid = i32::try_from(child.id()).context("read the process number")?;
-    record(layout, state, name, Identity::of(pid)?, fingerprint)?;
+    state.processes.insert(name.to_owned(), Process::new(pid, fingerprint, &log)?);
+    state.save(layout)?;
     Ok(true)
 }
 
@@ -85,6 +80,7 @@ pub(crate) fn stop(layout: &Layout, name: &str) -> Result<()> {
 
 /// Starts one component again that was stopped.
 pub(crate) fn start(layout: &Layout, name: &str) -> Result<()> {
+    let _lock = lock(layout)?;
     let mut state = State::load(layout)?.context("no cluster is here")?;
     let nodes = u8::try_from(state.nodes.len()).context("count the nodes")?;
     if name == FORWARD {
@@ -96,18 +92,6 @@ pub(crate) fn start(layout: &Layout, name: &str) -> Result<()> {
         Some(component) => ensure(layout, &mut state, component).map(drop),
         None => bail!("{name} cannot be started alone: `cargo xtask cluster up` repairs the whole"),
     }
-}
-
-fn record(
-    layout: &Layout,
-    state: &mut State,
-    name: &str,
-    identity: Identity,
-    fingerprint: String,
-) -> Result<()> {
-    let log = layout.log(name).display().to_string();
-    state.processes.insert(name.to_owned(), Process { identity, fingerprint, log });
-    state.save(layout)
 }
 
 /// A digest of a command line, the program behind it and its configuration files.

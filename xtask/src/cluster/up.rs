@@ -1,8 +1,8 @@
 //! `cluster up`: brings whatever is there, nothing or the half of a cluster, to a whole one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,13 +12,14 @@ use clap::Args;
 use rustix::fs::{FlockOperation, flock};
 
 use super::build::{self, Programs};
-use super::command::{run, succeeds};
+use super::command::run;
 use super::component;
+use super::kubectl::{self, Kubectl};
 use super::layout::{Layout, Machine, pod_range};
 use super::pki::Authority;
 use super::progress::step;
 use super::state::{Node, State};
-use super::{config, image, kubeconfig, machine, packages, routes, store, supervise, workloads};
+use super::{cache, config, delay, image, kubeconfig, machine, packages, routes, store, supervise, workloads};
 
 const PROGRAMS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
@@ -46,9 +47,7 @@ pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
     };
     let present = u8::try_from(state.nodes.len()).context("count the nodes")?;
     let nodes = up.nodes.unwrap_or(present.max(1));
-    step("folders, certificates and configuration", || {
-        write_files(layout, &mut state, &parts, nodes)
-    })?;
+    step("folders, certificates and configuration", || write_files(layout, &mut state, &parts, nodes))?;
     step("namespaces and machines", || start_machines(layout, &mut state, &parts, nodes))?;
     step("API server", || start_control_plane(layout, &mut state, nodes))?;
     step("controllers and nodes", || {
@@ -58,11 +57,10 @@ pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
         }
         Ok(())
     })?;
-    let kubectl = layout.path("kubectl");
-    step("objects", || workloads::apply(&kubectl, state.debian))?;
-    step("workloads ready", || {
-        workloads::wait(&kubectl, usize::from(nodes), Duration::from_secs(180))
-    })?;
+    let kubectl = Kubectl::of(layout);
+    step("objects", || workloads::apply(&kubectl, &mut state))?;
+    state.save(layout)?;
+    step("workloads ready", || workloads::wait(&kubectl, &state, Duration::from_secs(180)))?;
     let seconds = begin.elapsed().as_secs_f64();
     eprintln!("  {seconds:6.1} s  in all: Kubernetes {} is up", state.version);
     println!("export KUBECONFIG={}", state.user_kubeconfig);
@@ -87,6 +85,7 @@ struct Parts {
 
 fn prepare(debian: bool) -> Result<Parts> {
     packages::ensure()?;
+    let _lock = cache::lock()?;
     let programs = build::programs()?;
     let images = image::all(&programs, debian)?;
     let store = store::ensure(&images)?;
@@ -101,12 +100,13 @@ fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> 
     for program in PROGRAMS {
         link(&parts.programs.kube, &layout.path("bin").join(program))?;
     }
-    link(&parts.programs.kubectl, &layout.path("bin/kubectl"))?;
+    // No symbolic link: other users may not see into the cache.
+    copy(&parts.programs.kubectl, &layout.path("bin/kubectl"))?;
     link(&parts.programs.echo_server, &layout.path("bin/outside"))?;
     link(&parts.programs.pause, &layout.path("bin/pause"))?;
     copy_self(&layout.path("bin/xtask"))?;
     if state.port == 0 {
-        state.port = free_port()?;
+        state.port = free_port(layout.usual_port())?;
     }
     state.version = build::KUBERNETES_VERSION.to_owned();
     state.api_url = format!("https://127.0.0.1:{}", state.port);
@@ -119,31 +119,11 @@ fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> 
     for number in 1..=nodes {
         config::write(layout, number)?;
     }
-    write_kubectl(layout)?;
+    kubectl::write_script(layout)?;
     state.save(layout)
 }
 
-/// A kubectl that finds the cluster by itself.
-fn write_kubectl(layout: &Layout) -> Result<()> {
-    let path = layout.path("kubectl");
-    let (program, kubeconfig) = (layout.text("bin/kubectl"), layout.text("admin.kubeconfig"));
-    let text = format!(
-        "#!/bin/sh\n\
-         : \"${{KUBECONFIG:={kubeconfig}}}\"\n\
-         export KUBECONFIG\n\
-         exec '{program}' \"$@\"\n"
-    );
-    fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o755))
-        .with_context(|| format!("make {} a program", path.display()))
-}
-
-fn start_machines(
-    layout: &Layout,
-    state: &mut State,
-    parts: &Parts,
-    nodes: u8,
-) -> Result<()> {
+fn start_machines(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> Result<()> {
     routes::ensure(layout)?;
     for machine in Machine::all(nodes) {
         machine::ensure(layout, state, machine)?;
@@ -198,14 +178,15 @@ fn start_control_plane(layout: &Layout, state: &mut State, nodes: u8) -> Result<
     }
     let port = state.port;
     supervise::ensure_forward(layout, state, supervise::FORWARD, port, 0)?;
-    wait_for_api(layout, state)
-        .with_context(|| format!("start the control plane of {nodes} nodes"))
+    delay::ensure_all(layout, state)?;
+    wait_for_api(layout, state).with_context(|| format!("start the control plane of {nodes} nodes"))
 }
 
 /// Waits until the API server says that it is ready.
 pub(crate) fn wait_for_api(layout: &Layout, state: &State) -> Result<()> {
     let begin = Instant::now();
-    while !succeeds(&state.kubectl, &["get", "--raw=/readyz"]) {
+    let kubectl = Kubectl::of(layout);
+    while kubectl.run(&["get", "--raw=/readyz"]).is_err() {
         for part in ["etcd", "kube-apiserver", supervise::FORWARD] {
             if !state.runs(part) {
                 bail!("{part} ended: see {}", layout.log(part).display());
@@ -228,16 +209,15 @@ fn drop_surplus_nodes(layout: &Layout, state: &mut State, nodes: u8) -> Result<(
         let machine = name.split('/').next().unwrap_or(name);
         machine.starts_with("node") && !is_kept(machine)
     };
-    let surplus: Vec<_> =
-        state.processes.keys().filter(|name| is_of_surplus(name)).cloned().collect();
+    let surplus: Vec<_> = state.processes.keys().filter(|name| is_of_surplus(name)).cloned().collect();
     for name in surplus {
         if let Some(process) = state.processes.remove(&name) {
             process.identity.kill()?;
         }
         if !name.contains('/') {
             run("ip", &["netns", "delete", &format!("{}-{name}", layout.name)])?;
-            run(&state.kubectl, &["delete", "node", &name, "--ignore-not-found"])?;
-            super::cache::remove(&layout.path(&name))?;
+            Kubectl::of(layout).run(&["delete", "node", &name, "--ignore-not-found"])?;
+            cache::remove(&layout.path(&name))?;
         }
     }
     state.save(layout)
@@ -258,22 +238,27 @@ fn link(to: &Path, from: &Path) -> Result<()> {
     if fs::read_link(from).is_ok_and(|present| present == to) {
         return Ok(());
     }
-    super::cache::remove(from)?;
+    cache::remove(from)?;
     symlink(to, from).with_context(|| format!("link {} to {}", from.display(), to.display()))
 }
 
 /// The forwarder runs from a copy, since the build replaces the original.
 fn copy_self(to: &Path) -> Result<()> {
     let own = std::env::current_exe().context("find this program's own file")?;
-    if own == to {
-        return Ok(());
-    }
+    if own == to { Ok(()) } else { copy(&own, to) }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
     let unfinished = to.with_extension("new");
-    fs::copy(&own, &unfinished).with_context(|| format!("copy {}", own.display()))?;
+    cache::remove(&unfinished)?;
+    fs::copy(from, &unfinished).with_context(|| format!("copy {}", from.display()))?;
     fs::rename(&unfinished, to).with_context(|| format!("name {}", to.display()))
 }
 
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+/// The usual port, or another one when somebody else has it.
+pub(crate) fn free_port(usual: u16) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", usual))
+        .or_else(|_| TcpListener::bind("127.0.0.1:0"))
+        .context("find a free port")?;
     Ok(listener.local_addr().context("find a free port")?.port())
 }

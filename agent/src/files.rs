@@ -1,0 +1,162 @@
+//! Reads files as a container sees them: below its root directory, links resolved inside it.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+use rustix::io::Errno;
+
+/// Links that one path may lead through (`path_resolution(7)`).
+const MAX_LINKS: usize = 40;
+
+/// A root directory. The open descriptor goes on meaning the same one when its process is replaced.
+#[derive(Debug)]
+pub(crate) struct Root {
+    directory: OwnedFd,
+}
+
+impl Root {
+    pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { directory: openat(CWD, path.as_ref(), flags, Mode::empty())? })
+    }
+
+    /// Contents of a regular file of at most `limit` bytes; `path` is relative to the root.
+    pub(crate) fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let file = File::from(self.open_file(path)?);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() > limit {
+            return Err(io::Error::other(format!("/{path} is no regular file of at most {limit} bytes")));
+        }
+        let mut bytes = Vec::with_capacity(metadata.len() as usize);
+        file.take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
+        // Not blocking: whoever owns the container may have put a FIFO there.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+            // Kernels before 5.6, and seccomp filters that do not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
+            opened => Ok(opened?),
+        }
+    }
+
+    /// `openat2(RESOLVE_IN_ROOT)` by hand, one component after the other. Directories that are left by `..`
+    /// are remembered instead of asked for, so that a rename meanwhile cannot lead outside.
+    fn walk(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
+        let mut ahead: VecDeque<OsString> = components(path.as_bytes()).collect();
+        let mut above = vec![self.directory.try_clone()?];
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if name == ".." {
+                if above.len() > 1 {
+                    above.pop();
+                }
+                continue;
+            }
+            let here = above.last().ok_or(Errno::NOENT)?;
+            match readlinkat(here, &name, Vec::new()) {
+                Ok(destination) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return Err(Errno::LOOP.into());
+                    }
+                    if destination.as_bytes().starts_with(b"/") {
+                        above.truncate(1);
+                    }
+                    components(destination.as_bytes()).rev().for_each(|name| ahead.push_front(name));
+                }
+                Err(Errno::INVAL) if ahead.is_empty() => {
+                    return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+                }
+                Err(Errno::INVAL) => {
+                    let into = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    let next = openat(here, &name, into, Mode::empty())?;
+                    above.push(next);
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(Errno::ISDIR.into())
+    }
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.map(|name| OsStr::from_bytes(name).to_owned()).map(|name| OsString::from_vec(name.into_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_never_lead_out_of_the_root_with_or_without_the_system_call() {
+        let outside = tempfile::tempdir().expect("creates");
+        let root = outside.path().join("root");
+        std::fs::create_dir_all(root.join("etc/real")).expect("creates");
+        std::fs::create_dir_all(root.join("run")).expect("creates");
+        std::fs::write(outside.path().join("secret"), "outside").expect("writes");
+        std::fs::write(root.join("secret"), "inside").expect("writes");
+        std::fs::write(root.join("run/resolv"), "stub").expect("writes");
+        for (link, destination) in [
+            ("etc/absolute", "/run/resolv"),
+            ("etc/relative", "../run/resolv"),
+            ("etc/up", "../../../secret"),
+            ("etc/real/deep", "../../../../../secret"),
+            ("etc/folder", "/run"),
+            ("etc/chain", "absolute"),
+            ("etc/loop", "loop"),
+            ("etc/broken", "/nowhere"),
+        ] {
+            symlink(destination, root.join(link)).expect("links");
+        }
+        let root = Root::open(&root).expect("opens");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let by_hand = |path| {
+            let mut text = String::new();
+            File::from(root.walk(path, flags)?).read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+        let by_call = |path| root.read(path, 100).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        for (path, expected) in [
+            ("secret", Ok("inside")),
+            ("./etc//absolute", Ok("stub")),
+            ("etc/relative", Ok("stub")),
+            ("etc/up", Ok("inside")),
+            ("etc/real/deep", Ok("inside")),
+            ("../../secret", Ok("inside")),
+            ("etc/folder/resolv", Ok("stub")),
+            ("etc/chain", Ok("stub")),
+            ("etc/loop", Err(Errno::LOOP)),
+            ("etc/broken", Err(Errno::NOENT)),
+            ("etc/none/such", Err(Errno::NOENT)),
+            ("secret/below", Err(Errno::NOTDIR)),
+        ] {
+            let expected = expected.map(str::to_owned).map_err(|errno| Some(errno.raw_os_error()));
+            assert_eq!(by_call(path).map_err(|error| error.raw_os_error()), expected, "{path}");
+            assert_eq!(by_hand(path).map_err(|error| error.raw_os_error()), expected, "{path} by hand");
+        }
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_is_refused_without_blocking() {
+        let folder = tempfile::tempdir().expect("creates");
+        rustix::fs::mknodat(CWD, folder.path().join("fifo"), rustix::fs::FileType::Fifo, Mode::RUSR, 0)
+            .expect("creates");
+        std::fs::write(folder.path().join("large"), "12345").expect("writes");
+        let root = Root::open(folder.path()).expect("opens");
+        assert!(root.read("fifo", 100).is_err());
+        assert!(root.read("large", 4).is_err());
+        assert_eq!(root.read("large", 5).expect("reads"), b"12345");
+    }
+}

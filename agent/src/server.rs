@@ -1,0 +1,297 @@
+//! Listens for the session host, lets clients in, and ends the agent. Everything here runs on the main
+//! thread; requests are carried out on the network thread (`namespaces`).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use link::{Call, Ended, Incoming, LinkConfig, Stream};
+use protocol::agent::{AnyRequest, Event, Leaving, Subscribe};
+use protocol::handshake::Channel;
+use protocol::launch::Launch;
+use tokio::io::AsyncWriteExt;
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+use tracing::{info, warn};
+
+use crate::dispatch::Pod;
+use crate::life::{Life, Reason};
+use crate::namespaces::{self, NetworkThreadError};
+use crate::sys;
+use crate::target::{self, FindError};
+
+/// How long a client may take to prove who it is.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
+
+/// Connections that may be in their handshake at a time; more are closed at once.
+const MAX_HANDSHAKES: usize = 16;
+
+/// How long the last events may take to leave before the agent goes anyway.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Why the agent could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error("argument key is no ed25519 public key")]
+    Key,
+    #[error("start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("listen on 127.0.0.1:{port}")]
+    Listen {
+        port: u16,
+        #[source]
+        source: io::Error,
+    },
+    #[error("take signals")]
+    Signals(#[source] io::Error),
+    #[error("find the target")]
+    Find(#[from] FindError),
+    #[error("enter the pod's network")]
+    Network(#[from] NetworkThreadError),
+}
+
+/// Runs the agent until it leaves on purpose.
+pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
+    let key = VerifyingKey::from_bytes(&launch.key).map_err(|_| RunError::Key)?;
+    let target = launch.container_id.as_deref().map(target::find).transpose()?;
+    let mode = if target.is_some() { "targeted" } else { "targetless" };
+    let container = launch.container_id.as_deref().unwrap_or_default();
+    let pid = target.as_ref().map(|target| target.pid.as_raw_nonzero().get());
+    info!(version = protocol::VERSION, mode, container, pid, "agent starts");
+    let (pod, target_end) = Pod::new(target)?;
+    let counters = Arc::clone(&pod.counters);
+    let calls = namespaces::start_network_thread(pod)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let reason = runtime.map_err(RunError::Runtime)?.block_on(async {
+        let server = Server::bind(launch, key, calls).await?;
+        server.serve(launch, target_end).await
+    })?;
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    info!(
+        connections = count(&counters.connections),
+        refused_by_peers = count(&counters.failed_connections),
+        lookups = count(&counters.lookups),
+        sent_bytes = count(&counters.sent),
+        received_bytes = count(&counters.received),
+        "served"
+    );
+    Ok(reason)
+}
+
+/// A client whose signature was right.
+struct Admitted {
+    channel: Channel,
+    incoming: Incoming,
+}
+
+struct Server {
+    v4: TcpListener,
+    v6: Option<TcpListener>,
+    key: VerifyingKey,
+    handshakes: Arc<Semaphore>,
+    admitted_tx: mpsc::Sender<Admitted>,
+    admitted_rx: mpsc::Receiver<Admitted>,
+    calls: mpsc::UnboundedSender<Call>,
+    /// Dropping the sender ends the client of that channel.
+    current: HashMap<Channel, oneshot::Sender<()>>,
+    clients: JoinSet<(Channel, Ended)>,
+    leaving: watch::Sender<Option<Leaving>>,
+}
+
+impl Server {
+    async fn bind(
+        launch: &Launch,
+        key: VerifyingKey,
+        calls: mpsc::UnboundedSender<Call>,
+    ) -> Result<Self, RunError> {
+        let port = launch.port;
+        let listen = |source| RunError::Listen { port, source };
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
+        // Where IPv6 is off there is no ::1; port-forwards try 127.0.0.1 as well.
+        let bound = v4.local_addr().map_err(listen)?.port();
+        let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, bound)).await.ok();
+        info!(port = bound, ipv6 = v6.is_some(), "agent listens");
+        let (admitted_tx, admitted_rx) = mpsc::channel(1);
+        Ok(Self {
+            v4,
+            v6,
+            key,
+            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            admitted_tx,
+            admitted_rx,
+            calls,
+            current: HashMap::new(),
+            clients: JoinSet::new(),
+            leaving: watch::Sender::new(None),
+        })
+    }
+
+    async fn serve(mut self, launch: &Launch, target_end: Option<OwnedFd>) -> Result<Reason, RunError> {
+        let mut life = Life::new(launch, Instant::now());
+        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+        let target_end = target_end.map(sys::watch).transpose().map_err(RunError::Runtime)?;
+        loop {
+            tokio::select! {
+                accepted = accept(&self.v4, self.v6.as_ref()) => self.shake_hands(accepted),
+                Some(admitted) = self.admitted_rx.recv() => {
+                    life.came();
+                    self.admit(admitted);
+                }
+                Some(ended) = self.clients.join_next() => {
+                    // A client whose task panicked is one that was lost.
+                    let ended = ended.map(|(channel, ended)| {
+                        info!(?channel, %ended, "client gone");
+                        ended
+                    });
+                    life.went(matches!(ended, Ok(Ended::Goodbye)), Instant::now());
+                }
+                reason = time_is_up(&life) => return Ok(reason),
+                () = readable(target_end.as_ref()) => {
+                    self.leave(Leaving::TargetEnded).await;
+                    return Ok(Reason::TargetEnded);
+                }
+                _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+                    self.leave(Leaving::Terminated).await;
+                    return Ok(Reason::Terminated);
+                }
+            }
+        }
+    }
+
+    /// Starts the handshake of a new connection on a task of its own.
+    fn shake_hands(&self, accepted: io::Result<(TcpStream, SocketAddr)>) {
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => return warn!(%error, "accept a client"),
+        };
+        let Ok(permit) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            return warn!(%peer, "client refused: too many handshakes at a time");
+        };
+        let (key, admitted) = (self.key, self.admitted_tx.clone());
+        tokio::spawn(async move {
+            let _ = socket.set_nodelay(true);
+            let verify = |signed: &[u8], signature: &[u8]| is_signed(&key, signed, signature);
+            match timeout(HANDSHAKE_TIME, link::accept(socket, verify, LinkConfig::AGENT)).await {
+                Ok(Ok((channel, incoming))) => {
+                    info!(?channel, %peer, "client let in");
+                    let _ = admitted.send(Admitted { channel, incoming }).await;
+                }
+                Ok(Err(error)) => warn!(%peer, error = crate::with_causes(error), "client refused"),
+                Err(_) => warn!(%peer, "client refused: its handshake took too long"),
+            }
+            drop(permit);
+        });
+    }
+
+    /// Serves a client in place of the older one of its channel, whose connection can seem open long after
+    /// it was cut.
+    fn admit(&mut self, Admitted { channel, incoming }: Admitted) {
+        let (current, replaced) = oneshot::channel();
+        self.current.insert(channel, current);
+        let client = Client {
+            incoming,
+            calls: self.calls.clone(),
+            leaving: self.leaving.subscribe(),
+            replaced,
+            subscribers: Vec::new(),
+        };
+        self.clients.spawn(async move { (channel, client.serve().await) });
+    }
+
+    /// Tells every client why, and gives that a moment to leave.
+    async fn leave(&mut self, leaving: Leaving) {
+        self.leaving.send_replace(Some(leaving));
+        let _ = timeout(2 * LAST_WORDS, async { while self.clients.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// One connection of the session host.
+struct Client {
+    incoming: Incoming,
+    calls: mpsc::UnboundedSender<Call>,
+    leaving: watch::Receiver<Option<Leaving>>,
+    replaced: oneshot::Receiver<()>,
+    subscribers: Vec<Stream>,
+}
+
+impl Client {
+    async fn serve(mut self) -> Ended {
+        loop {
+            tokio::select! {
+                call = self.incoming.next() => match call {
+                    Some(call) if matches!(call.request, AnyRequest::Subscribe(_)) => {
+                        self.subscribers.extend(call.reply::<Subscribe>(&()).await.ok());
+                    }
+                    // The network thread lives as long as the process.
+                    Some(call) => drop(self.calls.send(call)),
+                    None => return self.incoming.ended().await,
+                },
+                Ok(leaving) = wait_for_leaving(&mut self.leaving) => {
+                    let _ = timeout(LAST_WORDS, self.say_last_words(leaving)).await;
+                    let _ = timeout(LAST_WORDS, self.incoming.goodbye()).await;
+                    return Ended::Closed;
+                }
+                _ = &mut self.replaced => return Ended::Closed,
+            }
+        }
+    }
+
+    async fn say_last_words(&mut self, leaving: Leaving) {
+        for stream in &mut self.subscribers {
+            let _ = link::write_message(stream, &Event::Leaving(leaving)).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+async fn wait_for_leaving(
+    leaving: &mut watch::Receiver<Option<Leaving>>,
+) -> Result<Leaving, watch::error::RecvError> {
+    loop {
+        if let Some(leaving) = *leaving.borrow_and_update() {
+            return Ok(leaving);
+        }
+        leaving.changed().await?;
+    }
+}
+
+async fn accept(v4: &TcpListener, v6: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match v6 {
+        None => v4.accept().await,
+        Some(v6) => tokio::select! {
+            accepted = v4.accept() => accepted,
+            accepted = v6.accept() => accepted,
+        },
+    }
+}
+
+async fn time_is_up(life: &Life) -> Reason {
+    match life.deadline() {
+        Some((at, reason)) => {
+            sleep_until(at.into()).await;
+            reason
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn readable(descriptor: Option<&AsyncFd<OwnedFd>>) {
+    match descriptor {
+        Some(descriptor) => drop(descriptor.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
+fn is_signed(key: &VerifyingKey, signed: &[u8], signature: &[u8]) -> bool {
+    Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(signed, &signature).is_ok())
+}

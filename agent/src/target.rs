@@ -1,0 +1,191 @@
+//! Finds the target's process on the node by its container's id, and notices its end.
+//!
+//! Needs `hostPID`. Container runtimes put every container into a control group whose path names it
+//! (`cgroups(7)`, `/proc/<pid>/cgroup`); the text of all of them is known to [`names_container`].
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Why there is no target.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FindError {
+    #[error("list /proc")]
+    List(#[source] io::Error),
+    #[error("no process of container {0} on this node: it ended, was restarted, or its runtime is sandboxed")]
+    NotFound(String),
+    #[error("watch the target's process")]
+    Watch(#[source] io::Error),
+    #[error("open the target's root directory (needs SYS_PTRACE)")]
+    Root(#[source] io::Error),
+}
+
+/// The target's first process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) pid: Pid,
+}
+
+impl Target {
+    /// A file of the process under `/proc`.
+    pub(crate) fn proc_path(&self, name: &str) -> PathBuf {
+        Path::new("/proc").join(self.pid.to_string()).join(name)
+    }
+
+    /// A descriptor that becomes readable when the process ends (`pidfd_open(2)`).
+    pub(crate) fn watch(&self) -> Result<OwnedFd, FindError> {
+        pidfd_open(self.pid, PidfdFlags::NONBLOCK).map_err(|errno| FindError::Watch(errno.into()))
+    }
+}
+
+/// Finds the first process of the container.
+pub(crate) fn find(container_id: &str) -> Result<Target, FindError> {
+    find_in(Path::new("/proc"), container_id)
+}
+
+/// What is known of a process in the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    pid: i32,
+    parent: i32,
+    /// Clock ticks since boot.
+    started: u64,
+}
+
+fn find_in(proc: &Path, container_id: &str) -> Result<Target, FindError> {
+    let mut members = Vec::new();
+    for entry in fs::read_dir(proc).map_err(FindError::List)? {
+        // Processes come and go while the list is read.
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+        if names_container(&String::from_utf8_lossy(&read("cgroup")), container_id)
+            && let Some((parent, started)) = parent_and_start(&String::from_utf8_lossy(&read("stat")))
+        {
+            members.push(Member { pid, parent, started });
+        }
+    }
+    let first = first_of(&members).and_then(|member| Pid::from_raw(member.pid));
+    first.map(|pid| Target { pid }).ok_or_else(|| FindError::NotFound(container_id.to_owned()))
+}
+
+/// The container's first process: its parent is outside. So is that of what `kubectl exec` starts, but
+/// that is younger.
+fn first_of(members: &[Member]) -> Option<Member> {
+    let is_member = |pid: i32| members.iter().any(|member| member.pid == pid);
+    members.iter().filter(|member| !is_member(member.parent)).min_by_key(|member| member.started).copied()
+}
+
+/// Whether `/proc/<pid>/cgroup` names the container as a whole component of one of its paths.
+fn names_container(cgroup: &str, container_id: &str) -> bool {
+    if container_id.is_empty() {
+        return false;
+    }
+    let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.flat_map(|path| path.split('/')).any(|component| {
+        let scope = component.strip_suffix(".scope").unwrap_or(component);
+        // `slice:cri-containerd:id` is what containerd writes when it is told cgroupfs but the kubelet
+        // names the parent in systemd's way.
+        let (before, id) = match scope.len().checked_sub(container_id.len()) {
+            Some(at) if scope.is_char_boundary(at) => scope.split_at(at),
+            _ => return false,
+        };
+        let prefixes = ["", "cri-containerd-", "crio-", "docker-", "libpod-"];
+        id == container_id && (prefixes.contains(&before) || before.ends_with(":cri-containerd:"))
+    })
+}
+
+/// Parent and start time from `/proc/<pid>/stat`. The program's name in it may contain anything, so the
+/// fields count from the last parenthesis (`proc_pid_stat(5)`).
+fn parent_and_start(stat: &str) -> Option<(i32, u64)> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    Some((fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "3f0c5d9a7be14b0f8a2f6f2d9e0b1c4d5a6978877665544332211000ffeeddcc";
+
+    #[test]
+    fn every_runtimes_way_of_naming_a_container_is_known() {
+        let pod = "0b2f6a1e-9c3d-4e5f-8a7b-112233445566";
+        let slice = format!("kubepods-burstable-pod{}.slice", pod.replace('-', "_"));
+        let table = [
+            ("containerd, cgroupfs, v1", format!("12:memory:/kubepods/burstable/pod{pod}/{ID}\n1:name=systemd:/kubepods/burstable/pod{pod}/{ID}\n0::/\n"), true),
+            ("containerd, systemd, v1", format!("5:cpu,cpuacct:/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"), true),
+            ("containerd, systemd, v2", format!("0::/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"), true),
+            ("v2 from a private cgroup namespace", format!("0::/../../{slice}/cri-containerd-{ID}.scope\n"), true),
+            ("v2, sibling", format!("0::/../{ID}\n"), true),
+            ("containerd told cgroupfs under systemd names", format!("9:pids:/system.slice/containerd.service/{slice}:cri-containerd:{ID}\n"), true),
+            ("cri-o", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope\n"), true),
+            ("cri-o with its own child group", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope/container\n"), true),
+            ("cri-o's monitor", format!("0::/kubepods.slice/{slice}/crio-conmon-{ID}.scope\n"), false),
+            ("docker, systemd", format!("0::/kubepods.slice/{slice}/docker-{ID}.scope\n"), true),
+            ("docker, cgroupfs", format!("4:memory:/kubepods/burstable/pod{pod}/{ID}\n"), true),
+            ("nested groups within the container", format!("0::/kubepods.slice/{slice}/cri-containerd-{ID}.scope/init.scope\n"), true),
+            ("another container", format!("0::/kubepods.slice/{slice}/cri-containerd-{}.scope\n", ID.replace('3', "4")), false),
+            ("a longer id", format!("0::/kubepods/burstable/a{ID}\n"), false),
+            ("a file name that contains it", format!("0::/x/{ID}-log\n"), false),
+            ("the pod sandbox's parent", format!("0::/kubepods.slice/{slice}\n"), false),
+            ("no cgroup", String::new(), false),
+            ("garbage", "\u{fffd}:::\n::é\n".to_owned(), false),
+        ];
+        for (what, cgroup, expected) in table {
+            assert_eq!(names_container(&cgroup, ID), expected, "{what}");
+        }
+        assert!(!names_container("0::/\n", ""));
+    }
+
+    #[test]
+    fn the_first_process_is_the_oldest_whose_parent_is_outside() {
+        let member = |pid, parent, started| Member { pid, parent, started };
+        let init = member(200, 100, 50);
+        let table = [
+            (vec![], None),
+            (vec![init], Some(init)),
+            (vec![member(201, 200, 51), init, member(202, 201, 52)], Some(init)),
+            (vec![member(150, 100, 90), init], Some(init)),
+        ];
+        for (members, expected) in table {
+            assert_eq!(first_of(&members), expected, "{members:?}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_program_name_does_not_shift_the_fields() {
+        let rest = "S 7 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        for name in ["bash", "a b", ") S 1 (", "((("] {
+            assert_eq!(parent_and_start(&format!("9 ({name}) {rest}")), Some((7, 4242)), "{name}");
+        }
+        for garbage in ["", "9 (bash", "9 (bash) S", "9 (bash) S x 1"] {
+            assert_eq!(parent_and_start(garbage), None, "{garbage}");
+        }
+    }
+
+    #[test]
+    fn a_container_is_found_in_a_tree_like_proc() {
+        let proc = tempfile::tempdir().expect("creates");
+        let process = |pid: &str, cgroup: &str, parent: u32, started: u32| {
+            let folder = proc.path().join(pid);
+            fs::create_dir(&folder).expect("creates");
+            fs::write(folder.join("cgroup"), cgroup).expect("writes");
+            let stat = format!("{pid} (x) S {parent} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 {started} 0");
+            fs::write(folder.join("stat"), stat).expect("writes");
+        };
+        let inside = format!("0::/kubepods/pod/{ID}\n");
+        process("1", "0::/\n", 0, 1);
+        process("30", &format!("0::/crio-conmon-{ID}.scope\n"), 1, 2);
+        process("41", &inside, 40, 8);
+        process("40", &inside, 30, 7);
+        process("self", &inside, 30, 1);
+        fs::create_dir(proc.path().join("99")).expect("creates");
+        assert_eq!(find_in(proc.path(), ID).expect("found").pid.as_raw_nonzero().get(), 40);
+        assert!(matches!(find_in(proc.path(), "other"), Err(FindError::NotFound(_))));
+    }
+}

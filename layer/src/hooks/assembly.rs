@@ -1,0 +1,204 @@
+//! Functions with C's variable arguments, which Rust cannot define: their heads are in assembly.
+//!
+//! * `syscall` jumps to the next one with every register and the stack as they were, unless the number is
+//!   one of ours. So even calls that return twice or on another stack behave natively.
+//! * `execl` and its relatives push their register arguments in front of those on the stack, which makes
+//!   the whole list the array that `execv` wants, without copying or counting.
+
+use core::arch::naked_asm;
+use core::ffi::{c_char, c_int, c_long};
+
+use crate::hooks::exec::{self, Strings};
+use crate::interpose;
+use crate::table::{exported, next};
+use crate::{sandbox, session};
+
+/// glibc's `syscall(2)`.
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe extern "C-unwind" fn syscall() {
+    naked_asm!(
+        "cmp rdi, {connect}", "je 2f",
+        "cmp rdi, {getpeername}", "je 2f",
+        "cmp rdi, {getsockname}", "je 2f",
+        "cmp rdi, {io_uring_setup}", "je 2f",
+        "cmp rdi, {prctl}", "je 2f",
+        "cmp rdi, {seccomp}", "je 2f",
+        "mov rax, [rip + {next}]",
+        "cmp rax, 1", "jbe 2f",
+        "jmp rax",
+        "2: jmp {handled}",
+        connect = const libc::SYS_connect,
+        getpeername = const libc::SYS_getpeername,
+        getsockname = const libc::SYS_getsockname,
+        io_uring_setup = const libc::SYS_io_uring_setup,
+        prctl = const libc::SYS_prctl,
+        seccomp = const libc::SYS_seccomp,
+        next = sym next::syscall,
+        handled = sym handled,
+    )
+}
+
+/// glibc's `syscall(2)`.
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[cfg(target_arch = "aarch64")]
+pub(crate) unsafe extern "C-unwind" fn syscall() {
+    naked_asm!(
+        "cmp x0, #{connect}", "b.eq 2f",
+        "cmp x0, #{getpeername}", "b.eq 2f",
+        "cmp x0, #{getsockname}", "b.eq 2f",
+        "cmp x0, #{io_uring_setup}", "b.eq 2f",
+        "cmp x0, #{prctl}", "b.eq 2f",
+        "cmp x0, #{seccomp}", "b.eq 2f",
+        "adrp x9, {next}",
+        "ldr x9, [x9, :lo12:{next}]",
+        "cmp x9, #1", "b.ls 2f",
+        "br x9",
+        "2: b {handled}",
+        connect = const libc::SYS_connect,
+        getpeername = const libc::SYS_getpeername,
+        getsockname = const libc::SYS_getsockname,
+        io_uring_setup = const libc::SYS_io_uring_setup,
+        prctl = const libc::SYS_prctl,
+        seccomp = const libc::SYS_seccomp,
+        next = sym next::syscall,
+        handled = sym handled,
+    )
+}
+
+/// The numbers of ours, and everything while the next symbol is not known yet.
+unsafe extern "C-unwind" fn handled(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+) -> c_long {
+    let pass = || match next::syscall.get() {
+        // SAFETY: the program's own arguments.
+        Some(next) => unsafe { next(number, a, b, c, d, e, f) },
+        None => {
+            interpose::set_errno(libc::ENOSYS);
+            -1
+        }
+    };
+    if session::is_passive() {
+        return pass();
+    }
+    match number {
+        // SAFETY: the program's own arguments, in the types of connect(2).
+        libc::SYS_connect => unsafe { exported::connect(a as c_int, b as *const _, c as _) }.into(),
+        // SAFETY: likewise getpeername(2).
+        libc::SYS_getpeername => unsafe { exported::getpeername(a as c_int, b as *mut _, c as *mut _) }.into(),
+        // SAFETY: likewise getsockname(2).
+        libc::SYS_getsockname => unsafe { exported::getsockname(a as c_int, b as *mut _, c as *mut _) }.into(),
+        // Rings do what hooks cannot see; programs fall back without them.
+        libc::SYS_io_uring_setup => {
+            interpose::set_errno(libc::ENOSYS);
+            -1
+        }
+        _ => {
+            let result = pass();
+            if result == 0 {
+                note_filter(number, a, b);
+            }
+            result
+        }
+    }
+}
+
+fn note_filter(number: c_long, operation: c_long, flags: c_long) {
+    const SECCOMP_FILTER_FLAG_TSYNC: c_long = 1;
+    let sets_mode = operation == c_long::from(libc::SECCOMP_SET_MODE_STRICT)
+        || operation == c_long::from(libc::SECCOMP_SET_MODE_FILTER);
+    if number == libc::SYS_seccomp && sets_mode {
+        sandbox::note_filter(flags & SECCOMP_FILTER_FLAG_TSYNC != 0);
+    } else if number == libc::SYS_prctl && operation == c_long::from(libc::PR_SET_SECCOMP) {
+        sandbox::note_filter(false);
+    }
+}
+
+/// Defines `$name(first, argument...)` as `$list(first, array of the arguments)`.
+macro_rules! with_list {
+    ($name:ident, $list:ident) => {
+        /// glibc's `exec(3)` with a list of arguments.
+        ///
+        /// # Safety
+        /// As that.
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) unsafe extern "C-unwind" fn $name() {
+            naked_asm!(
+                // The return address makes way for the last register argument and moves below the array.
+                "pop rax",
+                "push r9", "push r8", "push rcx", "push rdx", "push rsi",
+                "mov rsi, rsp",
+                "push rax",
+                "call {list}",
+                "pop rcx",
+                "add rsp, 40",
+                "push rcx",
+                "ret",
+                list = sym $list,
+            )
+        }
+
+        /// glibc's `exec(3)` with a list of arguments.
+        ///
+        /// # Safety
+        /// As that.
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        #[cfg(target_arch = "aarch64")]
+        pub(crate) unsafe extern "C-unwind" fn $name() {
+            naked_asm!(
+                "sub sp, sp, #64",
+                "stp x30, x1, [sp]",
+                "stp x2, x3, [sp, #16]",
+                "stp x4, x5, [sp, #32]",
+                "stp x6, x7, [sp, #48]",
+                "add x1, sp, #8",
+                "bl {list}",
+                "ldr x30, [sp]",
+                "add sp, sp, #64",
+                "ret",
+                list = sym $list,
+            )
+        }
+    };
+}
+
+with_list!(execl, execl_list);
+with_list!(execle, execle_list);
+with_list!(execlp, execlp_list);
+
+unsafe extern "C-unwind" fn execl_list(path: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: the program's own arguments as an array.
+    unsafe { exported::execv(path, arguments) }
+}
+
+unsafe extern "C-unwind" fn execlp_list(file: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: the program's own arguments as an array.
+    unsafe { exported::execvp(file, arguments) }
+}
+
+unsafe extern "C-unwind" fn execle_list(path: *const c_char, arguments: Strings) -> c_int {
+    // SAFETY: the list ends with null, and the environment stands behind that.
+    let environment = unsafe {
+        let count = exec::strings(arguments).count();
+        arguments.add(count + 1).cast::<Strings>().read()
+    };
+    // SAFETY: the program's own arguments as arrays.
+    unsafe { exported::execve(path, arguments, environment) }
+}

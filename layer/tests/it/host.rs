@@ -1,0 +1,332 @@
+//! `FakeHost`: the session host's side of `protocol::layer`, scripted, over a real abstract socket and real
+//! relay listeners.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use protocol::agent::{Families, ResolveError};
+use protocol::codec;
+use protocol::layer::{ConnectReply, Message, NamesReply, Request, ResolveReply, ReverseReply, Settings, Token};
+
+/// What a hooked process asked, owned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Attach { program: Vec<u8> },
+    Connect { cookie: u64, destination: SocketAddr, nonblocking: bool },
+    Names { cookie: u64 },
+    Resolve { name: String, families: Families },
+    Reverse { address: IpAddr },
+}
+
+/// What the host does about it.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// Accept the connection on the relay and join it with this server.
+    Relay(SocketAddr),
+    /// The connect fails.
+    Failed(i32),
+    Settings(Settings),
+    Names(NamesReply),
+    Addresses(ResolveReply),
+    Name(ReverseReply),
+    /// These bytes, whatever they mean.
+    Bytes(Vec<u8>),
+    /// Nothing, until the layer gives up.
+    Silence,
+    /// The end of the stream.
+    Hangup,
+    /// What the host does by itself.
+    Default,
+}
+
+type Script = dyn Fn(&Asked) -> Reply + Send + Sync;
+
+/// The pod-side end of the nth connection.
+pub(crate) fn pod_end(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 244, 0, 9], 40_000 + n))
+}
+
+pub(crate) struct FakeHost {
+    name: String,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    token: Token,
+    settings: Settings,
+    script: Box<Script>,
+    asked: Mutex<Vec<Asked>>,
+    news: Condvar,
+    expected: Mutex<VecDeque<SocketAddr>>,
+    names: Mutex<HashMap<u64, (SocketAddr, SocketAddr)>>,
+    connections: AtomicU16,
+    closed: Mutex<bool>,
+}
+
+/// Poisoning only says that another test thread failed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+impl FakeHost {
+    /// A host that follows `script`; each test has its own name and relay network.
+    pub(crate) fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with_settings(|_| {}, script)
+    }
+
+    pub(crate) fn with_settings(
+        change: impl FnOnce(&mut Settings),
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mirror-layer-test-{}-{number}", std::process::id());
+        let relay_v4 = TcpListener::bind((Ipv4Addr::new(127, 77, (number % 250) as u8, 1), 0)).expect("relay");
+        let relay_v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).ok();
+        let v4 = |address| match address {
+            SocketAddr::V4(v4) => v4,
+            SocketAddr::V6(_) => unreachable!("bound to IPv4"),
+        };
+        let v6 = |address| match address {
+            SocketAddr::V6(v6) => v6,
+            SocketAddr::V4(_) => unreachable!("bound to IPv6"),
+        };
+        let mut settings = Settings {
+            relay_v4: v4(relay_v4.local_addr().expect("bound")),
+            relay_v6: relay_v6.as_ref().map(|relay| v6(relay.local_addr().expect("bound"))),
+            outgoing_tcp: true,
+            ignore_localhost: true,
+            dns: true,
+            ipv6: true,
+        };
+        change(&mut settings);
+        let shared = Arc::new(Shared {
+            token: Token([number as u8; 16]),
+            settings,
+            script: Box::new(script),
+            asked: Mutex::default(),
+            news: Condvar::new(),
+            expected: Mutex::default(),
+            names: Mutex::default(),
+            connections: AtomicU16::new(0),
+            closed: Mutex::new(false),
+        });
+        let address = UnixAddress::from_abstract_name(&name).expect("a name");
+        let listener = UnixListener::bind_addr(&address).expect("abstract socket");
+        serve(shared.clone(), move || listener.accept().map(|(stream, _)| stream), Shared::answer);
+        for relay in [Some(relay_v4), relay_v6].into_iter().flatten() {
+            serve(shared.clone(), move || relay.accept().map(|(stream, _)| stream), Shared::relay);
+        }
+        Self { name, shared }
+    }
+
+    /// Value of the session variable.
+    pub(crate) fn session(&self) -> String {
+        protocol::layer::session_value(&self.name, &self.shared.token)
+    }
+
+    /// Everything that was asked until now, without the attachments.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        lock(&self.shared.asked).iter().filter(|asked| !matches!(asked, Asked::Attach { .. })).cloned().collect()
+    }
+
+    pub(crate) fn attached(&self) -> Vec<String> {
+        let name = |asked: &Asked| match asked {
+            Asked::Attach { program } => Some(String::from_utf8_lossy(program).into_owned()),
+            _ => None,
+        };
+        lock(&self.shared.asked).iter().filter_map(name).collect()
+    }
+
+    /// Waits until something is asked.
+    pub(crate) fn wait_for(&self, wanted: impl Fn(&Asked) -> bool) {
+        let asked = lock(&self.shared.asked);
+        let missing = |asked: &mut Vec<Asked>| !asked.iter().any(&wanted);
+        let (_asked, timeout) = self
+            .shared
+            .news
+            .wait_timeout_while(asked, Duration::from_secs(20), missing)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "was never asked");
+    }
+
+    /// Dies: the sockets close, also those of requests under way.
+    pub(crate) fn die(&self) {
+        *lock(&self.shared.closed) = true;
+        // Wakes the three accepting threads, which then leave and close their listeners.
+        if let Ok(address) = UnixAddress::from_abstract_name(&self.name) {
+            let _ = UnixStream::connect_addr(&address);
+        }
+        let _ = TcpStream::connect(self.shared.settings.relay_v4);
+        if let Some(relay) = self.shared.settings.relay_v6 {
+            let _ = TcpStream::connect(relay);
+        }
+        self.shared.news.notify_all();
+    }
+}
+
+impl Drop for FakeHost {
+    fn drop(&mut self) {
+        self.die();
+    }
+}
+
+/// Accepts until the host is dead; one thread per connection.
+fn serve<S: Send + 'static>(
+    shared: Arc<Shared>,
+    accept: impl Fn() -> std::io::Result<S> + Send + 'static,
+    handle: fn(&Shared, S),
+) {
+    thread::spawn(move || {
+        while let Ok(stream) = accept() {
+            if *lock(&shared.closed) {
+                return;
+            }
+            let shared = shared.clone();
+            thread::spawn(move || handle(&shared, stream));
+        }
+    });
+}
+
+impl Shared {
+    fn answer(&self, mut stream: UnixStream) {
+        let Some(asked) = self.read(&mut stream) else { return };
+        // Before the news, so that whoever waits for them finds the relay ready.
+        let reply = match (self.script)(&asked) {
+            Reply::Default => self.default_reply(&asked),
+            reply => reply,
+        };
+        lock(&self.asked).push(asked.clone());
+        self.news.notify_all();
+        let bytes = match reply {
+            Reply::Relay(server) => {
+                self.announce(&asked);
+                lock(&self.expected).push_back(server);
+                codec::encode(&ConnectReply::Relay)
+            }
+            Reply::Failed(errno) => codec::encode(&ConnectReply::Failed(errno)),
+            Reply::Settings(settings) => codec::encode(&settings),
+            Reply::Names(names) => codec::encode(&names),
+            Reply::Addresses(addresses) => codec::encode(&addresses),
+            Reply::Name(name) => codec::encode(&name),
+            Reply::Bytes(bytes) => Ok(bytes),
+            Reply::Silence => return self.wait_for_end(&mut stream),
+            Reply::Hangup | Reply::Default => return,
+        };
+        let _ = stream.write_all(&bytes.expect("encodes"));
+    }
+
+    fn read(&self, stream: &mut UnixStream) -> Option<Asked> {
+        let mut prefix = [0; codec::PREFIX];
+        stream.read_exact(&mut prefix).ok()?;
+        let mut body = vec![0; codec::length(prefix).ok()?];
+        stream.read_exact(&mut body).ok()?;
+        let message: Message<'_> = codec::decode(&body).ok()?;
+        (message.token == self.token).then(|| match message.request {
+            Request::Attach { program } => Asked::Attach { program: program.to_vec() },
+            Request::Connect { cookie, destination, nonblocking } => {
+                Asked::Connect { cookie, destination, nonblocking }
+            }
+            Request::Names { cookie } => Asked::Names { cookie },
+            Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
+            Request::ReverseResolve { address } => Asked::Reverse { address },
+        })
+    }
+
+    fn default_reply(&self, asked: &Asked) -> Reply {
+        match asked {
+            Asked::Attach { .. } => Reply::Settings(self.settings),
+            Asked::Connect { .. } => Reply::Failed(libc::EHOSTUNREACH),
+            Asked::Names { cookie } => Reply::Names(match lock(&self.names).get(cookie) {
+                Some(&(local, peer)) => NamesReply::Known { local, peer },
+                None => NamesReply::Unknown,
+            }),
+            Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
+            Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
+        }
+    }
+
+    fn announce(&self, asked: &Asked) {
+        if let Asked::Connect { cookie, destination, .. } = asked {
+            let local = pod_end(self.connections.fetch_add(1, Ordering::Relaxed));
+            lock(&self.names).insert(*cookie, (local, *destination));
+        }
+    }
+
+    /// Keeps the request open until the layer or this host closes it.
+    fn wait_for_end(&self, stream: &mut UnixStream) {
+        let closing = stream.try_clone().expect("clones");
+        let ended = Mutex::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let asked = lock(&self.asked);
+                drop(self.news.wait_while(asked, |_| !*lock(&self.closed) && !*lock(&ended)));
+                let _ = closing.shutdown(Shutdown::Both);
+            });
+            let _ = stream.read(&mut [0]);
+            *lock(&ended) = true;
+            drop(lock(&self.asked));
+            self.news.notify_all();
+        });
+    }
+
+    fn relay(&self, client: TcpStream) {
+        let Some(server) = lock(&self.expected).pop_front() else { return };
+        let Ok(server) = TcpStream::connect(server) else { return };
+        let pump = |from: &TcpStream, to: &TcpStream| {
+            let (mut from, mut to) = (from, to);
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| pump(&client, &server));
+            pump(&server, &client);
+        });
+    }
+}
+
+/// A server for the far side: says `hello`, then echoes until the end.
+pub(crate) fn echo_server() -> SocketAddr {
+    server(|mut stream| {
+        let _ = stream.write_all(b"hello\n");
+        let mut reader = stream.try_clone().expect("clones");
+        let _ = std::io::copy(&mut reader, &mut stream);
+    })
+}
+
+/// A server for the far side: answers each HTTP request with `body`.
+pub(crate) fn http_server(body: &'static str) -> SocketAddr {
+    server(move |mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                _ => return,
+            }
+        }
+        let length = body.len();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    })
+}
+
+fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listener");
+    let address = listener.local_addr().expect("bound");
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}

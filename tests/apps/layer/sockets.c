@@ -1,0 +1,209 @@
+/* Carries out a list of socket operations, one word each with its arguments, and prints what came of them.
+ * Numbers after `=` are errno values, 0 for success. A call that succeeds and changes errno prints `dirty`. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define UNUSUAL 117
+
+static int fd = -1;
+static struct sockaddr_storage far;
+static socklen_t far_length;
+
+static void address(const char *ip, const char *port, struct sockaddr_storage *out, socklen_t *length) {
+    struct sockaddr_in *v4 = (void *)out;
+    struct sockaddr_in6 *v6 = (void *)out;
+    memset(out, 0, sizeof *out);
+    if (inet_pton(AF_INET, ip, &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(atoi(port));
+        *length = sizeof *v4;
+    } else if (inet_pton(AF_INET6, ip, &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(atoi(port));
+        *length = sizeof *v6;
+    } else {
+        exit(99);
+    }
+}
+
+static void show(const char *what, long result) {
+    if (result >= 0 && errno != UNUSUAL) printf("dirty ");
+    printf("%s=%d\n", what, result < 0 ? errno : 0);
+}
+
+static void name(const char *what, int (*call)(int, struct sockaddr *, socklen_t *)) {
+    struct sockaddr_storage own;
+    socklen_t length = sizeof own;
+    char text[INET6_ADDRSTRLEN];
+    errno = UNUSUAL;
+    if (call(fd, (void *)&own, &length) < 0) {
+        show(what, -1);
+        return;
+    }
+    if (errno != UNUSUAL) printf("dirty ");
+    if (own.ss_family == AF_INET) {
+        struct sockaddr_in *v4 = (void *)&own;
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        printf("%s=%s:%d/%u\n", what, text, ntohs(v4->sin_port), length);
+    } else {
+        struct sockaddr_in6 *v6 = (void *)&own;
+        inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        printf("%s=[%s]:%d/%u\n", what, text, ntohs(v6->sin6_port), length);
+    }
+}
+
+static void so_error(void) {
+    int error = -1;
+    socklen_t length = sizeof error;
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+    printf("so_error=%d\n", error);
+}
+
+static void wait_writable(const char *how) {
+    if (!strcmp(how, "poll")) {
+        struct pollfd entry = {fd, POLLOUT, 0};
+        printf("poll=%d %s\n", poll(&entry, 1, 10000), entry.revents & POLLOUT ? "out" : "-");
+    } else if (!strcmp(how, "select")) {
+        fd_set set;
+        FD_ZERO(&set);
+        FD_SET(fd, &set);
+        struct timeval limit = {10, 0};
+        printf("select=%d\n", select(fd + 1, NULL, &set, NULL, &limit));
+    } else {
+        int set = epoll_create1(0);
+        struct epoll_event event = {EPOLLOUT, {0}}, got = {0};
+        epoll_ctl(set, EPOLL_CTL_ADD, fd, &event);
+        int count = epoll_wait(set, &got, 1, 10000);
+        printf("epoll=%d %s\n", count, got.events & EPOLLOUT ? "out" : "-");
+        close(set);
+    }
+    so_error();
+}
+
+static void on_signal(int number) { (void)number; }
+
+static void truncated(void) {
+    struct sockaddr_in own;
+    socklen_t length = 6;
+    memset(&own, 0xee, sizeof own);
+    int result = getpeername(fd, (void *)&own, &length);
+    unsigned char *bytes = (void *)&own;
+    printf("truncated=%d length=%u port=%d rest=%x\n", result, length, ntohs(own.sin_port), bytes[6]);
+}
+
+static void hello(void) {
+    char text[16] = {0};
+    size_t used = 0;
+    while (used < 6) {
+        ssize_t got = recv(fd, text + used, 6 - used, 0);
+        if (got <= 0) break;
+        used += got;
+    }
+    printf("hello=%s\n", strcmp(text, "hello\n") ? "no" : "yes");
+}
+
+static int count_fds(void) {
+    int count = 0;
+    DIR *list = opendir("/proc/self/fd");
+    while (readdir(list)) count++;
+    closedir(list);
+    return count - 3;
+}
+
+static void connect_far(char **word) {
+    address(word[1], word[2], &far, &far_length);
+    errno = UNUSUAL;
+    if (!strcmp(word[0], "connect")) show("connect", connect(fd, (void *)&far, far_length));
+    else show("syscall", syscall(SYS_connect, fd, &far, far_length));
+}
+
+/* Does one operation and returns how many words it took. */
+static int step(char **word) {
+    const char *op = word[0];
+    int one = 1;
+    errno = UNUSUAL;
+    if (!strcmp(op, "socket4")) fd = socket(AF_INET, SOCK_STREAM, 0);
+    else if (!strcmp(op, "socket6")) fd = socket(AF_INET6, SOCK_STREAM, 0);
+    else if (!strcmp(op, "udp")) fd = socket(AF_INET, SOCK_DGRAM, 0);
+    else if (!strcmp(op, "nonblock")) fcntl(fd, F_SETFL, O_NONBLOCK);
+    else if (!strcmp(op, "v6only")) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    else if (!strcmp(op, "hello")) hello();
+    else if (!strcmp(op, "truncated")) truncated();
+    else if (!strcmp(op, "fds")) printf("fds=%d\n", count_fds());
+    else if (!strcmp(op, "close")) close(fd);
+    else if (!strcmp(op, "poll") || !strcmp(op, "epoll") || !strcmp(op, "select")) wait_writable(op);
+    else if (!strcmp(op, "names")) name("local", getsockname), name("peer", getpeername);
+    else if (!strcmp(op, "again")) show("again", connect(fd, (void *)&far, far_length));
+    else if (!strcmp(op, "disconnect")) {
+        struct sockaddr none = {.sa_family = AF_UNSPEC};
+        show("disconnect", connect(fd, &none, sizeof none));
+    } else if (!strcmp(op, "unix")) {
+        struct sockaddr_un path = {.sun_family = AF_UNIX, .sun_path = "/nowhere/at/all"};
+        fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        show("unix", connect(fd, (void *)&path, sizeof path));
+    } else if (!strcmp(op, "bad")) {
+        socklen_t length = 16;
+        show("null", connect(fd, NULL, 16));
+        show("wild", connect(fd, (void *)8, 16));
+        show("short", connect(fd, (void *)&far, 8));
+        show("name", getpeername(fd, (void *)8, &length));
+        show("length", getpeername(fd, (void *)&far, (void *)8));
+        show("nothing", getsockname(fd, (void *)&far, NULL));
+        show("closed", connect(-1, (void *)&far, sizeof(struct sockaddr_in)));
+    } else if (!strcmp(op, "syscalls")) {
+        void *page = (void *)syscall(SYS_mmap, NULL, 4096, 3, 0x22, -1, 0);
+        struct sockaddr_in own;
+        socklen_t length = sizeof own;
+        printf("mmap=%d pid=%d\n", page != (void *)-1, syscall(SYS_getpid) == getpid());
+        show("ring", syscall(SYS_io_uring_setup, 1, page));
+        show("bad", syscall(SYS_close, -1));
+        long result = syscall(SYS_getpeername, fd, &own, &length);
+        printf("peer=%ld %s:%d\n", result, inet_ntoa(own.sin_addr), ntohs(own.sin_port));
+    } else if (!strcmp(op, "connect") || !strcmp(op, "syscall")) {
+        connect_far(word);
+        return 3;
+    } else if (!strcmp(op, "bind")) {
+        struct sockaddr_storage own;
+        socklen_t length;
+        address(word[1], word[2], &own, &length);
+        show("bind", bind(fd, (void *)&own, length));
+        return 3;
+    } else if (!strcmp(op, "device")) {
+        show("device", setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, word[1], strlen(word[1])));
+        return 2;
+    } else if (!strcmp(op, "sndtimeo")) {
+        struct timeval limit = {0, atoi(word[1]) * 1000};
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+        return 2;
+    } else if (!strcmp(op, "alarm")) {
+        struct sigaction action = {.sa_handler = on_signal};
+        struct itimerval timer = {{0, 0}, {0, atoi(word[1]) * 1000}};
+        if (!strcmp(word[2], "restart")) action.sa_flags = SA_RESTART;
+        sigaction(SIGALRM, &action, NULL);
+        setitimer(ITIMER_REAL, &timer, NULL);
+        return 3;
+    } else exit(98);
+    return 1;
+}
+
+int main(int count, char **words) {
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    for (int at = 1; at < count;) at += step(words + at);
+    return 0;
+}
