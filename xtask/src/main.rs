@@ -1,7 +1,10 @@
 //! The project's task runner, `cargo xtask`: it only picks the module that does the task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to its terminal")]
 
+mod check;
 mod cluster;
+mod codegen;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -17,6 +20,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// All that must hold before a change is handed in: format, tidy, clippy, generated files, tests.
+    Check(check::Check),
+    /// The repository's own rules, which neither the compiler nor clippy knows.
+    Tidy,
+    /// Write the files that are made from tables.
+    Codegen(codegen::Codegen),
     /// A real Kubernetes on this machine, for the end-to-end tests.
     #[command(subcommand)]
     Cluster(cluster::Task),
@@ -24,6 +33,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Check(check) => check::run(&check),
+        Task::Tidy => tidy::run(),
+        Task::Codegen(codegen) => codegen::run(&codegen),
         Task::Cluster(task) => cluster::run(task),
     };
     match done {

@@ -55,6 +55,7 @@ pub(crate) fn pod_end(n: u16) -> SocketAddr {
 
 pub(crate) struct FakeHost {
     name: String,
+    relays: Vec<SocketAddr>,
     shared: Arc<Shared>,
 }
 
@@ -122,10 +123,12 @@ impl FakeHost {
         let address = UnixAddress::from_abstract_name(&name).expect("a name");
         let listener = UnixListener::bind_addr(&address).expect("abstract socket");
         serve(shared.clone(), move || listener.accept().map(|(stream, _)| stream), Shared::answer);
+        let mut relays = Vec::new();
         for relay in [Some(relay_v4), relay_v6].into_iter().flatten() {
+            relays.push(relay.local_addr().expect("bound"));
             serve(shared.clone(), move || relay.accept().map(|(stream, _)| stream), Shared::relay);
         }
-        Self { name, shared }
+        Self { name, relays, shared }
     }
 
     /// Value of the session variable.
@@ -165,8 +168,7 @@ impl FakeHost {
         if let Ok(address) = UnixAddress::from_abstract_name(&self.name) {
             let _ = UnixStream::connect_addr(&address);
         }
-        let _ = TcpStream::connect(self.shared.settings.relay_v4);
-        if let Some(relay) = self.shared.settings.relay_v6 {
+        for relay in &self.relays {
             let _ = TcpStream::connect(relay);
         }
         self.shared.news.notify_all();

@@ -3,5 +3,6 @@
 
 mod connect;
 mod host;
+mod names;
 mod programs;
 mod run;

@@ -98,7 +98,7 @@ async fn fill_and_release(cluster: &Cluster, plan: &AgentPlan<'_>, job: &AgentJo
         let api: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), &job.namespace);
         for (index, part) in split(files).into_iter().enumerate() {
             let name = config_map_name(&job.name, index);
-            let map = config_map(&name, job, part);
+            let map = config_map(&name, job, part, &plan.options.labels);
             let operation = operation("create", "", "configmaps", &job.namespace, &name);
             cluster.ask(operation, api.create(&PostParams::default(), &map)).await?;
         }
@@ -174,7 +174,7 @@ fn config_map_name(job: &str, index: usize) -> String {
     format!("{job}-{index}")
 }
 
-fn config_map(name: &str, job: &AgentJob, part: Vec<(&str, &[u8])>) -> ConfigMap {
+fn config_map(name: &str, job: &AgentJob, part: Vec<(&str, &[u8])>, labels: &BTreeMap<String, String>) -> ConfigMap {
     use k8s_openapi::ByteString;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
     let owner = OwnerReference {
@@ -188,7 +188,7 @@ fn config_map(name: &str, job: &AgentJob, part: Vec<(&str, &[u8])>) -> ConfigMap
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
-            labels: Some(BTreeMap::from([("app".to_owned(), "mirror".to_owned())])),
+            labels: Some([("app".to_owned(), "mirror".to_owned())].into_iter().chain(labels.clone()).collect()),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },

@@ -78,7 +78,8 @@ static void so_error(void) {
 static void wait_writable(const char *how) {
     if (!strcmp(how, "poll")) {
         struct pollfd entry = {fd, POLLOUT, 0};
-        printf("poll=%d %s\n", poll(&entry, 1, 10000), entry.revents & POLLOUT ? "out" : "-");
+        int count = poll(&entry, 1, 10000);
+        printf("poll=%d %s\n", count, entry.revents & POLLOUT ? "out" : "-");
     } else if (!strcmp(how, "select")) {
         fd_set set;
         FD_ZERO(&set);
@@ -118,6 +119,8 @@ static void hello(void) {
     printf("hello=%s\n", strcmp(text, "hello\n") ? "no" : "yes");
 }
 
+static int fds_at_start;
+
 static int count_fds(void) {
     int count = 0;
     DIR *list = opendir("/proc/self/fd");
@@ -145,7 +148,7 @@ static int step(char **word) {
     else if (!strcmp(op, "v6only")) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
     else if (!strcmp(op, "hello")) hello();
     else if (!strcmp(op, "truncated")) truncated();
-    else if (!strcmp(op, "fds")) printf("fds=%d\n", count_fds());
+    else if (!strcmp(op, "fds")) printf("fds=+%d\n", count_fds() - fds_at_start);
     else if (!strcmp(op, "close")) close(fd);
     else if (!strcmp(op, "poll") || !strcmp(op, "epoll") || !strcmp(op, "select")) wait_writable(op);
     else if (!strcmp(op, "names")) name("local", getsockname), name("peer", getpeername);
@@ -204,6 +207,8 @@ static int step(char **word) {
 
 int main(int count, char **words) {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    fds_at_start = count_fds();
+    far.ss_family = AF_INET;
     for (int at = 1; at < count;) at += step(words + at);
     return 0;
 }

@@ -2,5 +2,10 @@
 //!
 //! Run by `cargo xtask test`, which builds `mirror`, starts the cluster and says where both are.
 
+mod agent;
+mod environment;
 mod failures;
+mod listing;
+mod lost;
 mod outgoing;
+mod process;

@@ -61,7 +61,7 @@ fn go_program(go: &str, module: &str, package: &str, linker_flags: &str, expecte
     cache::entry(name, &digest, |out| {
         let out = out.display().to_string();
         long_step(&format!("build {name}"), expected, || {
-            let arguments = ["build", "-trimpath", "-ldflags", linker_flags, "-o", &out, package];
+            let arguments = ["build", "-buildvcs=false", "-trimpath", "-ldflags", linker_flags, "-o", &out, package];
             run_in(&folder, &[("CGO_ENABLED", "0")], "go", &arguments).map(drop)
         })
     })

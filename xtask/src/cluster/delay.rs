@@ -1,8 +1,11 @@
 //! `cluster delay`: a second way to the API server, as slow as one to a far cluster.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::cache;
 use super::kubeconfig::{self, DEVELOPERS, Holder};
 use super::layout::Layout;
 use super::state::State;
@@ -35,7 +38,7 @@ pub(crate) fn run(layout: &Layout, delay: &Delay) -> Result<()> {
     ensure_all(layout, &mut state)?;
     let (user, group) = if delay.admin { ("admin", "system:masters") } else { ("dev", DEVELOPERS) };
     let holder = Holder { user, groups: &[group], expires: None, namespace: None };
-    let out = layout.path(&format!("{}-{user}.kubeconfig", name(delay.ms)));
+    let out = kubeconfig_path(layout, delay.ms, user);
     kubeconfig::mint_for(layout, &holder, &format!("https://127.0.0.1:{port}"), &out)?;
     println!("{}", out.display());
     Ok(())
@@ -54,8 +57,15 @@ fn end_all(layout: &Layout, state: &mut State) -> Result<()> {
         if let Some(process) = state.processes.remove(&name(milliseconds)) {
             process.identity.kill()?;
         }
+        for user in ["dev", "admin"] {
+            cache::remove(&kubeconfig_path(layout, milliseconds, user))?;
+        }
     }
     state.save(layout)
+}
+
+fn kubeconfig_path(layout: &Layout, milliseconds: u64, user: &str) -> PathBuf {
+    layout.path(&format!("{}-{user}.kubeconfig", name(milliseconds)))
 }
 
 fn name(milliseconds: u64) -> String {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -40,8 +40,8 @@ pub(crate) struct State {
     pub(crate) debian: bool,
     /// Digest of the manifests that were applied.
     pub(crate) manifests: String,
-    /// The image store that the nodes were made from.
-    pub(crate) image_store: String,
+    /// The image files that the nodes have the contents of.
+    pub(crate) images: Vec<PathBuf>,
     /// The slow ways to the API server: for each delay in milliseconds, its port on loopback.
     pub(crate) slow_ways: BTreeMap<u64, u16>,
     /// How to run a command in the network and the processes of the control plane.

@@ -14,6 +14,10 @@ use super::layout::sha256_hex;
 use super::process::Identity;
 use super::progress::step;
 
+/// What containerd changes in its root folder in place.
+const DATA_BASES: [&str; 2] =
+    ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"];
+
 /// Finds or makes a containerd root folder that has all the images.
 pub(crate) fn ensure(images: &[PathBuf]) -> Result<PathBuf> {
     let containerd = run("containerd", &["--version"])?;
@@ -26,20 +30,22 @@ pub(crate) fn ensure(images: &[PathBuf]) -> Result<PathBuf> {
 /// Gives a node its own containerd root folder. Image contents never change, so links to the
 /// same files do; the two data bases do change and are copied.
 pub(crate) fn copy_for_node(store: &Path, root: &Path) -> Result<()> {
-    let (from, to) = (store.display().to_string(), root.display().to_string());
-    cache::remove(root)?;
-    if run("cp", &["--archive", "--link", &from, &to]).is_err() {
+    let unfinished = root.with_extension("new");
+    let (from, to) = (store.display().to_string(), unfinished.display().to_string());
+    cache::remove(&unfinished)?;
+    if run("cp", &["--archive", "--link", &from, &to]).is_ok() {
+        for data_base in DATA_BASES {
+            let (shared, own) = (store.join(data_base), unfinished.join(data_base));
+            fs::remove_file(&own)
+                .and_then(|()| fs::copy(&shared, &own))
+                .with_context(|| format!("copy {}", shared.display()))?;
+        }
+    } else {
         // Another file system: links cannot reach it.
-        cache::remove(root)?;
-        return run("cp", &["--archive", &from, &to]).map(drop);
+        cache::remove(&unfinished)?;
+        run("cp", &["--archive", &from, &to])?;
     }
-    for data_base in ["io.containerd.metadata.v1.bolt/meta.db", "io.containerd.snapshotter.v1.overlayfs/metadata.db"] {
-        let (shared, own) = (store.join(data_base), root.join(data_base));
-        fs::remove_file(&own)
-            .and_then(|()| fs::copy(&shared, &own))
-            .with_context(|| format!("copy {}", shared.display()))?;
-    }
-    Ok(())
+    fs::rename(&unfinished, root).with_context(|| format!("name {}", root.display()))
 }
 
 /// Imports images into a containerd that runs.

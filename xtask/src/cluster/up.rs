@@ -49,6 +49,7 @@ pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
     let nodes = up.nodes.unwrap_or(present.max(1));
     step("folders, certificates and configuration", || write_files(layout, &mut state, &parts, nodes))?;
     step("namespaces and machines", || start_machines(layout, &mut state, &parts, nodes))?;
+    let has_new_images = step("images", || bring_images(layout, &mut state, &parts))?;
     step("API server", || start_control_plane(layout, &mut state, nodes))?;
     step("controllers and nodes", || {
         drop_surplus_nodes(layout, &mut state, nodes)?;
@@ -58,6 +59,9 @@ pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
         Ok(())
     })?;
     let kubectl = Kubectl::of(layout);
+    if has_new_images {
+        step("end pods with old images", || workloads::end_pods(&kubectl))?;
+    }
     step("objects", || workloads::apply(&kubectl, &mut state))?;
     state.save(layout)?;
     step("workloads ready", || workloads::wait(&kubectl, &state, Duration::from_secs(180)))?;
@@ -130,8 +134,6 @@ fn start_machines(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) 
     }
     state.control_enter = machine::enter(state, Machine::Control)?;
     state.nodes.truncate(usize::from(nodes));
-    let store = parts.store.display().to_string();
-    let has_old_images = !state.image_store.is_empty() && state.image_store != store;
     for number in 1..=nodes {
         let root = layout.path(&format!("node{number}/containerd"));
         if !root.exists() {
@@ -142,15 +144,24 @@ fn start_machines(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) 
         supervise::ensure(layout, state, &component)?;
     }
     state.nodes = (1..=nodes).map(|number| describe(layout, state, number)).collect::<Result<_>>()?;
-    if has_old_images {
-        for node in state.nodes.clone() {
+    state.debian = parts.debian || state.debian;
+    state.save(layout)
+}
+
+/// Gives nodes that were there before the images that they lack, and says whether any did.
+fn bring_images(layout: &Layout, state: &mut State, parts: &Parts) -> Result<bool> {
+    let is_new = |image: &&PathBuf| !state.images.contains(image);
+    let missing: Vec<_> = parts.images.iter().filter(is_new).cloned().collect();
+    let has_changed = !state.images.is_empty() && !missing.is_empty();
+    if has_changed {
+        for node in &state.nodes {
             wait_for_file(Path::new(&node.containerd_socket))?;
-            store::import(&node.ctr, &parts.images)?;
+            store::import(&node.ctr, &missing)?;
         }
     }
-    state.debian = parts.debian || state.debian;
-    state.image_store = store;
-    state.save(layout)
+    state.images.extend(missing);
+    state.save(layout)?;
+    Ok(has_changed)
 }
 
 fn describe(layout: &Layout, state: &State, number: u8) -> Result<Node> {

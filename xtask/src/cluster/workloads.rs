@@ -49,6 +49,11 @@ pub(crate) fn apply(kubectl: &Kubectl, state: &mut State) -> Result<()> {
     Ok(())
 }
 
+/// Ends all pods of the manifests, so that new ones take their places.
+pub(crate) fn end_pods(kubectl: &Kubectl) -> Result<()> {
+    kubectl.run(&["delete", "pods", "--all-namespaces", "--selector", WAITED_FOR]).map(drop)
+}
+
 /// When the nodes started. What a pod says of the time before is out of date.
 pub(crate) fn starts(state: &State) -> Result<Starts> {
     let of_node = |node: &Node| {

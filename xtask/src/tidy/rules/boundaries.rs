@@ -1,0 +1,73 @@
+//! Crates that only one module of ours may know, so that the rest speaks our own words.
+
+use crate::tidy::Findings;
+use crate::tidy::source::{line_of, places};
+use crate::tidy::workspace::Workspace;
+
+/// A crate and the folder that knows it.
+struct Boundary {
+    foreign: &'static str,
+    home: &'static str,
+}
+
+const BOUNDARIES: &[Boundary] = &[
+    Boundary { foreign: "kube", home: "server/src/kube/" },
+    Boundary { foreign: "k8s_openapi", home: "server/src/kube/" },
+    Boundary { foreign: "tokio_tungstenite", home: "server/src/kube/" },
+    Boundary { foreign: "netlink_packet_sock_diag", home: "server/src/session/sock_diag.rs" },
+    Boundary { foreign: "saphyr_parser", home: "config/src/syntax/yaml.rs" },
+    Boundary { foreign: "toml", home: "config/src/syntax/toml.rs" },
+    Boundary { foreign: "hickory_proto", home: "agent/src/names" },
+];
+
+/// No path outside a crate's home begins with the crate.
+pub(in crate::tidy) fn check(workspace: &Workspace, findings: &mut Findings) {
+    for (file, source) in workspace.rust() {
+        for boundary in BOUNDARIES.iter().filter(|boundary| !file.path.starts_with(boundary.home)) {
+            for at in places(&source.code, boundary.foreign).filter(|at| begins_a_path(&source.code, *at, boundary.foreign)) {
+                let problem = format!("only {} may know the crate {}", boundary.home, boundary.foreign);
+                findings.line(&file.path, line_of(&source.code, at), problem);
+            }
+        }
+    }
+}
+
+/// Whether the word at `at` is the first of a path. A module of ours may have a crate's name: it comes after
+/// `crate::` or the like, or stands inside the braces of such a `use`.
+fn begins_a_path(code: &str, at: usize, word: &str) -> bool {
+    let (before, after) = (code[..at].trim_end(), code[at + word.len()..].trim_start());
+    let statement = before.rsplit([';', '}']).next().unwrap_or_default().trim_start();
+    let used = statement.strip_prefix("pub").unwrap_or(statement).trim_start().strip_prefix("use");
+    match used {
+        Some("") => after.starts_with("::") || after.starts_with(';') || after.starts_with("as "),
+        Some(path) => path.trim_start().starts_with("::"),
+        None => after.starts_with("::") && !before.ends_with("::"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tidy::testing::{findings, workspace};
+
+    #[test]
+    fn a_crate_is_known_to_its_module_only() {
+        for (text, n_expected) in [
+            ("use kube::Api;", 1),
+            ("use kube::{Api, Client};", 1),
+            ("pub use kube;", 1),
+            ("use ::kube::Api;", 1),
+            ("fn f(error: kube::Error) {}", 1),
+            ("fn f() { kube::Client::new() }", 1),
+            ("use crate::kube::client::Cluster;", 0),
+            ("use crate::{bundle, kube::client};", 0),
+            ("use super::kube;", 0),
+            ("mod kube;", 0),
+            ("let kube = 1;", 0),
+            ("// kube::Api\nlet text = \"kube::Api\";", 0),
+            ("fn f() -> crate::kube::Row { crate::kube::row() }", 0),
+        ] {
+            let workspace = workspace(&[("server/src/session/host.rs", text), ("server/src/kube/client.rs", text)]);
+            assert_eq!(findings("boundaries", &workspace).len(), n_expected, "{text}");
+        }
+    }
+}
