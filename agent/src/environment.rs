@@ -48,9 +48,11 @@ mod tests {
 
     use super::*;
 
+    type Case = (&'static [u8], &'static [(&'static [u8], &'static [u8])]);
+
     #[test]
     fn entries_keep_their_order_and_bytes_and_garbage_is_left_out() {
-        let table: [(&[u8], &[(&[u8], &[u8])]); 6] = [
+        let table: [Case; 6] = [
             (b"", &[]),
             (b"\0\0\0", &[]),
             (b"A=1\0B=\0A=2\0", &[(b"A", b"1"), (b"B", b""), (b"A", b"2")]),

@@ -96,10 +96,12 @@ mod tests {
     }
     use Step::{Came, Goodbye, Lost};
 
+    type Case = (&'static [Step], Option<(Duration, Reason)>);
+
     #[test]
     fn the_deadline_follows_from_how_the_last_clients_went() {
         let now = Instant::now();
-        let table: [(&[Step], Option<(Duration, Reason)>); 9] = [
+        let table: [Case; 9] = [
             (&[], Some((FIRST, Reason::NoClient))),
             (&[Came], None),
             (&[Came, Goodbye], Some((LINGER, Reason::ClientLeft))),

@@ -27,11 +27,13 @@ const MAX_FILE: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Names {
     root: Root,
+    /// Where name servers listen.
+    port: u16,
 }
 
 impl Names {
     pub(crate) fn new(root: Root) -> Self {
-        Self { root }
+        Self { root, port: 53 }
     }
 
     /// Addresses of a name, IPv4 before IPv6.
@@ -63,7 +65,7 @@ impl Names {
         }
         let mut name = Name::from(address);
         name.set_fqdn(true);
-        let names = Client::new(&self.config()?).ask(&name, RecordType::PTR).await?;
+        let names = Client::new(&self.config()?, self.port).ask(&name, RecordType::PTR).await?;
         let name = names.into_iter().find_map(|data| match data {
             RData::PTR(name) => Some(name.to_ascii()),
             _ => None,
@@ -76,7 +78,7 @@ impl Names {
     /// addresses wins, and otherwise the most telling failure is the answer.
     async fn ask_servers(&self, request: &Resolve) -> Result<Vec<IpAddr>, ResolveError> {
         let config = self.config()?;
-        let client = Client::new(&config);
+        let client = Client::new(&config, self.port);
         let mut failure = Failure::NoName;
         for name in search::candidates(&request.name, &config) {
             match lookup(&client, &name, request.families, config.no_aaaa).await {
@@ -101,7 +103,9 @@ impl Names {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => {
                 tracing::warn!(path, %error, "read a file of the pod");
-                Err(ResolveError::System(error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())))
+                Err(ResolveError::System(
+                    error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error()),
+                ))
             }
             Ok(bytes) => Ok(bytes),
         }
@@ -136,3 +140,6 @@ async fn lookup(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

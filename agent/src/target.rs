@@ -60,7 +60,9 @@ fn find_in(proc: &Path, container_id: &str) -> Result<Target, FindError> {
     for entry in fs::read_dir(proc).map_err(FindError::List)? {
         // Processes come and go while the list is read.
         let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
         if names_container(&String::from_utf8_lossy(&read("cgroup")), container_id)
             && let Some((parent, started)) = parent_and_start(&String::from_utf8_lossy(&read("stat")))
@@ -117,19 +119,55 @@ mod tests {
         let pod = "0b2f6a1e-9c3d-4e5f-8a7b-112233445566";
         let slice = format!("kubepods-burstable-pod{}.slice", pod.replace('-', "_"));
         let table = [
-            ("containerd, cgroupfs, v1", format!("12:memory:/kubepods/burstable/pod{pod}/{ID}\n1:name=systemd:/kubepods/burstable/pod{pod}/{ID}\n0::/\n"), true),
-            ("containerd, systemd, v1", format!("5:cpu,cpuacct:/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"), true),
-            ("containerd, systemd, v2", format!("0::/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"), true),
-            ("v2 from a private cgroup namespace", format!("0::/../../{slice}/cri-containerd-{ID}.scope\n"), true),
+            (
+                "containerd, cgroupfs, v1",
+                format!(
+                    "12:memory:/kubepods/burstable/pod{pod}/{ID}\n1:name=systemd:/kubepods/burstable/pod{pod}/{ID}\n0::/\n"
+                ),
+                true,
+            ),
+            (
+                "containerd, systemd, v1",
+                format!(
+                    "5:cpu,cpuacct:/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"
+                ),
+                true,
+            ),
+            (
+                "containerd, systemd, v2",
+                format!("0::/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"),
+                true,
+            ),
+            (
+                "v2 from a private cgroup namespace",
+                format!("0::/../../{slice}/cri-containerd-{ID}.scope\n"),
+                true,
+            ),
             ("v2, sibling", format!("0::/../{ID}\n"), true),
-            ("containerd told cgroupfs under systemd names", format!("9:pids:/system.slice/containerd.service/{slice}:cri-containerd:{ID}\n"), true),
+            (
+                "containerd told cgroupfs under systemd names",
+                format!("9:pids:/system.slice/containerd.service/{slice}:cri-containerd:{ID}\n"),
+                true,
+            ),
             ("cri-o", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope\n"), true),
-            ("cri-o with its own child group", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope/container\n"), true),
+            (
+                "cri-o with its own child group",
+                format!("0::/kubepods.slice/{slice}/crio-{ID}.scope/container\n"),
+                true,
+            ),
             ("cri-o's monitor", format!("0::/kubepods.slice/{slice}/crio-conmon-{ID}.scope\n"), false),
             ("docker, systemd", format!("0::/kubepods.slice/{slice}/docker-{ID}.scope\n"), true),
             ("docker, cgroupfs", format!("4:memory:/kubepods/burstable/pod{pod}/{ID}\n"), true),
-            ("nested groups within the container", format!("0::/kubepods.slice/{slice}/cri-containerd-{ID}.scope/init.scope\n"), true),
-            ("another container", format!("0::/kubepods.slice/{slice}/cri-containerd-{}.scope\n", ID.replace('3', "4")), false),
+            (
+                "nested groups within the container",
+                format!("0::/kubepods.slice/{slice}/cri-containerd-{ID}.scope/init.scope\n"),
+                true,
+            ),
+            (
+                "another container",
+                format!("0::/kubepods.slice/{slice}/cri-containerd-{}.scope\n", ID.replace('3', "4")),
+                false,
+            ),
             ("a longer id", format!("0::/kubepods/burstable/a{ID}\n"), false),
             ("a file name that contains it", format!("0::/x/{ID}-log\n"), false),
             ("the pod sandbox's parent", format!("0::/kubepods.slice/{slice}\n"), false),

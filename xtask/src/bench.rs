@@ -71,10 +71,12 @@ fn measure_mirror(mirror: &Path, kubeconfig: &Path, target: Option<&str>) -> Res
     let began = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
     let mut command = Command::new(mirror);
     command.args(["exec", "--json"]).args(target.map(|target| format!("--target={target}")));
-    let output = command.args(["--", "date", "+%s.%N"]).env("KUBECONFIG", kubeconfig).output().context("cannot run mirror")?;
+    let output =
+        command.args(["--", "date", "+%s.%N"]).env("KUBECONFIG", kubeconfig).output().context("cannot run mirror")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "mirror exec: {}\n{stderr}", output.status);
-    let first_instruction: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("date prints a number")?;
+    let first_instruction: f64 =
+        String::from_utf8_lossy(&output.stdout).trim().parse().context("date prints a number")?;
     let lines: Vec<Value> = stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let step = |name: &str| {
         let done = lines.iter().find(|line| line["type"] == "step-done" && line["step"] == name);

@@ -13,6 +13,10 @@ use clap::Args;
 /// The platform of agent and layer: static programs need the target to be named.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// Static, at a fixed address and without unwinding: the smallest form, and the one in which the loader does
+/// without a C library.
+const AGENT_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static -C panic=abort";
+
 /// Largest agent in compressed form, in bytes: it travels at every start.
 const AGENT_LIMIT: usize = 1_500_000;
 
@@ -36,19 +40,16 @@ pub(crate) fn mirror(profile: &str) -> Result<PathBuf> {
     let target = target_folder()?;
     let folder = if profile == "dev" { "debug" } else { profile };
     cargo(&["build", "--quiet", "--package", "server", "--package", "layer", "--profile", profile], &[])?;
-    let static_flags = [("RUSTFLAGS", "-C target-feature=+crt-static")];
-    cargo(&["build", "--quiet", "--package", "agent", "--profile", "agent", "--target", TARGET], &static_flags)?;
+    let agent =
+        ["build", "--quiet", "--package", "agent", "--package", "loader", "--profile", "agent", "--target", TARGET];
+    cargo(&agent, &[("RUSTFLAGS", AGENT_FLAGS)])?;
     let built = target.join(folder);
     let agent_folder = target.join(TARGET).join("agent");
     let parts = target.join("bundle").join(folder);
     fs::create_dir_all(&parts).with_context(|| format!("cannot make {}", parts.display()))?;
-    let layer = write(&parts, "layer", &zstd(&read(&built.join("libmirror_layer.so"))?)?)?;
+    let layer = write(&parts, "layer", &zstd::encode_all(read(&built.join("libmirror_layer.so"))?.as_slice(), 19)?)?;
     let loader = write(&parts, "loader", &read(&agent_folder.join("loader"))?)?;
-    let packed = agent_pack::pack(&read(&agent_folder.join("agent"))?);
-    if packed.len() > AGENT_LIMIT {
-        bail!("the compressed agent has {} bytes, more than the {AGENT_LIMIT} allowed", packed.len());
-    }
-    let agent = write(&parts, "agent", &packed)?;
+    let agent = pack(&parts, &read(&agent_folder.join("agent"))?)?;
     let mirror = parts.join("mirror");
     let mut objcopy = Command::new("objcopy");
     for (name, file) in [("layer", &layer), ("loader", &loader), ("agent", &agent)] {
@@ -70,7 +71,8 @@ fn target_folder() -> Result<PathBuf> {
 
 fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).envs(variables.iter().copied()).status().context("cannot run cargo")?;
+    let status =
+        Command::new(cargo).args(arguments).envs(variables.iter().copied()).status().context("cannot run cargo")?;
     if status.success() { Ok(()) } else { bail!("cargo {}: {status}", arguments.join(" ")) }
 }
 
@@ -78,9 +80,23 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Writes only what changed, so that nothing after it is done again for nothing.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
     let path = folder.join(name);
     fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// Compresses the agent, which takes seconds: only when it is another than the last time.
+fn pack(folder: &Path, agent: &[u8]) -> Result<PathBuf> {
+    let (packed, original) = (folder.join("agent"), folder.join("agent.original"));
+    if packed.is_file() && fs::read(&original).is_ok_and(|last| last == agent) {
+        return Ok(packed);
+    }
+    let bytes = loader::pack(agent)?;
+    if bytes.len() > AGENT_LIMIT {
+        bail!("the compressed agent has {} bytes, more than the {AGENT_LIMIT} allowed", bytes.len());
+    }
+    write(folder, "agent", &bytes)?;
+    write(folder, "agent.original", agent)?;
+    Ok(packed)
 }

@@ -12,7 +12,7 @@ use clap::Args;
 const SHOWN: usize = 20;
 
 /// What to do.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Check {
     /// Repair what can be repaired: format, and write the generated files.
     #[arg(long)]

@@ -40,6 +40,7 @@ use clap::{Args, Subcommand};
 
 use layout::Layout;
 use state::State;
+pub(crate) use up::Up;
 
 /// What can be done with the cluster.
 #[derive(Subcommand)]

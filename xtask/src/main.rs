@@ -1,9 +1,12 @@
 //! The project's task runner, `cargo xtask`: it only picks the module that does the task.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task runner talks to its terminal")]
 
+mod bench;
+mod build;
 mod check;
 mod cluster;
 mod codegen;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -26,6 +29,15 @@ enum Task {
     Tidy,
     /// Write the files that are made from tables.
     Codegen(codegen::Codegen),
+    /// Build `mirror` as one file with layer and agent inside; prints its path.
+    Build(build::Build),
+    /// Check everything, then run the end-to-end tests on the real cluster.
+    Test(test::Test),
+    /// The main job once: start the cluster and run curl as if in a pod of it.
+    Demo,
+    /// Measure.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// A real Kubernetes on this machine, for the end-to-end tests.
     #[command(subcommand)]
     Cluster(cluster::Task),
@@ -36,6 +48,10 @@ fn main() -> ExitCode {
         Task::Check(check) => check::run(&check),
         Task::Tidy => tidy::run(),
         Task::Codegen(codegen) => codegen::run(&codegen),
+        Task::Build(build) => build::run(&build),
+        Task::Test(test) => test::run(&test),
+        Task::Demo => test::demo(),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Cluster(task) => cluster::run(task),
     };
     match done {

@@ -56,7 +56,7 @@ pub(crate) fn demo() -> Result<()> {
 }
 
 fn prepare() -> Result<PathBuf> {
-    cluster::up()?;
+    cluster::run(cluster::Task::Up(cluster::Up::default()))?;
     build::mirror("dev")
 }
 

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-pub(crate) use workspace::root;
 use workspace::Workspace;
+pub(crate) use workspace::root;
 
 /// One thing that is always true of this repository.
 struct Rule {
@@ -28,15 +28,35 @@ const RULES: &[Rule] = &[
     Rule { name: "purpose", says: "every Rust file opens with what it is for", check: rules::files::purpose },
     Rule { name: "names", says: "no file is named for not having a subject", check: rules::files::names },
     Rule { name: "sizes", says: "files and functions are short", check: rules::sizes::check },
-    Rule { name: "unsafe", says: "unsafe code stands in few files and gives its reasons", check: rules::unsafe_code::check },
+    Rule {
+        name: "unsafe",
+        says: "unsafe code stands in few files and gives its reasons",
+        check: rules::unsafe_code::check,
+    },
     Rule { name: "words", says: "what is not said in this repository, and where", check: rules::words::check },
     Rule { name: "boundaries", says: "some crates are known to one module only", check: rules::boundaries::check },
     Rule { name: "manifests", says: "packages share lints, and nothing is patched", check: rules::manifests::check },
-    Rule { name: "dependencies", says: "who depends on whom is as the architecture says", check: rules::dependencies::edges },
-    Rule { name: "linked", says: "what is linked into our guests is as the architecture says", check: rules::dependencies::linked },
+    Rule {
+        name: "dependencies",
+        says: "who depends on whom is as the architecture says",
+        check: rules::dependencies::edges,
+    },
+    Rule {
+        name: "linked",
+        says: "what is linked into our guests is as the architecture says",
+        check: rules::dependencies::linked,
+    },
     Rule { name: "licences", says: "every dependency's licence permits our use", check: rules::licences::check },
-    Rule { name: "documents", says: "documents are short and their links lead somewhere", check: rules::documents::check },
-    Rule { name: "generated", says: "generated files are known to `cargo xtask codegen`", check: rules::generated::check },
+    Rule {
+        name: "documents",
+        says: "documents are short and their links lead somewhere",
+        check: rules::documents::check,
+    },
+    Rule {
+        name: "generated",
+        says: "generated files are known to `cargo xtask codegen`",
+        check: rules::generated::check,
+    },
 ];
 
 /// What breaks the rules.

@@ -120,7 +120,9 @@ fn run(arguments: &[*const u8], environ: *const *const u8) -> Result<core::conve
         Err(execute(memory, c"", AT_EMPTY_PATH, &passed, environ))
     });
     let error = match (from_memory, unpack_to) {
-        (Err(error), Some(to)) if error.errno != Some(ENOENT) => error_of_file(&folder, to, &passed, environ, &error)?,
+        (Err(error), Some(to)) if error.errno != Some(ENOENT) => {
+            error_of_file(&folder, to, &passed, environ, &error)?
+        }
         (from_memory, _) => return from_memory,
     };
     Err(error)
@@ -160,7 +162,8 @@ const O_CLOEXEC: usize = 0o2_000_000;
 
 fn open_memory() -> Result<usize, Error> {
     // SAFETY: the name is a C string.
-    let create = |flags| unsafe { syscall(Call::MemfdCreate, [c"agent".as_ptr() as usize, flags, 0, 0, 0, 0]) };
+    let create =
+        |flags| unsafe { syscall(Call::MemfdCreate, [c"agent".as_ptr() as usize, flags, 0, 0, 0, 0]) };
     // Kernels before 6.3 do not know MFD_EXEC and need no such flag.
     let created = match create(MFD_CLOEXEC | MFD_EXEC) {
         Err(EINVAL) => create(MFD_CLOEXEC),
@@ -222,9 +225,8 @@ impl Chunks<'_> {
                 }
             };
             // SAFETY: the kernel writes no more than the buffer's length.
-            let read = unsafe {
-                syscall(Call::Read, [file, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0])
-            };
+            let read =
+                unsafe { syscall(Call::Read, [file, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) };
             match read.map_err(failed("cannot read a chunk of the agent"))? {
                 0 => {
                     close(file);
@@ -265,8 +267,7 @@ fn close(file: usize) {
 fn write_all(file: usize, mut bytes: &[u8]) -> Result<(), i32> {
     while !bytes.is_empty() {
         // SAFETY: the kernel reads no more than the slice's length.
-        let written =
-            unsafe { syscall(Call::Write, [file, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }?;
+        let written = unsafe { syscall(Call::Write, [file, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }?;
         bytes = bytes.get(written..).unwrap_or_default();
     }
     Ok(())

@@ -35,10 +35,17 @@ fn it_executes_the_joined_chunks_with_its_arguments_and_environment() {
 
 #[test]
 fn a_missing_or_damaged_chunk_is_said_and_nothing_is_executed() {
-    let damages: [(&str, fn(&Path)); 4] = [
-        ("cannot open chunk agent.0 (errno 2)", |folder| fs::remove_file(folder.join("agent.0")).expect("removes")),
-        ("chunks are damaged or incomplete", |folder| fs::remove_file(folder.join("agent.1")).expect("removes")),
-        ("chunks are damaged or incomplete", |folder| fs::write(folder.join("agent.1"), "x").expect("writes")),
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 4] = [
+        ("cannot open chunk agent.0 (errno 2)", |folder| {
+            fs::remove_file(folder.join("agent.0")).expect("removes")
+        }),
+        ("chunks are damaged or incomplete", |folder| {
+            fs::remove_file(folder.join("agent.1")).expect("removes")
+        }),
+        ("chunks are damaged or incomplete", |folder| {
+            fs::write(folder.join("agent.1"), "x").expect("writes")
+        }),
         ("chunks are damaged or incomplete", |folder| fs::write(folder.join("agent.0"), "").expect("writes")),
     ];
     for (said, damage) in damages {
@@ -61,7 +68,11 @@ fn an_unusable_program_is_said_for_both_ways() {
     for _ in 0..2 {
         let output = start(folder.path(), &[&unpack]);
         let said = text(&output);
-        assert_eq!(said.matches("executing the agent is forbidden here").count(), 4, "both ways, on both outputs: {said}");
+        assert_eq!(
+            said.matches("executing the agent is forbidden here").count(),
+            4,
+            "both ways, on both outputs: {said}"
+        );
         let mode = fs::metadata(to.path().join("agent")).expect("unpacked").permissions().mode();
         assert_eq!(mode & 0o777, 0o500);
     }
@@ -80,7 +91,11 @@ fn packing_round_trips_any_bytes() {
             rest = &rest[count..];
             Ok::<_, ()>(count)
         };
-        loader::unpack(read, |bytes| Ok(got.extend_from_slice(bytes))).expect("unpacks");
+        loader::unpack(read, |bytes| {
+            got.extend_from_slice(bytes);
+            Ok(())
+        })
+        .expect("unpacks");
         assert!(got == bytes);
         assert_eq!(loader::chunks(&packed).map(|(_, chunk)| chunk.len()).sum::<usize>(), packed.len());
     }

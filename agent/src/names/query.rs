@@ -8,7 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use protocol::agent::ResolveError;
-use resolv_conf::{Config, ScopedIp};
+use resolv_conf::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -25,9 +25,10 @@ const MAX_SERVERS: usize = 3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failure {
     NoName,
-    /// The servers refuse or do not understand.
+    /// The servers refuse the question or do not understand it.
     Refused,
-    ServerFailure,
+    /// The servers could not find out (SERVFAIL).
+    BrokenServer,
     NoData,
     /// No server answered; asking for further names would only take longer.
     TimedOut,
@@ -40,7 +41,7 @@ impl From<Failure> for ResolveError {
         match failure {
             Failure::NoName => Self::NoName,
             Failure::NoData => Self::NoData,
-            Failure::ServerFailure | Failure::TimedOut => Self::Again,
+            Failure::BrokenServer | Failure::TimedOut => Self::Again,
             Failure::Refused => Self::Fail,
             Failure::System(errno) => Self::System(errno),
         }
@@ -58,10 +59,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(config: &Config) -> Self {
-        let mut servers: Vec<_> = config.nameservers.iter().take(MAX_SERVERS).map(server_address).collect();
+    pub(super) fn new(config: &Config, port: u16) -> Self {
+        let addresses = config.nameservers.iter().take(MAX_SERVERS).map(IpAddr::from);
+        let mut servers: Vec<_> = addresses.map(|address| SocketAddr::from((address, port))).collect();
         if servers.is_empty() {
-            servers.push((Ipv4Addr::LOCALHOST, 53).into());
+            servers.push((Ipv4Addr::LOCALHOST, port).into());
         }
         if config.rotate {
             let mut random = [0];
@@ -79,11 +81,6 @@ impl Client {
         }
     }
 
-    #[cfg(test)]
-    pub(super) fn for_server(server: SocketAddr, wait: Duration) -> Self {
-        Self { servers: vec![server], attempts: 1, wait, tcp_only: false, edns: false }
-    }
-
     /// All records of a kind that a name has, behind aliases too.
     pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Vec<RData>, Failure> {
         let mut failure = Failure::TimedOut;
@@ -92,7 +89,7 @@ impl Client {
                 let answer = timeout(self.wait, self.ask_server(*server, name, kind)).await;
                 match answer {
                     Ok(Ok(message)) => match read_answer(message, kind) {
-                        Err(error @ (Failure::ServerFailure | Failure::Refused)) => failure = error,
+                        Err(error @ (Failure::BrokenServer | Failure::Refused)) => failure = error,
                         decided => return decided,
                     },
                     Ok(Err(error)) if is_own_failure(&error) => {
@@ -134,7 +131,11 @@ impl Client {
 }
 
 /// A socket of its own for each question: its random port is half of what protects against forged answers.
-async fn over_udp(server: SocketAddr, question: &[u8], is_answer: impl Fn(&Message) -> bool) -> io::Result<Message> {
+async fn over_udp(
+    server: SocketAddr,
+    question: &[u8],
+    is_answer: impl Fn(&Message) -> bool,
+) -> io::Result<Message> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -170,7 +171,7 @@ fn read_answer(message: Message, kind: RecordType) -> Result<Vec<RData>, Failure
             if records.is_empty() { Err(Failure::NoData) } else { Ok(records) }
         }
         ResponseCode::NXDomain => Err(Failure::NoName),
-        ResponseCode::ServFail => Err(Failure::ServerFailure),
+        ResponseCode::ServFail => Err(Failure::BrokenServer),
         _ => Err(Failure::Refused),
     }
 }
@@ -180,8 +181,4 @@ fn is_own_failure(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let own = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ACCESS, Errno::PERM];
     error.raw_os_error().is_some_and(|number| own.iter().any(|errno| errno.raw_os_error() == number))
-}
-
-fn server_address(server: &ScopedIp) -> SocketAddr {
-    (IpAddr::from(server), 53).into()
 }

@@ -50,9 +50,27 @@ mod tests {
         let long = "x".repeat(64);
         let table: [(&str, &str, &[&str]); 11] = [
             (pod, "db", &["db.ns.svc.cluster.local.", "db.svc.cluster.local.", "db.cluster.local.", "db."]),
-            (pod, "db.other", &["db.other.ns.svc.cluster.local.", "db.other.svc.cluster.local.", "db.other.cluster.local.", "db.other."]),
+            (
+                pod,
+                "db.other",
+                &[
+                    "db.other.ns.svc.cluster.local.",
+                    "db.other.svc.cluster.local.",
+                    "db.other.cluster.local.",
+                    "db.other.",
+                ],
+            ),
             (pod, "db.", &["db."]),
-            (pod, "a.b.c.d.e.f", &["a.b.c.d.e.f.", "a.b.c.d.e.f.ns.svc.cluster.local.", "a.b.c.d.e.f.svc.cluster.local.", "a.b.c.d.e.f.cluster.local."]),
+            (
+                pod,
+                "a.b.c.d.e.f",
+                &[
+                    "a.b.c.d.e.f.",
+                    "a.b.c.d.e.f.ns.svc.cluster.local.",
+                    "a.b.c.d.e.f.svc.cluster.local.",
+                    "a.b.c.d.e.f.cluster.local.",
+                ],
+            ),
             (pod, "_grpc._tcp.db.ns.svc.cluster.local.", &["_grpc._tcp.db.ns.svc.cluster.local."]),
             (plain, "db.other", &["db.other.", "db.other.example.com."]),
             ("search .\n", "db", &["db."]),
@@ -73,9 +91,13 @@ mod tests {
 
     #[test]
     fn localhost_is_known_in_every_form() {
-        for (name, expected) in
-            [("localhost", true), ("LocalHost.", true), ("a.localhost", true), ("mylocalhost", false), ("", false)]
-        {
+        for (name, expected) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("a.localhost", true),
+            ("mylocalhost", false),
+            ("", false),
+        ] {
             assert_eq!(is_localhost(name), expected, "{name}");
         }
     }

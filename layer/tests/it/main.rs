@@ -2,6 +2,8 @@
 //! that need more (curl, Java, root, …) say so when they are left out.
 
 mod connect;
+mod exec;
+mod guest;
 mod host;
 mod names;
 mod programs;

@@ -147,3 +147,53 @@ fn write_chunks(mut to: &TcpStream, chunks: Receiver<Chunk>) -> io::Result<()> {
 fn reset(socket: &TcpStream) {
     let _ = set_socket_linger(socket, Some(Duration::ZERO));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends through a forwarded connection to a server that answers only at the end of stream.
+    fn echo_after_end_of_stream(delay: Duration) -> Result<(String, Duration)> {
+        let (outside, inside) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let (address, target) = (outside.local_addr()?, inside.local_addr()?);
+        thread::spawn(move || -> Result<()> {
+            let (mut server, _) = inside.accept()?;
+            let mut text = String::new();
+            server.read_to_string(&mut text)?;
+            Ok(server.write_all(format!("got {text}").as_bytes())?)
+        });
+        thread::spawn(move || serve(&outside.accept()?.0, target, delay));
+        let begin = Instant::now();
+        let mut client = TcpStream::connect(address)?;
+        client.write_all(b"all of it")?;
+        client.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer)?;
+        Ok((answer, begin.elapsed()))
+    }
+
+    #[test]
+    fn an_end_of_stream_passes_while_the_other_direction_goes_on() -> Result<()> {
+        assert_eq!(echo_after_end_of_stream(Duration::ZERO)?.0, "got all of it");
+        Ok(())
+    }
+
+    #[test]
+    fn a_delay_costs_two_round_trips_for_the_first_answer() -> Result<()> {
+        let (answer, took) = echo_after_end_of_stream(Duration::from_millis(20))?;
+        assert_eq!(answer, "got all of it");
+        assert!(took >= Duration::from_millis(80), "{took:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_target_that_refuses_shows_as_a_broken_connection() -> Result<()> {
+        let outside = TcpListener::bind("127.0.0.1:0")?;
+        let address = outside.local_addr()?;
+        let nobody = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        thread::spawn(move || serve(&outside.accept()?.0, nobody, Duration::ZERO));
+        let error = TcpStream::connect(address)?.read(&mut [0]).expect_err("the connection is reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        Ok(())
+    }
+}

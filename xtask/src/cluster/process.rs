@@ -31,32 +31,20 @@ impl Identity {
         stat(self.pid).is_some_and(|(state, started)| started == self.started && state != 'Z')
     }
 
-    /// Asks it to end and makes sure that it has.
-    pub(crate) fn end(self, patience: Duration) -> Result<()> {
-        self.signal(Signal::TERM)?;
-        if self.ends_within(patience) {
-            return Ok(());
-        }
-        self.kill()
-    }
-
-    /// Ends it at once.
+    /// Ends it at once: nothing of a test cluster is worth waiting for, and the API server takes
+    /// its time to say goodbye.
     pub(crate) fn kill(self) -> Result<()> {
-        self.signal(Signal::KILL)?;
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) else {
+            return Ok(());
+        };
+        match kill_process(pid, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(error) => return Err(error).with_context(|| format!("kill process {}", self.pid)),
+        }
         if !self.ends_within(Duration::from_secs(10)) {
             bail!("process {} does not end after SIGKILL", self.pid);
         }
         Ok(())
-    }
-
-    fn signal(self, signal: Signal) -> Result<()> {
-        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) else {
-            return Ok(());
-        };
-        match kill_process(pid, signal) {
-            Err(rustix::io::Errno::SRCH) => Ok(()),
-            result => result.with_context(|| format!("send {signal:?} to process {}", self.pid)),
-        }
     }
 
     fn ends_within(self, patience: Duration) -> bool {

@@ -1,7 +1,9 @@
 //! Starts what is missing and what was started differently, and ends single parts.
 
 use std::fs;
-use std::time::Duration;
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,9 +11,9 @@ use super::command::detach;
 use super::component::{self, Component};
 use super::layout::{Layout, Machine, sha256_hex};
 use super::machine;
-use super::process::only_child;
+use super::process::{Identity, only_child};
 use super::state::{Process, State};
-use super::up::lock;
+use super::up::{lock, wait_for_api};
 
 /// The name of the forwarder without delay.
 pub(crate) const FORWARD: &str = "forward";
@@ -26,7 +28,7 @@ pub(crate) fn ensure(layout: &Layout, state: &mut State, component: &Component) 
         if process.fingerprint == fingerprint {
             return Ok(false);
         }
-        process.identity.end(PATIENCE)?;
+        process.identity.kill()?;
     }
     let mut command = machine::enter(state, component.machine)?;
     command.extend(component.arguments.iter().cloned());
@@ -62,9 +64,22 @@ pub(crate) fn ensure_forward(layout: &Layout, state: &mut State, name: &str, por
     let log = layout.log(name);
     let child = detach(&arguments, &log)?;
     let pid = i32::try_from(child.id()).context("read the process number")?;
-    state.processes.insert(name.to_owned(), Process::new(pid, fingerprint, &log)?);
+    let process = Process::new(pid, fingerprint, &log)?;
+    wait_for_listener(port, process.identity).with_context(|| format!("start {name}: see {}", log.display()))?;
+    state.processes.insert(name.to_owned(), process);
     state.save(layout)?;
     Ok(true)
+}
+
+fn wait_for_listener(port: u16, process: Identity) -> Result<()> {
+    let begin = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if !process.is_alive() || begin.elapsed() > PATIENCE {
+            bail!("nothing listens on port {port}");
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// Ends one part of the cluster: a component, a forwarder or a whole machine.
@@ -78,7 +93,7 @@ pub(crate) fn stop(layout: &Layout, name: &str) -> Result<()> {
     process.identity.kill()
 }
 
-/// Starts one component again that was stopped.
+/// Starts one component again that was stopped, and waits for the API server if it needs that one.
 pub(crate) fn start(layout: &Layout, name: &str) -> Result<()> {
     let _lock = lock(layout)?;
     let mut state = State::load(layout)?.context("no cluster is here")?;
@@ -88,10 +103,11 @@ pub(crate) fn start(layout: &Layout, name: &str) -> Result<()> {
         return ensure_forward(layout, &mut state, name, port, 0).map(drop);
     }
     let components = component::all(layout, nodes);
-    match components.iter().find(|component| component.name == name) {
-        Some(component) => ensure(layout, &mut state, component).map(drop),
-        None => bail!("{name} cannot be started alone: `cargo xtask cluster up` repairs the whole"),
-    }
+    let Some(component) = components.iter().find(|component| component.name == name) else {
+        bail!("{name} cannot be started alone: `cargo xtask cluster up` repairs the whole");
+    };
+    ensure(layout, &mut state, component)?;
+    if component::first(layout).iter().any(|first| first.name == name) { wait_for_api(layout, &state) } else { Ok(()) }
 }
 
 /// A digest of a command line, the program behind it and its configuration files.

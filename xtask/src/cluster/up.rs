@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
 
 /// What `up` can be told.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Up {
     /// How many nodes; as many as there are, or else one, when not said.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
@@ -159,7 +159,7 @@ fn bring_images(layout: &Layout, state: &mut State, parts: &Parts) -> Result<boo
             store::import(&node.ctr, &missing)?;
         }
     }
-    state.images.extend(missing);
+    state.images.clone_from(&parts.images);
     state.save(layout)?;
     Ok(has_changed)
 }
@@ -227,7 +227,11 @@ fn drop_surplus_nodes(layout: &Layout, state: &mut State, nodes: u8) -> Result<(
         }
         if !name.contains('/') {
             run("ip", &["netns", "delete", &format!("{}-{name}", layout.name)])?;
-            Kubectl::of(layout).run(&["delete", "node", &name, "--ignore-not-found"])?;
+            let kubectl = Kubectl::of(layout);
+            kubectl.run(&["delete", "node", &name, "--ignore-not-found"])?;
+            // Nobody on the node is left to confirm that they ended.
+            let on_node = format!("--field-selector=spec.nodeName={name}");
+            kubectl.run(&["delete", "pods", "--all-namespaces", &on_node, "--force", "--grace-period=0"])?;
             cache::remove(&layout.path(&name))?;
         }
     }

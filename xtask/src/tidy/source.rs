@@ -99,7 +99,8 @@ pub(crate) fn places<'t>(code: &'t str, wanted: &'t str) -> impl Iterator<Item =
     });
     all.filter(move |at| {
         let (before, after) = (code[..*at].chars().next_back(), code[at + wanted.len()..].chars().next());
-        let joined = |inner: Option<char>, outer: Option<char>| inner.is_some_and(is_word) && outer.is_some_and(is_word);
+        let joined =
+            |inner: Option<char>, outer: Option<char>| inner.is_some_and(is_word) && outer.is_some_and(is_word);
         !joined(wanted.chars().next(), before) && !joined(wanted.chars().next_back(), after)
     })
 }
@@ -167,9 +168,9 @@ fn character(rest: &[u8]) -> Option<usize> {
     let first = *rest.get(1)?;
     let width = match first {
         b'\\' => return Some(quoted(rest, b'\'')),
-        ..0x80 => 1,
-        ..0xe0 => 2,
-        ..0xf0 => 3,
+        0..0x80 => 1,
+        0x80..0xe0 => 2,
+        0xe0..0xf0 => 3,
         _ => 4,
     };
     (rest.get(1 + width) == Some(&b'\'')).then_some(width + 2)

@@ -82,7 +82,8 @@ impl Workspace {
 
     /// Whether there is a file or a folder of this name.
     pub(crate) fn has(&self, path: &str) -> bool {
-        let below = |file: &File| file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let below =
+            |file: &File| file.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         path.is_empty() || self.files.iter().any(below)
     }
 }
@@ -172,7 +173,8 @@ mod tests {
     #[test]
     fn folders_count_as_there() {
         let workspace = Workspace { files: vec![File::new("docs/a.md", String::new())], ..Workspace::default() };
-        for (path, expected) in [("docs/a.md", true), ("docs", true), ("doc", false), ("docs/b.md", false), ("", true)] {
+        for (path, expected) in [("docs/a.md", true), ("docs", true), ("doc", false), ("docs/b.md", false), ("", true)]
+        {
             assert_eq!(workspace.has(path), expected, "{path}");
         }
     }

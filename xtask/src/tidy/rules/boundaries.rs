@@ -24,7 +24,9 @@ const BOUNDARIES: &[Boundary] = &[
 pub(in crate::tidy) fn check(workspace: &Workspace, findings: &mut Findings) {
     for (file, source) in workspace.rust() {
         for boundary in BOUNDARIES.iter().filter(|boundary| !file.path.starts_with(boundary.home)) {
-            for at in places(&source.code, boundary.foreign).filter(|at| begins_a_path(&source.code, *at, boundary.foreign)) {
+            for at in
+                places(&source.code, boundary.foreign).filter(|at| begins_a_path(&source.code, *at, boundary.foreign))
+            {
                 let problem = format!("only {} may know the crate {}", boundary.home, boundary.foreign);
                 findings.line(&file.path, line_of(&source.code, at), problem);
             }
@@ -32,11 +34,14 @@ pub(in crate::tidy) fn check(workspace: &Workspace, findings: &mut Findings) {
     }
 }
 
-/// Whether the word at `at` is the first of a path. A module of ours may have a crate's name: it comes after
-/// `crate::` or the like, or stands inside the braces of such a `use`.
+/// Whether the word at `at` is the first of a path. A module of ours may have a crate's name: the file that
+/// declares it means it, others write `crate::` or the like in front of it or of the braces of a `use`.
 fn begins_a_path(code: &str, at: usize, word: &str) -> bool {
     let (before, after) = (code[..at].trim_end(), code[at + word.len()..].trim_start());
     let statement = before.rsplit([';', '}']).next().unwrap_or_default().trim_start();
+    if places(code, &format!("mod {word}")).next().is_some() {
+        return false;
+    }
     let used = statement.strip_prefix("pub").unwrap_or(statement).trim_start().strip_prefix("use");
     match used {
         Some("") => after.starts_with("::") || after.starts_with(';') || after.starts_with("as "),
@@ -62,6 +67,7 @@ mod tests {
             ("use crate::{bundle, kube::client};", 0),
             ("use super::kube;", 0),
             ("mod kube;", 0),
+            ("mod kube;\nfn f() { kube::start() }", 0),
             ("let kube = 1;", 0),
             ("// kube::Api\nlet text = \"kube::Api\";", 0),
             ("fn f() -> crate::kube::Row { crate::kube::row() }", 0),

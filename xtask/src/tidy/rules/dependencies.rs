@@ -7,8 +7,9 @@ use crate::tidy::workspace::{Package, Workspace};
 
 const DOCUMENT: &str = "docs/ARCHITECTURE.md";
 
-/// Packages that run where they are guests: everything that is linked into them is in the second table.
-pub(in crate::tidy) const GUESTS: &[&str] = &["layer"];
+/// Packages that run in the user's process or start in somebody's container: everything that is linked into
+/// them is in the second table.
+pub(in crate::tidy) const GUESTS: &[&str] = &["layer", "loader"];
 
 /// A cell of the tables.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +29,8 @@ pub(in crate::tidy) fn edges(workspace: &Workspace, findings: &mut Findings) {
     for package in &workspace.members {
         match rows.iter().find(|row| row.first().is_some_and(|cell| *cell == one(&package.name))).map(Vec::as_slice) {
             Some([_, ours, others]) => compare(package, ours, others, findings),
-            _ => findings.file(DOCUMENT, format!("has no row of three cells for {} in its table of dependencies", package.name)),
+            _ => findings
+                .file(DOCUMENT, format!("has no row of three cells for {} in its table of dependencies", package.name)),
         }
     }
     for row in rows {
@@ -51,7 +53,9 @@ pub(in crate::tidy) fn linked(workspace: &Workspace, findings: &mut Findings) {
     for (package, found) in &workspace.linked {
         match rows.iter().find(|row| row.first().is_some_and(|cell| *cell == one(package))).map(Vec::as_slice) {
             Some([_, said]) => differ(&format!("into {package} is linked"), said, found, findings),
-            _ => findings.file(DOCUMENT, format!("has no row of two cells for {package} in its table of what is linked")),
+            _ => {
+                findings.file(DOCUMENT, format!("has no row of two cells for {package} in its table of what is linked"))
+            }
         }
     }
 }

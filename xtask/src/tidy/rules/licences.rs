@@ -39,9 +39,11 @@ pub(in crate::tidy) fn check(workspace: &Workspace, findings: &mut Findings) {
 fn permits(expression: &str) -> bool {
     let expression = expression.replace('/', " OR ");
     split(&expression, " OR ").iter().any(|choice| {
-        split(choice, " AND ").iter().all(|licence| match licence.strip_prefix('(').and_then(|it| it.strip_suffix(')')) {
-            Some(inner) => permits(inner),
-            None => ALLOWED.contains(licence),
+        split(choice, " AND ").iter().all(|licence| {
+            match licence.strip_prefix('(').and_then(|it| it.strip_suffix(')')) {
+                Some(inner) => permits(inner),
+                None => ALLOWED.contains(licence),
+            }
         })
     })
 }

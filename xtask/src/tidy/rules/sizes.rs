@@ -31,7 +31,8 @@ fn check_with(workspace: &Workspace, exceptions: &[Exception], findings: &mut Fi
         }
         for function in source.functions() {
             if function.n_lines > FUNCTION_LIMIT {
-                let problem = format!("fn {} has {} lines of code, more than {FUNCTION_LIMIT}", function.name, function.n_lines);
+                let problem =
+                    format!("fn {} has {} lines of code, more than {FUNCTION_LIMIT}", function.name, function.n_lines);
                 long.push((format!("{}::{}", file.path, function.name), file, Some(function.line), problem));
             }
         }
@@ -66,20 +67,15 @@ mod tests {
         ]);
         assert_eq!(
             findings("sizes", &workspace),
-            [
-                "long.rs: has 501 lines, more than 500",
-                "function.rs:207: fn f has 71 lines of code, more than 70",
-            ]
+            ["long.rs: has 501 lines, more than 500", "function.rs:207: fn f has 71 lines of code, more than 70",]
         );
     }
 
     #[test]
     fn exceptions_count_and_must_be_needed() {
         let workspace = workspace(&[("table.rs", &"//\n".repeat(501)), ("short.rs", "//\n")]);
-        let exceptions = [
-            Exception { place: "table.rs", reason: "a table" },
-            Exception { place: "short.rs", reason: "a table" },
-        ];
+        let exceptions =
+            [Exception { place: "table.rs", reason: "a table" }, Exception { place: "short.rs", reason: "a table" }];
         let mut findings = Findings::default();
         check_with(&workspace, &exceptions, &mut findings);
         let found: Vec<_> = findings.0.iter().map(ToString::to_string).collect();

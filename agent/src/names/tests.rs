@@ -1,0 +1,215 @@
+//! Look-ups against files in a folder and a name server of our own.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::rr::Record;
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::*;
+
+/// A zone whose names say how the server behaves.
+fn zone(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
+    let a = |last| RData::A(A([10, 0, 0, last].into()));
+    let aaaa = RData::AAAA(AAAA(Ipv6Addr::LOCALHOST));
+    let found = match (question, kind) {
+        ("db.ns.svc.local.", RecordType::A) => vec![a(1)],
+        ("both.svc.local.", RecordType::A) => vec![a(2), a(3)],
+        ("both.svc.local.", RecordType::AAAA) => vec![aaaa],
+        ("alias.svc.local.", RecordType::A) => {
+            let target = Name::from_ascii("db.ns.svc.local.").expect("valid");
+            vec![RData::CNAME(CNAME(target)), a(1)]
+        }
+        ("large.svc.local.", RecordType::A) => (0..200).map(a).collect(),
+        ("_http._tcp.svc.local.", RecordType::A) => vec![a(9)],
+        ("7.0.0.10.in-addr.arpa.", RecordType::PTR) => {
+            vec![RData::PTR(PTR(Name::from_ascii("seven.svc.local.").expect("valid")))]
+        }
+        _ => vec![],
+    };
+    let known = ["db.ns.svc.local.", "both.svc.local.", "alias.svc.local.", "empty.svc.local."];
+    let code = match question.split('.').next() {
+        _ if !found.is_empty() || known.contains(&question) => ResponseCode::NoError,
+        Some("broken") => ResponseCode::ServFail,
+        Some("refused") => ResponseCode::Refused,
+        _ => ResponseCode::NXDomain,
+    };
+    (code, found)
+}
+
+fn answer(question: &[u8], over_udp: bool) -> Option<Vec<u8>> {
+    let question = Message::from_vec(question).expect("a question");
+    let query = question.queries[0].clone();
+    let name = query.name().to_ascii();
+    if name.starts_with("silent.") {
+        return None;
+    }
+    let (code, records) = zone(&name, query.query_type());
+    let mut message = Message::new(question.metadata.id, MessageType::Response, question.metadata.op_code);
+    message.metadata.response_code = code;
+    message.add_query(query.clone());
+    message.metadata.truncation = over_udp && records.len() > 20;
+    if !message.metadata.truncation {
+        message
+            .add_answers(records.into_iter().map(|data| Record::from_rdata(query.name().clone(), 5, data)));
+    }
+    Some(message.to_vec().expect("encodes"))
+}
+
+/// Serves [`zone`] on the same port over both transports; records what was asked over UDP.
+async fn serve() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+    let address = tcp.local_addr().expect("bound");
+    let udp = UdpSocket::bind(address).await.expect("binds");
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let record = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut buffer = [0; 1024];
+        loop {
+            let (length, from) = udp.recv_from(&mut buffer).await.expect("receives");
+            let question = Message::from_vec(&buffer[..length]).expect("a question");
+            record.lock().expect("no panic").push(question.queries[0].name().to_ascii());
+            if let Some(answer) = answer(&buffer[..length], true) {
+                // What somebody else might send first must not be believed.
+                let mut forged = answer.clone();
+                forged[0] ^= 1;
+                udp.send_to(&forged, from).await.expect("sends");
+                udp.send_to(b"noise", from).await.expect("sends");
+                udp.send_to(&answer, from).await.expect("sends");
+            }
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = tcp.accept().await.expect("accepts");
+            let mut question = vec![0; socket.read_u16().await.expect("reads").into()];
+            socket.read_exact(&mut question).await.expect("reads");
+            let answer = answer(&question, false).expect("no silence over TCP");
+            socket.write_u16(answer.len() as u16).await.expect("writes");
+            socket.write_all(&answer).await.expect("writes");
+        }
+    });
+    (address, asked)
+}
+
+struct Fixture {
+    names: Names,
+    folder: tempfile::TempDir,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("creates");
+        std::fs::create_dir(folder.path().join("etc")).expect("creates");
+        let (server, asked) = serve().await;
+        let names = Names { root: Root::open(folder.path()).expect("opens"), port: server.port() };
+        let fixture = Self { names, folder, asked };
+        fixture.write(
+            "resolv.conf",
+            "search ns.svc.local svc.local\nnameserver 127.0.0.1\noptions ndots:5 timeout:1 attempts:1\n",
+        );
+        fixture.write("hosts", "10.9.9.9 pod-a\n::9 pod-six\n");
+        fixture
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join("etc").join(name), text).expect("writes");
+    }
+
+    async fn resolve(&self, name: &str, families: Families) -> Result<Vec<String>, ResolveError> {
+        let found = self.names.resolve(&Resolve { name: name.to_owned(), families }).await?;
+        Ok(found.iter().map(IpAddr::to_string).collect())
+    }
+}
+
+type Case = (&'static str, Families, Result<&'static [&'static str], ResolveError>);
+
+#[tokio::test]
+async fn names_resolve_as_in_the_pod() {
+    use Families::{Both, V4, V6};
+    use ResolveError::{Again, Fail, NoData, NoName};
+    let fixture = Fixture::new().await;
+    let table: [Case; 24] = [
+        ("db", Both, Ok(&["10.0.0.1"])),
+        ("DB", V4, Err(NoName)),
+        ("db", V6, Err(NoData)),
+        ("db.ns", Both, Ok(&["10.0.0.1"])),
+        ("db.ns.svc.local", Both, Ok(&["10.0.0.1"])),
+        ("db.ns.svc.local.", V4, Ok(&["10.0.0.1"])),
+        ("db.", Both, Err(NoName)),
+        ("both", Both, Ok(&["10.0.0.2", "10.0.0.3", "::1"])),
+        ("both", V4, Ok(&["10.0.0.2", "10.0.0.3"])),
+        ("both", V6, Ok(&["::1"])),
+        ("alias", V4, Ok(&["10.0.0.1"])),
+        ("_http._tcp", V4, Ok(&["10.0.0.9"])),
+        ("empty", Both, Err(NoData)),
+        ("none", Both, Err(NoName)),
+        ("broken", Both, Err(Again)),
+        ("refused", Both, Err(Fail)),
+        ("silent", Both, Err(Again)),
+        ("pod-a", Both, Ok(&["10.9.9.9"])),
+        ("pod-six", V4, Err(NoName)),
+        ("localhost", V4, Ok(&["127.0.0.1"])),
+        ("any.localhost", Both, Ok(&["127.0.0.1", "::1"])),
+        ("10.1.2.3", Both, Ok(&["10.1.2.3"])),
+        ("10.1.2.3", V6, Err(NoName)),
+        ("", Both, Err(NoName)),
+    ];
+    for (name, families, expected) in table {
+        let expected = expected.map(|list| list.iter().map(ToString::to_string).collect());
+        // Case travels as it was written and servers need not mind it; this one does.
+        assert_eq!(fixture.resolve(name, families).await, expected, "{name} {families:?}");
+    }
+    let large = fixture.resolve("large", V4).await.expect("comes over TCP");
+    assert_eq!(large.len(), 200);
+}
+
+#[tokio::test]
+async fn a_time_out_ends_the_search_and_changed_files_count_at_once() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.resolve("silent", Families::V4).await, Err(ResolveError::Again));
+    assert_eq!(*fixture.asked.lock().expect("no panic"), ["silent.ns.svc.local."]);
+    fixture.write("hosts", "10.9.9.8 silent # a comment\n");
+    assert_eq!(fixture.resolve("silent", Families::V4).await, Ok(vec!["10.9.9.8".to_owned()]));
+    fixture.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1 use-vc no-aaaa\n");
+    assert_eq!(fixture.resolve("db", Families::V4).await, Err(ResolveError::NoName));
+    let found = fixture.resolve("both.svc.local", Families::Both).await;
+    assert_eq!(found, Ok(vec!["10.0.0.2".to_owned(), "10.0.0.3".to_owned()]));
+}
+
+#[tokio::test]
+async fn without_files_the_own_host_is_the_server() {
+    let fixture = Fixture::new().await;
+    for name in ["hosts", "resolv.conf"] {
+        std::fs::remove_file(fixture.folder.path().join("etc").join(name)).expect("removes");
+    }
+    assert_eq!(fixture.resolve("db.ns.svc.local", Families::V4).await, Ok(vec!["10.0.0.1".to_owned()]));
+    std::fs::create_dir(fixture.folder.path().join("etc/hosts")).expect("creates");
+    assert!(matches!(fixture.resolve("db", Families::V4).await, Err(ResolveError::System(_))));
+}
+
+#[tokio::test]
+async fn addresses_have_names_from_the_file_and_the_server() {
+    let fixture = Fixture::new().await;
+    for (address, expected) in [
+        ("10.9.9.9", Ok("pod-a")),
+        ("10.0.0.7", Ok("seven.svc.local")),
+        ("10.0.0.8", Err(ResolveError::NoName)),
+        ("::7", Err(ResolveError::NoName)),
+    ] {
+        let found = fixture.names.reverse(address.parse().expect("valid")).await;
+        assert_eq!(found, expected.map(str::to_owned), "{address}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_server_is_passed_over() {
+    let fixture = Fixture::new().await;
+    fixture.write("resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.1\noptions timeout:1\n");
+    let found = fixture.resolve("db.ns.svc.local.", Families::V4).await;
+    assert_eq!(found, Ok(vec!["10.0.0.1".to_owned()]));
+}
