@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::dispatch::Counters;
 
-/// Bytes of one read.
-const CHUNK: usize = 64 * 1024;
+/// Bytes of one read, and the most that a stalled connection keeps.
+const CHUNK: usize = 16 * 1024;
 
 thread_local! {
     /// One buffer for all connections of a thread: what a reader gave is handed on at once, and only what

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::agent::{AnyRequest, Request};
+use protocol::codec;
 use protocol::handshake::Channel;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -11,7 +12,7 @@ use crate::LinkConfig;
 use crate::driver::{Leave, Shared, start};
 use crate::error::{ConnectError, Ended, LinkError, MessageError};
 use crate::handshake::greet;
-use crate::message::{read_message, write_message};
+use crate::message::read_message;
 use crate::mux::Side;
 use crate::stream::Stream;
 
@@ -55,7 +56,7 @@ impl Drop for Owner {
 impl Link {
     /// One request and its reply.
     pub async fn call<R: Request>(&self, request: R) -> Result<R::Reply, LinkError> {
-        let mut stream = self.ask(request).await?;
+        let mut stream = self.ask(request)?;
         stream.shutdown().await.map_err(MessageError::Io)?;
         self.answer(&mut stream).await
     }
@@ -63,7 +64,7 @@ impl Link {
     /// One request, its reply, and the stream to go on with. Dropping the future resets the stream, which
     /// tells the agent to give the request up.
     pub async fn open<R: Request>(&self, request: R) -> Result<(R::Reply, Stream), LinkError> {
-        let mut stream = self.ask(request).await?;
+        let mut stream = self.ask(request)?;
         let reply = self.answer(&mut stream).await?;
         Ok((reply, stream))
     }
@@ -84,22 +85,20 @@ impl Link {
         self.owner.shared.mux().round_trip
     }
 
-    async fn ask<R: Request>(&self, request: R) -> Result<Stream, LinkError> {
+    fn ask<R: Request>(&self, request: R) -> Result<Stream, LinkError> {
         if R::CHANNEL != self.channel {
             return Err(LinkError::WrongChannel);
         }
-        let shared = &self.owner.shared;
-        let id = {
-            let mut mux = shared.mux();
-            if let Some(ended) = mux.ended() {
-                return Err(ended.clone().into());
-            }
-            mux.open().ok_or(LinkError::TooManyStreams)?
-        };
-        let mut stream = Stream::new(id, Arc::clone(shared));
         let any: AnyRequest = request.into();
-        self.explain(write_message(&mut stream, &any).await)?;
-        Ok(stream)
+        let bytes = codec::encode(&any).map_err(MessageError::Codec)?;
+        let shared = &self.owner.shared;
+        let mut mux = shared.mux();
+        if let Some(ended) = mux.ended() {
+            return Err(ended.clone().into());
+        }
+        let id = mux.open(&bytes).ok_or(LinkError::TooManyStreams)?;
+        drop(mux);
+        Ok(Stream::new(id, Arc::clone(shared)))
     }
 
     async fn answer<T: serde::de::DeserializeOwned>(&self, stream: &mut Stream) -> Result<T, LinkError> {

@@ -4,24 +4,26 @@
 //! Invariants: an entry lives until its handle is dropped *and* both directions have ended; an entry is in
 //! `ready` at most once (`queued`); `granted` is what the peer may still send.
 
+mod entry;
+
 use std::collections::{HashMap, VecDeque};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::error::Ended;
 use crate::frame::{self, Frame};
+use entry::{Entry, QUANTUM, Receiving, Sending, take};
 
-/// Receive window of a new stream in bytes; both sides know it.
-pub(crate) const FIRST_WINDOW: u32 = 64 * 1024;
+pub(crate) use entry::FIRST_WINDOW;
+
+/// Bytes that the users of all streams together may write ahead of the wire, and the bounds of one stream's
+/// share. Shares are taken when bytes are written, so the sum may exceed this for a while.
+const WRITE_BUDGET: usize = 16 << 20;
+pub(crate) const WRITE_AHEAD: usize = 64 * 1024;
+const LEAST_WRITE_AHEAD: usize = 4 * 1024;
 
 /// Most that one stream's receive window grows to: fills 400 MiB/s at a round trip of 20 ms.
 const MAX_WINDOW: u32 = 8 << 20;
-
-/// Bytes that a stream's user may write ahead of the wire.
-pub(crate) const WRITE_AHEAD: usize = 64 * 1024;
-
-/// Bytes that a stream sends before the next one has its turn.
-const QUANTUM: usize = 16 * 1024;
 
 /// Room that a packet must have left for another turn: a credit, data worth its header, an end, a reset.
 const TURN: usize = 4 * frame::HEADER + 1024;
@@ -35,85 +37,6 @@ pub(crate) struct Violation(pub(crate) &'static str);
 pub(crate) enum Side {
     Opens,
     Accepts,
-}
-
-/// What this side's direction of a stream has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sending {
-    Open,
-    /// Shut down; the end follows what is still to be sent.
-    Finishing,
-    Finished,
-    /// Reset by either side.
-    Dead,
-}
-
-/// What the peer's direction of a stream has come to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Receiving {
-    Open,
-    Finished,
-    Reset,
-}
-
-#[derive(Debug)]
-struct Entry {
-    sending: Sending,
-    receiving: Receiving,
-    /// The peer knows of this stream.
-    announced: bool,
-    /// The user's handle is gone.
-    released: bool,
-    queued: bool,
-    outbox: VecDeque<u8>,
-    /// Bytes that the peer has room for.
-    credit: u32,
-    inbox: VecDeque<u8>,
-    window: u32,
-    granted: u32,
-    /// Bytes read by the user that the peer was not yet given credit for.
-    consumed: u32,
-    /// Credit that travels with this stream's next turn.
-    owed: u32,
-    credited_at: Instant,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-impl Entry {
-    fn new(announced: bool) -> Self {
-        Self {
-            sending: Sending::Open,
-            receiving: Receiving::Open,
-            announced,
-            released: false,
-            queued: false,
-            outbox: VecDeque::new(),
-            credit: FIRST_WINDOW,
-            inbox: VecDeque::new(),
-            window: FIRST_WINDOW,
-            granted: FIRST_WINDOW,
-            consumed: 0,
-            owed: 0,
-            credited_at: Instant::now(),
-            reader: None,
-            writer: None,
-        }
-    }
-
-    fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
-    }
-
-    /// Whether the stream has anything to do in its turn.
-    fn wants_turn(&self) -> bool {
-        let over = match self.sending {
-            Sending::Open => self.released,
-            Sending::Finishing => self.outbox.is_empty(),
-            Sending::Finished | Sending::Dead => self.released,
-        };
-        self.owed > 0 || over || (self.credit > 0 && !self.outbox.is_empty())
-    }
 }
 
 /// What a user's read came to.
@@ -184,14 +107,19 @@ impl Mux {
         }
     }
 
-    /// A new stream of ours. None: too many are open, or the numbers are used up.
-    pub(crate) fn open(&mut self) -> Option<u32> {
+    /// A new stream of ours with its first bytes, which must not be empty: queued under one lock, so that
+    /// streams are announced in the order of their numbers. None: too many are open, or the numbers are
+    /// used up.
+    pub(crate) fn open(&mut self, first: &[u8]) -> Option<u32> {
         let id = self.next_id;
         if self.streams.len() >= self.max_streams || id == u32::MAX {
             return None;
         }
         self.next_id += 1;
-        self.streams.insert(id, Entry::new(false));
+        let mut entry = Entry::new(false);
+        entry.outbox.extend(first);
+        self.streams.insert(id, entry);
+        self.queue(id);
         Some(id)
     }
 
@@ -216,6 +144,7 @@ impl Mux {
 
     /// Takes bytes from the user.
     pub(crate) fn write(&mut self, id: u32, bytes: &[u8], waker: &Waker) -> Write {
+        let share = (WRITE_BUDGET / self.streams.len().max(1)).clamp(LEAST_WRITE_AHEAD, WRITE_AHEAD);
         let Some(entry) = self.streams.get_mut(&id) else { return Write::Reset };
         match (entry.sending, &self.ended) {
             (Sending::Finishing | Sending::Finished, _) => return Write::AfterShutdown,
@@ -224,7 +153,7 @@ impl Mux {
             (Sending::Open, None) if self.leaving => return Write::Over(Ended::Closed),
             (Sending::Open, None) => {}
         }
-        let count = bytes.len().min(WRITE_AHEAD - entry.outbox.len());
+        let count = bytes.len().min(share.saturating_sub(entry.outbox.len()));
         if count == 0 && !bytes.is_empty() {
             entry.writer = Some(waker.clone());
             return Write::Wait;
@@ -313,7 +242,7 @@ impl Mux {
         let room = end - packet.len() - 3 * frame::HEADER;
         let count = entry.outbox.len().min(entry.credit as usize).min(QUANTUM).min(room);
         if count > 0 || (!entry.announced && entry.sending != Sending::Dead) {
-            append_data(entry, id, count, packet);
+            entry.append_data(id, count, packet);
         }
         if entry.sending == Sending::Finishing && entry.outbox.is_empty() {
             Frame::Fin.append(id, packet);
@@ -464,45 +393,6 @@ impl Mux {
             self.growth += (entry.window - FIRST_WINDOW) as usize;
         }
     }
-}
-
-/// Moves `count` bytes of the outbox into one frame.
-fn append_data(entry: &mut Entry, id: u32, count: usize, packet: &mut Vec<u8>) {
-    let (front, back) = entry.outbox.as_slices();
-    let body_of = |body| if entry.announced { Frame::Data(body) } else { Frame::Open(body) };
-    if front.len() >= count {
-        body_of(&front[..count]).append(id, packet);
-    } else {
-        let start = packet.len();
-        body_of(&[]).append(id, packet);
-        packet.extend_from_slice(front);
-        packet.extend_from_slice(&back[..count - front.len()]);
-        packet[start + 5..start + frame::HEADER].copy_from_slice(&(count as u32).to_le_bytes());
-    }
-    entry.outbox.drain(..count);
-    entry.credit -= count as u32;
-    entry.announced = true;
-    if entry.outbox.is_empty() && entry.outbox.capacity() > QUANTUM {
-        entry.outbox = VecDeque::new();
-    }
-    if entry.outbox.len() <= WRITE_AHEAD / 2 {
-        entry.writer.take().into_iter().for_each(Waker::wake);
-    }
-}
-
-/// Moves bytes from the front of `queue` to `buffer`. An emptied queue gives its memory back, so that idle
-/// streams cost none.
-fn take(queue: &mut VecDeque<u8>, buffer: &mut [u8]) -> usize {
-    let (front, back) = queue.as_slices();
-    let from_front = front.len().min(buffer.len());
-    buffer[..from_front].copy_from_slice(&front[..from_front]);
-    let from_back = back.len().min(buffer.len() - from_front);
-    buffer[from_front..from_front + from_back].copy_from_slice(&back[..from_back]);
-    queue.drain(..from_front + from_back);
-    if queue.is_empty() && queue.capacity() > QUANTUM {
-        *queue = VecDeque::new();
-    }
-    from_front + from_back
 }
 
 #[cfg(test)]

@@ -151,6 +151,29 @@ async fn thousands_of_streams_live_side_by_side() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_threads_may_open_at_once() {
+    let (link, incoming) = over_tcp(Channel::Data).await;
+    tokio::spawn(echo(incoming));
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200_u32 {
+        let link = link.clone();
+        tasks.spawn(async move {
+            for _ in 0..20 {
+                let (_, mut stream) = link.open(destination()).await.expect("opens");
+                stream.write_all(&number.to_le_bytes()).await.expect("writes");
+                stream.shutdown().await.expect("shuts down");
+                let mut all = Vec::new();
+                stream.read_to_end(&mut all).await.expect("a clean end");
+                assert_eq!(all, number.to_le_bytes());
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no panic");
+    }
+}
+
 #[tokio::test]
 async fn unanswered_requests_hold_up_no_other() {
     let (link, mut incoming) = over_pipe(Channel::Data).await;

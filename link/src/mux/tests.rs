@@ -41,8 +41,7 @@ fn read(mux: &mut Mux, id: u32) -> (Vec<u8>, Read) {
 
 /// A stream that both sides know.
 fn stream(client: &mut Mux, agent: &mut Mux) -> u32 {
-    let id = client.open().expect("room");
-    assert_eq!(write(client, id, b"?"), Write::Bytes(1));
+    let id = client.open(b"?").expect("room");
     exchange(client, agent);
     assert_eq!(agent.take_arrived(), [id]);
     assert_eq!(read(agent, id), (b"?".to_vec(), Read::Wait));
@@ -180,14 +179,25 @@ fn windows_grow_for_quick_readers_within_the_budget_and_give_it_back() {
 }
 
 #[test]
+fn streams_are_announced_in_order_whatever_happens_to_them_first() {
+    let (mut client, mut agent) = pair();
+    let ids: Vec<_> = (0..4).map(|_| client.open(b"?").expect("room")).collect();
+    write(&mut client, ids[3], b"more");
+    client.release(ids[1]);
+    client.shutdown(ids[2]);
+    client.release(ids[2]);
+    exchange(&mut client, &mut agent);
+    assert_eq!(agent.take_arrived(), [ids[0], ids[2], ids[3]]);
+    assert_eq!(read(&mut agent, ids[2]), (b"?".to_vec(), Read::End));
+    assert_eq!(read(&mut agent, ids[3]).0, b"?more");
+}
+
+#[test]
 fn one_stream_too_many_is_refused_alone() {
     let mut client = Mux::new(Side::Opens, 9, 0);
     let mut agent = Mux::new(Side::Accepts, 8, 0);
-    let ids: Vec<_> = (0..9).map(|_| client.open().expect("room")).collect();
-    assert_eq!(client.open(), None);
-    for id in &ids {
-        write(&mut client, *id, b"?");
-    }
+    let ids: Vec<_> = (0..9).map(|_| client.open(b"?").expect("room")).collect();
+    assert_eq!(client.open(b"?"), None);
     exchange(&mut client, &mut agent);
     assert_eq!(agent.take_arrived(), ids[..8]);
     assert_eq!(read(&mut client, ids[8]).1, Read::Reset);

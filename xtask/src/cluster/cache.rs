@@ -6,12 +6,15 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::layout::hex;
+
+const KEPT_UNUSED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The cache folder of the user.
 pub(crate) fn folder() -> Result<PathBuf> {
@@ -40,13 +43,38 @@ pub(crate) fn lock() -> Result<File> {
 pub(crate) fn entry(name: &str, digest: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let path = folder()?.join(format!("{name}-{}", &digest[..16]));
     if path.exists() {
+        mark_used(&path)?;
         return Ok(path);
     }
+    forget_unused(name)?;
     let unfinished = path.with_extension("new");
     remove(&unfinished)?;
     make(&unfinished)?;
     fs::rename(&unfinished, &path).with_context(|| format!("name {}", path.display()))?;
     Ok(path)
+}
+
+/// An entry's time of change is the time of its last use.
+fn mark_used(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|entry| entry.set_modified(SystemTime::now()))
+        .with_context(|| format!("mark {} as used", path.display()))
+}
+
+/// Removes the entries of a name that no checkout has used for long.
+fn forget_unused(name: &str) -> Result<()> {
+    let folder = folder()?;
+    let entries = fs::read_dir(&folder).with_context(|| format!("list {}", folder.display()))?;
+    for entry in entries.flatten() {
+        let file = entry.file_name();
+        let is_of_name = file.to_str().and_then(|file| file.rsplit_once('-')).is_some_and(|(of, _)| of == name);
+        let used = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = used.ok().and_then(|used| used.elapsed().ok());
+        if is_of_name && age.is_some_and(|age| age > KEPT_UNUSED) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a file or a folder with all that is in it, if it is there.
