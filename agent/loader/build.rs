@@ -5,9 +5,7 @@
 
 fn main() {
     println!("cargo:rustc-check-cfg=cfg(bare)");
-    let is = |name: &str, value: &str| {
-        std::env::var(name).is_ok_and(|list| list.split(',').any(|item| item == value))
-    };
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|list| list.split(',').any(|item| item == value));
     if is("CARGO_CFG_PANIC", "abort") && is("CARGO_CFG_TARGET_FEATURE", "crt-static") {
         println!("cargo:rustc-cfg=bare");
         println!("cargo:rustc-link-arg-bins=-nostartfiles");

@@ -1,6 +1,5 @@
 //! One match over the protocol's table: which function answers which request. Runs on the network thread.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,15 +40,14 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Opens what is needed of the target. Also returns the descriptor that tells its end.
-    pub(crate) fn new(target: Option<Target>) -> Result<(Self, Option<OwnedFd>), FindError> {
-        let end = target.as_ref().map(Target::watch).transpose()?;
+    /// Opens what is needed of the target.
+    pub(crate) fn new(target: Option<Target>) -> Result<Self, FindError> {
         let root = match &target {
             Some(target) => Root::open(target.proc_path("root")),
             None => Root::open("/"),
         };
         let names = Names::new(root.map_err(FindError::Root)?);
-        Ok((Self { target, names, counters: Arc::default() }, end))
+        Ok(Self { target, names, counters: Arc::default() })
     }
 }
 

@@ -103,9 +103,7 @@ impl Names {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => {
                 tracing::warn!(path, %error, "read a file of the pod");
-                Err(ResolveError::System(
-                    error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error()),
-                ))
+                Err(ResolveError::System(error.raw_os_error().unwrap_or(rustix::io::Errno::IO.raw_os_error())))
             }
             Ok(bytes) => Ok(bytes),
         }
@@ -113,12 +111,7 @@ impl Names {
 }
 
 /// The wanted kinds of addresses at the same time.
-async fn lookup(
-    client: &Client,
-    name: &Name,
-    families: Families,
-    no_aaaa: bool,
-) -> Result<Vec<IpAddr>, Failure> {
+async fn lookup(client: &Client, name: &Name, families: Families, no_aaaa: bool) -> Result<Vec<IpAddr>, Failure> {
     let v4 = async {
         match families {
             Families::V6 => Err(Failure::NoName),

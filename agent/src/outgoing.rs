@@ -14,11 +14,7 @@ use crate::pump::pump;
 
 /// Connects, replies, and then carries bytes until both directions have ended or one has failed. How long
 /// a connection attempt may take is the pod's kernel's matter (`tcp_syn_retries`).
-pub(crate) async fn serve_tcp(
-    counters: &Counters,
-    mut call: Call,
-    request: ConnectTcp,
-) -> Result<(), MessageError> {
+pub(crate) async fn serve_tcp(counters: &Counters, mut call: Call, request: ConnectTcp) -> Result<(), MessageError> {
     let connected = tokio::select! {
         connected = connect(request.destination) => connected,
         () = call.stream.aborted() => return Ok(()),

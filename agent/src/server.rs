@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signature, VerifyingKey};
-use link::{Call, Ended, Incoming, LinkConfig, Stream};
+use link::{Call, Ended, Incoming, LinkConfig, MessageError, Stream};
 use protocol::agent::{AnyRequest, Event, Leaving, Subscribe};
 use protocol::handshake::Channel;
 use protocol::launch::Launch;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
@@ -37,6 +38,9 @@ const MAX_HANDSHAKES: usize = 16;
 
 /// How long the last events may take to leave before the agent goes anyway.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// Open files below which users should know: each connection is one.
+const FEW_DESCRIPTORS: u64 = 4096;
 
 /// Why the agent could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -66,13 +70,20 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     let mode = if target.is_some() { "targeted" } else { "targetless" };
     let container = launch.container_id.as_deref().unwrap_or_default();
     let pid = target.as_ref().map(|target| target.pid.as_raw_nonzero().get());
-    info!(version = protocol::VERSION, mode, container, pid, "agent starts");
-    let (pod, target_end) = Pod::new(target)?;
+    let limit = raise_descriptor_limit();
+    info!(version = protocol::VERSION, mode, container, pid, descriptors = limit, "agent starts");
+    let target_end = target.as_ref().map(|target| target.end.try_clone()).transpose();
+    let target_end = target_end.map_err(RunError::Runtime)?;
+    let pod = Pod::new(target)?;
     let counters = Arc::clone(&pod.counters);
     let calls = namespaces::start_network_thread(pod)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let reason = runtime.map_err(RunError::Runtime)?.block_on(async {
-        let server = Server::bind(launch, key, calls).await?;
+        let mut server = Server::bind(launch, key, calls).await?;
+        if limit < FEW_DESCRIPTORS {
+            let warning = format!("the agent may hold only {limit} connections at a time (open files limit)");
+            server.warnings = Arc::new([warning]);
+        }
         server.serve(launch, target_end).await
     })?;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -105,14 +116,12 @@ struct Server {
     current: HashMap<Channel, oneshot::Sender<()>>,
     clients: JoinSet<(Channel, Ended)>,
     leaving: watch::Sender<Option<Leaving>>,
+    /// Told to everyone who subscribes to events.
+    warnings: Arc<[String]>,
 }
 
 impl Server {
-    async fn bind(
-        launch: &Launch,
-        key: VerifyingKey,
-        calls: mpsc::UnboundedSender<Call>,
-    ) -> Result<Self, RunError> {
+    async fn bind(launch: &Launch, key: VerifyingKey, calls: mpsc::UnboundedSender<Call>) -> Result<Self, RunError> {
         let port = launch.port;
         let listen = |source| RunError::Listen { port, source };
         let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
@@ -132,6 +141,7 @@ impl Server {
             current: HashMap::new(),
             clients: JoinSet::new(),
             leaving: watch::Sender::new(None),
+            warnings: Arc::new([]),
         })
     }
 
@@ -204,6 +214,7 @@ impl Server {
             leaving: self.leaving.subscribe(),
             replaced,
             subscribers: Vec::new(),
+            warnings: Arc::clone(&self.warnings),
         };
         self.clients.spawn(async move { (channel, client.serve().await) });
     }
@@ -222,6 +233,7 @@ struct Client {
     leaving: watch::Receiver<Option<Leaving>>,
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
+    warnings: Arc<[String]>,
 }
 
 impl Client {
@@ -230,7 +242,7 @@ impl Client {
             tokio::select! {
                 call = self.incoming.next() => match call {
                     Some(call) if matches!(call.request, AnyRequest::Subscribe(_)) => {
-                        self.subscribers.extend(call.reply::<Subscribe>(&()).await.ok());
+                        self.subscribers.extend(self.subscribe(call).await.ok());
                     }
                     // The network thread lives as long as the process.
                     Some(call) => drop(self.calls.send(call)),
@@ -246,6 +258,14 @@ impl Client {
         }
     }
 
+    async fn subscribe(&self, call: Call) -> Result<Stream, MessageError> {
+        let mut stream = call.reply::<Subscribe>(&()).await?;
+        for warning in &*self.warnings {
+            link::write_message(&mut stream, &Event::Warning(warning.clone())).await?;
+        }
+        Ok(stream)
+    }
+
     async fn say_last_words(&mut self, leaving: Leaving) {
         for stream in &mut self.subscribers {
             let _ = link::write_message(stream, &Event::Leaving(leaving)).await;
@@ -254,9 +274,7 @@ impl Client {
     }
 }
 
-async fn wait_for_leaving(
-    leaving: &mut watch::Receiver<Option<Leaving>>,
-) -> Result<Leaving, watch::error::RecvError> {
+async fn wait_for_leaving(leaving: &mut watch::Receiver<Option<Leaving>>) -> Result<Leaving, watch::error::RecvError> {
     loop {
         if let Some(leaving) = *leaving.borrow_and_update() {
             return Ok(leaving);
@@ -289,6 +307,16 @@ async fn readable(descriptor: Option<&AsyncFd<OwnedFd>>) {
     match descriptor {
         Some(descriptor) => drop(descriptor.readable().await),
         None => std::future::pending().await,
+    }
+}
+
+/// Takes as many descriptors as it may; container runtimes give few at first. Returns how many there are.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(_) => limit.current.unwrap_or(u64::MAX),
     }
 }
 

@@ -24,9 +24,11 @@ pub(crate) enum FindError {
 }
 
 /// The target's first process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) pid: Pid,
+    /// Becomes readable when the process ends (`pidfd_open(2)`).
+    pub(crate) end: OwnedFd,
 }
 
 impl Target {
@@ -34,16 +36,19 @@ impl Target {
     pub(crate) fn proc_path(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.pid.to_string()).join(name)
     }
-
-    /// A descriptor that becomes readable when the process ends (`pidfd_open(2)`).
-    pub(crate) fn watch(&self) -> Result<OwnedFd, FindError> {
-        pidfd_open(self.pid, PidfdFlags::NONBLOCK).map_err(|errno| FindError::Watch(errno.into()))
-    }
 }
 
 /// Finds the first process of the container.
 pub(crate) fn find(container_id: &str) -> Result<Target, FindError> {
-    find_in(Path::new("/proc"), container_id)
+    let proc = Path::new("/proc");
+    let pid = find_in(proc, container_id)?;
+    let watch = |errno: rustix::io::Errno| FindError::Watch(errno.into());
+    let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(watch)?;
+    // Its number may have gone to another process before the descriptor was there to hold it.
+    match find_in(proc, container_id)? == pid {
+        true => Ok(Target { pid, end }),
+        false => Err(FindError::NotFound(container_id.to_owned())),
+    }
 }
 
 /// What is known of a process in the container.
@@ -55,7 +60,7 @@ struct Member {
     started: u64,
 }
 
-fn find_in(proc: &Path, container_id: &str) -> Result<Target, FindError> {
+fn find_in(proc: &Path, container_id: &str) -> Result<Pid, FindError> {
     let mut members = Vec::new();
     for entry in fs::read_dir(proc).map_err(FindError::List)? {
         // Processes come and go while the list is read.
@@ -71,7 +76,7 @@ fn find_in(proc: &Path, container_id: &str) -> Result<Target, FindError> {
         }
     }
     let first = first_of(&members).and_then(|member| Pid::from_raw(member.pid));
-    first.map(|pid| Target { pid }).ok_or_else(|| FindError::NotFound(container_id.to_owned()))
+    first.ok_or_else(|| FindError::NotFound(container_id.to_owned()))
 }
 
 /// The container's first process: its parent is outside. So is that of what `kubectl exec` starts, but
@@ -128,9 +133,7 @@ mod tests {
             ),
             (
                 "containerd, systemd, v1",
-                format!(
-                    "5:cpu,cpuacct:/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"
-                ),
+                format!("5:cpu,cpuacct:/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"),
                 true,
             ),
             (
@@ -138,11 +141,7 @@ mod tests {
                 format!("0::/kubepods.slice/kubepods-burstable.slice/{slice}/cri-containerd-{ID}.scope\n"),
                 true,
             ),
-            (
-                "v2 from a private cgroup namespace",
-                format!("0::/../../{slice}/cri-containerd-{ID}.scope\n"),
-                true,
-            ),
+            ("v2 from a private cgroup namespace", format!("0::/../../{slice}/cri-containerd-{ID}.scope\n"), true),
             ("v2, sibling", format!("0::/../{ID}\n"), true),
             (
                 "containerd told cgroupfs under systemd names",
@@ -150,11 +149,7 @@ mod tests {
                 true,
             ),
             ("cri-o", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope\n"), true),
-            (
-                "cri-o with its own child group",
-                format!("0::/kubepods.slice/{slice}/crio-{ID}.scope/container\n"),
-                true,
-            ),
+            ("cri-o with its own child group", format!("0::/kubepods.slice/{slice}/crio-{ID}.scope/container\n"), true),
             ("cri-o's monitor", format!("0::/kubepods.slice/{slice}/crio-conmon-{ID}.scope\n"), false),
             ("docker, systemd", format!("0::/kubepods.slice/{slice}/docker-{ID}.scope\n"), true),
             ("docker, cgroupfs", format!("4:memory:/kubepods/burstable/pod{pod}/{ID}\n"), true),
@@ -223,7 +218,7 @@ mod tests {
         process("40", &inside, 30, 7);
         process("self", &inside, 30, 1);
         fs::create_dir(proc.path().join("99")).expect("creates");
-        assert_eq!(find_in(proc.path(), ID).expect("found").pid.as_raw_nonzero().get(), 40);
+        assert_eq!(find_in(proc.path(), ID).expect("found").as_raw_nonzero().get(), 40);
         assert!(matches!(find_in(proc.path(), "other"), Err(FindError::NotFound(_))));
     }
 }

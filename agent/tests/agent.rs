@@ -103,11 +103,7 @@ async fn connections_carry_bytes_and_both_ends() {
     let receive = async { reader.read_to_end(&mut got).await.expect("a clean end") };
     tokio::join!(send, receive);
     assert_eq!(got.len(), 4 << 20);
-    assert!(
-        got.chunks(64 * 1024)
-            .enumerate()
-            .all(|(number, chunk)| chunk.iter().all(|byte| *byte == number as u8))
-    );
+    assert!(got.chunks(64 * 1024).enumerate().all(|(number, chunk)| chunk.iter().all(|byte| *byte == number as u8)));
 }
 
 #[tokio::test]
@@ -174,6 +170,15 @@ async fn asked_to_end_it_tells_its_client_and_goes_quickly() {
     assert_eq!((link.ended().await, data.ended().await), (Ended::Goodbye, Ended::Goodbye));
     assert!(agent.wait().await.contains("asked to end"));
     assert!(started.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn few_descriptors_are_a_warning() {
+    let agent = Agent::start_with_descriptors(200).await;
+    let link = agent.connect(Channel::Control).await;
+    let ((), mut events) = link.open(Subscribe {}).await.expect("answers");
+    let event: Event = link::read_message(&mut events).await.expect("reads");
+    assert!(matches!(event, Event::Warning(text) if text.contains("only 200 connections")));
 }
 
 #[tokio::test]

@@ -6,15 +6,51 @@
 
 /// Never taken from the pod, even when asked for: they change how the local program is loaded, or who it
 /// runs for, before any of its code runs.
-const NEVER: &[&str] = &["LD_*", "GLIBC_TUNABLES", "BASH_ENV", "ENV", "GCONV_PATH", "LOCPATH", "MALLOC_*", "NLSPATH", "MIRROR_*"];
+const NEVER: &[&str] =
+    &["LD_*", "GLIBC_TUNABLES", "BASH_ENV", "ENV", "GCONV_PATH", "LOCPATH", "MALLOC_*", "NLSPATH", "MIRROR_*"];
 
 /// Not taken by default: they name places and tools of the machine.
 const LOCAL: &[&str] = &[
-    "PATH", "HOME", "HOMEPATH", "PWD", "OLDPWD", "SHELL", "SHLVL", "TERM", "TMPDIR", "USER", "LOGNAME", "_",
-    "JAVA_HOME", "JAVA_EXE", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "CATALINA_HOME",
-    "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "RUBYLIB", "RUBYOPT", "GEM_HOME", "GEM_PATH", "BUNDLE_*", "BUNDLER_*",
-    "GOPATH", "GOROOT", "GOMODCACHE", "CARGO_HOME", "RUSTUP_HOME", "NODE_PATH", "NODE_OPTIONS", "PERL5LIB", "PERL5OPT",
-    "DOTNET_EnableDiagnostics", "DOTNET_STARTUP_HOOKS", "RUST_LOG",
+    "PATH",
+    "HOME",
+    "HOMEPATH",
+    "PWD",
+    "OLDPWD",
+    "SHELL",
+    "SHLVL",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "LOGNAME",
+    "_",
+    "JAVA_HOME",
+    "JAVA_EXE",
+    "JAVA_TOOL_OPTIONS",
+    "_JAVA_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "CLASSPATH",
+    "CATALINA_HOME",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "RUBYLIB",
+    "RUBYOPT",
+    "GEM_HOME",
+    "GEM_PATH",
+    "BUNDLE_*",
+    "BUNDLER_*",
+    "GOPATH",
+    "GOROOT",
+    "GOMODCACHE",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "NODE_PATH",
+    "NODE_OPTIONS",
+    "PERL5LIB",
+    "PERL5OPT",
+    "DOTNET_EnableDiagnostics",
+    "DOTNET_STARTUP_HOOKS",
+    "RUST_LOG",
 ];
 
 /// Why a variable is taken or left.

@@ -69,9 +69,7 @@ pub(crate) fn ask_as<T, const OUT: usize, const IN: usize>(
     });
     let mut reply = [0; IN];
     let received = exchange(session.socket_name(), out.get(..used).unwrap_or_default(), &mut reply, patience)?;
-    guard(Stage::After, Err(AskError::Lost), || {
-        reply.get(PREFIX..received).and_then(decode).ok_or(AskError::Lost)
-    })
+    guard(Stage::After, Err(AskError::Lost), || reply.get(PREFIX..received).and_then(decode).ok_or(AskError::Lost))
 }
 
 /// Sends `request` and receives one whole message into `reply`; the number of its bytes.
@@ -82,11 +80,10 @@ fn exchange(name: &[u8], request: &[u8], reply: &mut [u8], patience: Patience) -
     if sandbox::is_closed() {
         return Err(AskError::Sandboxed);
     }
-    let fd = sys::unix_socket().map_err(refused)?;
     let frame = 0u8;
-    let cookie = inflight::enter(fd, (&raw const frame).addr());
-    let result = talk(fd, name, request, reply, patience);
-    inflight::leave(fd, cookie);
+    let ticket = inflight::enter((&raw const frame).addr(), sys::unix_socket).map_err(refused)?;
+    let result = talk(ticket.fd, name, request, reply, patience);
+    inflight::leave(ticket);
     result
 }
 

@@ -7,7 +7,7 @@
 
 use core::cell::Cell;
 
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// Requests that one thread can have under way: a handler may interrupt a wait and ask in turn.
 const DEPTH: usize = 4;
@@ -24,35 +24,49 @@ struct Entry {
     alternate_stack: bool,
 }
 
-const FREE: Entry = Entry { fd: -1, cookie: 0, frame: 0, alternate_stack: false };
+/// A request under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Ticket {
+    pub(crate) fd: i32,
+    cookie: u64,
+    slot: Option<usize>,
+}
+
+/// The cookie of a socket that was left before it was asked for. The kernel gives no socket this one.
+const UNKNOWN: u64 = 0;
+
+const FREE: Entry = Entry { fd: -1, cookie: UNKNOWN, frame: 0, alternate_stack: false };
 
 thread_local! {
     // Without a destructor, and in a library that is loaded at start: reading it never allocates.
     static ENTRIES: [Cell<Entry>; DEPTH] = const { [const { Cell::new(FREE) }; DEPTH] };
 }
 
-/// Notes the request socket `fd`, used by the frame that holds the address `frame`.
-pub(crate) fn enter(fd: i32, frame: usize) -> u64 {
-    let cookie = sys::cookie(fd).unwrap_or(0);
-    let entry = Entry { fd, cookie, frame, alternate_stack: sys::on_alternate_stack() };
-    ENTRIES.with(|entries| {
-        if let Some(free) = entries.iter().find(|entry| entry.get().fd < 0) {
-            free.set(entry);
-        }
-    });
+/// Opens a request socket by `open` and notes it for the frame that holds the address `frame`. The number is
+/// noted at once: a handler may jump away at any moment.
+pub(crate) fn enter(frame: usize, open: impl FnOnce() -> Result<i32, Errno>) -> Result<Ticket, Errno> {
+    let alternate_stack = sys::on_alternate_stack();
     sys::watch_thread_end();
-    cookie
+    ENTRIES.with(|entries| {
+        let slot = entries.iter().position(|entry| entry.get().fd < 0);
+        let fd = open()?;
+        let mut entry = Entry { fd, cookie: UNKNOWN, frame, alternate_stack };
+        let place = slot.and_then(|slot| entries.get(slot));
+        place.inspect(|place| place.set(entry));
+        entry.cookie = sys::cookie(fd).unwrap_or(UNKNOWN);
+        place.inspect(|place| place.set(entry));
+        Ok(Ticket { fd, cookie: entry.cookie, slot })
+    })
 }
 
 /// Ends the request of [`enter`] and closes its socket.
-pub(crate) fn leave(fd: i32, cookie: u64) {
+pub(crate) fn leave(ticket: Ticket) {
+    close_ours(ticket.fd, ticket.cookie);
     ENTRIES.with(|entries| {
-        let mine = |entry: &&Cell<Entry>| (entry.get().fd, entry.get().cookie) == (fd, cookie);
-        if let Some(entry) = entries.iter().find(mine) {
-            entry.set(FREE);
+        if let Some(place) = ticket.slot.and_then(|slot| entries.get(slot)) {
+            place.set(FREE);
         }
     });
-    close_ours(fd, cookie);
 }
 
 /// Closes the sockets of requests that this thread has left by a jump. Called first in each hook that waits,
@@ -97,7 +111,11 @@ pub(crate) fn reclaim_all() {
 /// Closes `fd` if it still is the socket with `cookie`: the program may have closed every number it does
 /// not know (`close_range`) and opened something else there.
 fn close_ours(fd: i32, cookie: u64) {
-    if sys::cookie(fd) == Ok(cookie) {
+    let ours = match cookie {
+        UNKNOWN => sys::is_idle_unix_socket(fd),
+        cookie => sys::cookie(fd) == Ok(cookie),
+    };
+    if ours {
         sys::close(fd);
     }
 }

@@ -8,6 +8,8 @@
 //! Reading order: `table` (every hooked symbol), `interpose` (what is under every hook), one file of `hooks`
 //! with its `ops`, then `client`.
 
+#[cfg(not(test))]
+mod compat;
 mod hooks;
 mod interpose;
 mod sys;

@@ -191,6 +191,16 @@ pub(crate) fn cookie(fd: c_int) -> Result<u64, Errno> {
     option(fd, libc::SOL_SOCKET, SO_COOKIE).map(u64::from_ne_bytes)
 }
 
+/// Whether `fd` is a Unix socket without a peer.
+pub(crate) fn is_idle_unix_socket(fd: c_int) -> bool {
+    let mut bytes = [0u8; 2];
+    let mut length = 2u32;
+    let arguments = [fd as usize, bytes.as_mut_ptr() as usize, (&raw mut length) as usize, 0, 0, 0];
+    // SAFETY: getpeername(2) with room and its size.
+    let peer = unsafe { call(libc::SYS_getpeername, arguments) };
+    socket_family(fd) == Ok(libc::AF_UNIX) && peer == Err(libc::ENOTCONN)
+}
+
 /// `AF_INET` or `AF_INET6` and so on.
 pub(crate) fn socket_family(fd: c_int) -> Result<c_int, Errno> {
     number_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)
@@ -358,7 +368,8 @@ pub(crate) fn open_program(directory: c_int, path: &core::ffi::CStr) -> Result<c
     // Not blocking: a pipe of that name must not hold us up.
     let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
     // SAFETY: openat(2) with a C string.
-    let opened = unsafe { call(libc::SYS_openat, [directory as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0]) };
+    let opened =
+        unsafe { call(libc::SYS_openat, [directory as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0]) };
     opened.map(|fd| fd as c_int)
 }
 

@@ -12,7 +12,8 @@ use crate::inflight;
 use crate::interpose::{self, Failing, Next, Stage, Verdict, guard};
 use crate::session;
 
-/// One interposed symbol, for the document and the tests.
+/// One interposed symbol, for the document.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Hook {
     /// The symbol that is exported.
@@ -31,6 +32,7 @@ pub(crate) struct Hook {
 macro_rules! hooks {
     ($($kind:ident [$symbol:ident $(, $alias:ident)*] $arguments:tt -> $result:ty => $family:ident :: $hook:ident: $purpose:literal;)*) => {
         /// Every exported symbol.
+        #[cfg(test)]
         pub(crate) const HOOKED: &[Hook] = &[$(
             hooks!(@hook $symbol, $family, $hook, $purpose),
             $(hooks!(@hook $alias, $family, $hook, $purpose),)*
@@ -189,4 +191,42 @@ hooks! {
         => assembly::syscall: "the hooked calls by number; refuses `io_uring_setup`";
     plain [prctl] (option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int
         => sandbox::prctl: "sees a seccomp filter go in";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::path::Path;
+
+    use super::*;
+
+    /// `docs/hooks.md`, which another test compares with the symbols of the built library.
+    fn document() -> String {
+        let mut text = String::from(
+            "# Hooked symbols\n\nGenerated from `layer/src/table.rs` by its test: `UPDATE=1 cargo test -p layer` writes it.\n\n\
+             | symbol | file in `layer/src/hooks` | what the hook does |\n|---|---|---|\n",
+        );
+        for Hook { symbol, family, purpose } in HOOKED {
+            writeln!(text, "| `{symbol}` | `{family}.rs` | {purpose} |").expect("a string grows");
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_lists_the_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hooks.md");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, document()).expect("writes");
+        }
+        let written = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(written, document(), "stale: UPDATE=1 cargo test -p layer");
+    }
+
+    #[test]
+    fn every_symbol_is_hooked_once() {
+        let mut symbols: Vec<_> = HOOKED.iter().map(|hook| hook.symbol).collect();
+        symbols.sort_unstable();
+        symbols.dedup();
+        assert_eq!(symbols.len(), HOOKED.len());
+    }
 }

@@ -92,7 +92,11 @@ impl Shared {
 
     /// Starts to end the link; a second call changes nothing.
     pub(crate) fn leave(&self, leave: Leave) {
-        self.leaving.send_if_modified(|leaving| leaving.replace(leaving.unwrap_or(leave)).is_none());
+        self.leaving.send_if_modified(|leaving| {
+            let first = leaving.is_none();
+            leaving.get_or_insert(leave);
+            first
+        });
         self.state().mux.leave();
         self.output.notify_one();
     }
@@ -122,12 +126,17 @@ impl Shared {
         .await
     }
 
+    /// Ends everything that hangs on the link; a second call changes nothing.
     fn end(&self, ended: Ended) {
         let mut state = self.state();
         state.mux.end(ended.clone());
         state.acceptor.take().into_iter().for_each(Waker::wake);
         drop(state);
-        self.ended.send_replace(Some(ended));
+        self.ended.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(ended);
+            first
+        });
     }
 }
 
@@ -146,18 +155,29 @@ where
         leaving: watch::Sender::new(None),
         ended: watch::Sender::new(None),
     });
-    tokio::spawn(drive(io, Arc::clone(&shared), config.silence));
+    tokio::spawn(drive(io, EndOnDrop(Arc::clone(&shared)), config.silence));
     shared
 }
 
-async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, shared: Arc<Shared>, silence: Duration) {
+/// Held by the link's task: ends the link also when the task panics or is dropped, even before its first
+/// turn. Nobody may wait for ever.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(Ended::Cut("the link's task is gone".to_owned()));
+    }
+}
+
+async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, link: EndOnDrop, silence: Duration) {
+    let shared = &*link.0;
     let (reader, mut writer) = tokio::io::split(io);
     let mut reader = BufReader::with_capacity(READ_BUFFER, reader);
     let ended = tokio::select! {
-        ended = read_packets(&mut reader, &shared) => ended,
-        ended = write_packets(&mut writer, &shared) => ended,
-        ended = watch_silence(&shared, silence) => ended,
-        ended = leave_in_time(&shared) => ended,
+        ended = read_packets(&mut reader, shared) => ended,
+        ended = write_packets(&mut writer, shared) => ended,
+        ended = watch_silence(shared, silence) => ended,
+        ended = leave_in_time(shared) => ended,
     };
     let farewell = ended == Ended::Closed && *shared.leaving.borrow() == Some(Leave::Goodbye);
     shared.end(ended);

@@ -62,14 +62,8 @@ mod tests {
 
     #[test]
     fn frames_round_trip() {
-        let frames = [
-            Frame::Open(b"request"),
-            Frame::Data(b""),
-            Frame::Data(b"x"),
-            Frame::Fin,
-            Frame::Reset,
-            Frame::Credit(9),
-        ];
+        let frames =
+            [Frame::Open(b"request"), Frame::Data(b""), Frame::Data(b"x"), Frame::Fin, Frame::Reset, Frame::Credit(9)];
         let mut packet = Vec::new();
         for (id, frame) in frames.into_iter().enumerate() {
             frame.append(id as u32, &mut packet);

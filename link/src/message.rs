@@ -10,10 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::error::MessageError;
 
 /// Writes one message in one write.
-pub async fn write_message<T: Serialize>(
-    io: &mut (impl AsyncWrite + Unpin),
-    message: &T,
-) -> Result<(), MessageError> {
+pub async fn write_message<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T) -> Result<(), MessageError> {
     let bytes = codec::encode(message).map_err(MessageError::Codec)?;
     io.write_all(&bytes).await.map_err(MessageError::Io)?;
     io.flush().await.map_err(MessageError::Io)

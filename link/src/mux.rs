@@ -363,8 +363,7 @@ impl Mux {
             return;
         }
         if self.round_trip.is_some_and(|round_trip| entry.credited_at.elapsed() < 2 * round_trip) {
-            let more =
-                entry.window.min(MAX_WINDOW - entry.window).min(self.growth.min(MAX_WINDOW as usize) as u32);
+            let more = entry.window.min(MAX_WINDOW - entry.window).min(self.growth.min(MAX_WINDOW as usize) as u32);
             entry.window += more;
             self.growth -= more as usize;
             entry.consumed += more;

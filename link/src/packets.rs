@@ -127,9 +127,7 @@ mod tests {
             packets.fill(now, &mut out);
             !out.is_empty()
         });
-        out.chunks(HEADER)
-            .map(|bytes| Header::decode(bytes.try_into().expect("whole")).expect("valid"))
-            .collect()
+        out.chunks(HEADER).map(|bytes| Header::decode(bytes.try_into().expect("whole")).expect("valid")).collect()
     }
 
     #[test]

@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use link::{AcceptError, Call, ConnectError, Ended, Incoming, Link, LinkConfig, LinkError, accept, connect};
-use protocol::agent::{
-    AnyRequest, ConnectTcp, Connected, Environment, GetEnvironment, Resolve, ReverseResolve,
-};
+use protocol::agent::{AnyRequest, ConnectTcp, Connected, Environment, GetEnvironment, Resolve, ReverseResolve};
 use protocol::handshake::{Challenge, Channel, Hello, Refusal, Verdict};
 use protocol::packet::{HEADER, Header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -25,10 +23,8 @@ fn verify(_: &[u8], signature: &[u8]) -> bool {
 
 async fn over_pipe(channel: Channel) -> (Link, Incoming) {
     let (host, agent) = duplex(256 * 1024);
-    let (link, accepted) = tokio::join!(
-        connect(host, channel, sign, LinkConfig::HOST),
-        accept(agent, verify, LinkConfig::AGENT)
-    );
+    let (link, accepted) =
+        tokio::join!(connect(host, channel, sign, LinkConfig::HOST), accept(agent, verify, LinkConfig::AGENT));
     let (got, incoming) = accepted.expect("accepts");
     assert_eq!(got, channel);
     (link.expect("connects"), incoming)
@@ -40,10 +36,8 @@ async fn over_tcp(channel: Channel) -> (Link, Incoming) {
     let (agent, _) = listener.accept().await.expect("accepts");
     host.set_nodelay(true).expect("option");
     agent.set_nodelay(true).expect("option");
-    let (link, accepted) = tokio::join!(
-        connect(host, channel, sign, LinkConfig::HOST),
-        accept(agent, verify, LinkConfig::AGENT)
-    );
+    let (link, accepted) =
+        tokio::join!(connect(host, channel, sign, LinkConfig::HOST), accept(agent, verify, LinkConfig::AGENT));
     (link.expect("connects"), accepted.expect("accepts").1)
 }
 
@@ -267,9 +261,7 @@ async fn a_stalled_stream_stalls_no_other() {
     let (_, mut stalled) = link.open(destination()).await.expect("opens");
     let mut written = 0;
     // Nobody reads the echo, so at some point nothing more is taken.
-    while let Ok(count) =
-        tokio::time::timeout(Duration::from_millis(200), stalled.write(&[0; 64 * 1024])).await
-    {
+    while let Ok(count) = tokio::time::timeout(Duration::from_millis(200), stalled.write(&[0; 64 * 1024])).await {
         written += count.expect("writes");
     }
     assert!(written < 64 << 20, "{written}");
@@ -334,6 +326,17 @@ async fn dropping_every_link_is_a_cut_for_the_agent() {
     assert!(link.round_trip().is_none_or(|round_trip| round_trip > Duration::ZERO));
     drop(link);
     assert!(matches!(incoming.ended().await, Ended::Cut(_)));
+}
+
+#[test]
+fn a_link_ends_with_the_runtime_that_drives_it() {
+    let build = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("builds");
+    let (driving, asking) = (build(), build());
+    let (link, incoming) = driving.block_on(over_pipe(Channel::Control));
+    drop(driving);
+    assert!(matches!(asking.block_on(link.ended()), Ended::Cut(_)));
+    assert!(matches!(asking.block_on(link.call(GetEnvironment {})), Err(LinkError::Ended(_))));
+    drop(incoming);
 }
 
 /// Lets a client in and then says nothing more.

@@ -160,7 +160,7 @@ fn environment_options(config: &Config) -> Result<EnvironmentOptions> {
 fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
     let failed = |error: dotenvy::Error| {
         Failure::new(Class::Config, format!("cannot read feature.env.env_file {}: {error}", path.display()))
-            .next("it holds lines of the form NAME=value; its path is relative to the current folder")
+            .next("it holds lines of the form NAME=value, with quotes around values that have spaces; its path is relative to the current folder")
     };
     dotenvy::from_path_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
 }

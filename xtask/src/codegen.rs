@@ -24,12 +24,20 @@ struct Generated {
     test: &'static str,
 }
 
-const GENERATED: &[Generated] = &[Generated {
-    files: &["schemas/config.schema.json", "docs/configuration.md"],
-    package: "config",
-    target: &["--test", "it"],
-    test: "schema::generated_files_are_up_to_date",
-}];
+const GENERATED: &[Generated] = &[
+    Generated {
+        files: &["schemas/config.schema.json", "docs/configuration.md"],
+        package: "config",
+        target: &["--test", "it"],
+        test: "schema::generated_files_are_up_to_date",
+    },
+    Generated {
+        files: &["docs/hooks.md"],
+        package: "layer",
+        target: &["--lib"],
+        test: "table::tests::the_document_lists_the_table",
+    },
+];
 
 /// What to do.
 #[derive(Args)]

@@ -120,9 +120,7 @@ fn run(arguments: &[*const u8], environ: *const *const u8) -> Result<core::conve
         Err(execute(memory, c"", AT_EMPTY_PATH, &passed, environ))
     });
     let error = match (from_memory, unpack_to) {
-        (Err(error), Some(to)) if error.errno != Some(ENOENT) => {
-            error_of_file(&folder, to, &passed, environ, &error)?
-        }
+        (Err(error), Some(to)) if error.errno != Some(ENOENT) => error_of_file(&folder, to, &passed, environ, &error)?,
         (from_memory, _) => return from_memory,
     };
     Err(error)
@@ -162,8 +160,7 @@ const O_CLOEXEC: usize = 0o2_000_000;
 
 fn open_memory() -> Result<usize, Error> {
     // SAFETY: the name is a C string.
-    let create =
-        |flags| unsafe { syscall(Call::MemfdCreate, [c"agent".as_ptr() as usize, flags, 0, 0, 0, 0]) };
+    let create = |flags| unsafe { syscall(Call::MemfdCreate, [c"agent".as_ptr() as usize, flags, 0, 0, 0, 0]) };
     // Kernels before 6.3 do not know MFD_EXEC and need no such flag.
     let created = match create(MFD_CLOEXEC | MFD_EXEC) {
         Err(EINVAL) => create(MFD_CLOEXEC),
@@ -173,13 +170,7 @@ fn open_memory() -> Result<usize, Error> {
 }
 
 /// Executes; comes back only with an error.
-fn execute(
-    folder: usize,
-    path: &CStr,
-    flags: usize,
-    arguments: &[*const u8],
-    environ: *const *const u8,
-) -> Error {
+fn execute(folder: usize, path: &CStr, flags: usize, arguments: &[*const u8], environ: *const *const u8) -> Error {
     let (path, arguments) = (path.as_ptr() as usize, arguments.as_ptr() as usize);
     // SAFETY: a C string, and two null-terminated arrays of C strings.
     let executed = unsafe { syscall(Call::Execveat, [folder, path, arguments, environ as usize, flags, 0]) };
@@ -194,10 +185,9 @@ fn unpack(folder: &[u8], into: usize) -> Result<(), Error> {
     );
     unpacked.map_err(|failure| match failure {
         Failure::Io(error) => error,
-        Failure::Damaged => Error {
-            what: format!("the agent's {} chunks are damaged or incomplete", chunks.number),
-            errno: None,
-        },
+        Failure::Damaged => {
+            Error { what: format!("the agent's {} chunks are damaged or incomplete", chunks.number), errno: None }
+        }
     })
 }
 
@@ -225,8 +215,7 @@ impl Chunks<'_> {
                 }
             };
             // SAFETY: the kernel writes no more than the buffer's length.
-            let read =
-                unsafe { syscall(Call::Read, [file, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) };
+            let read = unsafe { syscall(Call::Read, [file, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) };
             match read.map_err(failed("cannot read a chunk of the agent"))? {
                 0 => {
                     close(file);

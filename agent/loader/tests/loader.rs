@@ -37,15 +37,9 @@ fn it_executes_the_joined_chunks_with_its_arguments_and_environment() {
 fn a_missing_or_damaged_chunk_is_said_and_nothing_is_executed() {
     type Damage = (&'static str, fn(&Path));
     let damages: [Damage; 4] = [
-        ("cannot open chunk agent.0 (errno 2)", |folder| {
-            fs::remove_file(folder.join("agent.0")).expect("removes")
-        }),
-        ("chunks are damaged or incomplete", |folder| {
-            fs::remove_file(folder.join("agent.1")).expect("removes")
-        }),
-        ("chunks are damaged or incomplete", |folder| {
-            fs::write(folder.join("agent.1"), "x").expect("writes")
-        }),
+        ("cannot open chunk agent.0 (errno 2)", |folder| fs::remove_file(folder.join("agent.0")).expect("removes")),
+        ("chunks are damaged or incomplete", |folder| fs::remove_file(folder.join("agent.1")).expect("removes")),
+        ("chunks are damaged or incomplete", |folder| fs::write(folder.join("agent.1"), "x").expect("writes")),
         ("chunks are damaged or incomplete", |folder| fs::write(folder.join("agent.0"), "").expect("writes")),
     ];
     for (said, damage) in damages {

@@ -131,11 +131,7 @@ impl Client {
 }
 
 /// A socket of its own for each question: its random port is half of what protects against forged answers.
-async fn over_udp(
-    server: SocketAddr,
-    question: &[u8],
-    is_answer: impl Fn(&Message) -> bool,
-) -> io::Result<Message> {
+async fn over_udp(server: SocketAddr, question: &[u8], is_answer: impl Fn(&Message) -> bool) -> io::Result<Message> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

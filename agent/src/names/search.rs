@@ -45,7 +45,8 @@ mod tests {
 
     #[test]
     fn candidates_follow_search_list_and_ndots() {
-        let pod = "search ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\nnameserver 10.0.0.10\n";
+        let pod =
+            "search ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\nnameserver 10.0.0.10\n";
         let plain = "search example.com\nnameserver 10.0.0.10\n";
         let long = "x".repeat(64);
         let table: [(&str, &str, &[&str]); 11] = [
@@ -91,13 +92,9 @@ mod tests {
 
     #[test]
     fn localhost_is_known_in_every_form() {
-        for (name, expected) in [
-            ("localhost", true),
-            ("LocalHost.", true),
-            ("a.localhost", true),
-            ("mylocalhost", false),
-            ("", false),
-        ] {
+        for (name, expected) in
+            [("localhost", true), ("LocalHost.", true), ("a.localhost", true), ("mylocalhost", false), ("", false)]
+        {
             assert_eq!(is_localhost(name), expected, "{name}");
         }
     }

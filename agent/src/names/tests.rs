@@ -53,8 +53,7 @@ fn answer(question: &[u8], over_udp: bool) -> Option<Vec<u8>> {
     message.add_query(query.clone());
     message.metadata.truncation = over_udp && records.len() > 20;
     if !message.metadata.truncation {
-        message
-            .add_answers(records.into_iter().map(|data| Record::from_rdata(query.name().clone(), 5, data)));
+        message.add_answers(records.into_iter().map(|data| Record::from_rdata(query.name().clone(), 5, data)));
     }
     Some(message.to_vec().expect("encodes"))
 }

@@ -49,13 +49,22 @@ impl Agent {
         Self::spawn(command, key).await
     }
 
+    /// An agent that may open so few files.
+    pub(crate) async fn start_with_descriptors(count: u32) -> Self {
+        let key = SigningKey::from_bytes(&[42; 32]);
+        let long = Duration::from_secs(60);
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n $0; exec \"$@\"", &count.to_string(), env!("CARGO_BIN_EXE_agent")]);
+        command.args(launch(&key, None, long, long, long).to_args());
+        Self::spawn(command, key).await
+    }
+
     /// A targeted agent. Its namespaces are made with root's rights, or with those that every user has in
     /// a user namespace.
     pub(crate) async fn start_beside_target() -> Self {
         let folder = tempfile::tempdir().expect("creates");
         let path = |name: &str| -> PathBuf { folder.path().join(name) };
-        std::fs::write(path("cgroup"), format!("0::/kubepods/pod/cri-containerd-{CONTAINER}.scope\n"))
-            .expect("writes");
+        std::fs::write(path("cgroup"), format!("0::/kubepods/pod/cri-containerd-{CONTAINER}.scope\n")).expect("writes");
         let fifo = path("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
             .expect("creates");
@@ -66,19 +75,9 @@ impl Agent {
         if !rustix::process::geteuid().is_root() {
             command.args(["--user", "--map-root-user"]);
         }
-        command.args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "sh",
-            "-c",
-            BESIDE_TARGET,
-        ]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", BESIDE_TARGET]);
         command.arg(env!("CARGO_BIN_EXE_agent")).arg(path("cgroup")).arg(&fifo).args(launch.to_args());
-        let target =
-            std::thread::spawn(move || std::fs::File::options().write(true).open(fifo).expect("opens"));
+        let target = std::thread::spawn(move || std::fs::File::options().write(true).open(fifo).expect("opens"));
         let mut agent = Self::spawn(command, key).await;
         agent.target = Some(target.join().expect("no panic"));
         agent._folder = Some(folder);

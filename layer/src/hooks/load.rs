@@ -45,6 +45,5 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
 /// `environment` must be null or a list of C strings that is ended by null and lives as long as the value.
 unsafe fn variable<'a>(environment: Strings, name: &[u8]) -> Option<&'a [u8]> {
     // SAFETY: by the caller's word.
-    unsafe { exec::strings(environment) }
-        .find_map(|entry| entry.to_bytes().strip_prefix(name)?.strip_prefix(b"="))
+    unsafe { exec::strings(environment) }.find_map(|entry| entry.to_bytes().strip_prefix(name)?.strip_prefix(b"="))
 }

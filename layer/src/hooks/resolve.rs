@@ -33,12 +33,12 @@ pub(crate) unsafe fn getaddrinfo(
     // SAFETY: getaddrinfo(3): a C string.
     let name = unsafe { CStr::from_ptr(node) };
     // SAFETY: getaddrinfo(3): null or valid hints, of which null means these.
-    let hints = unsafe { hints.as_ref() }.map_or(
-        (libc::AF_UNSPEC, libc::AI_V4MAPPED | libc::AI_ADDRCONFIG, 0, 0),
-        |hints| (hints.ai_family, hints.ai_flags, hints.ai_socktype, hints.ai_protocol),
-    );
+    let hints = unsafe { hints.as_ref() }
+        .map_or((libc::AF_UNSPEC, libc::AI_V4MAPPED | libc::AI_ADDRCONFIG, 0, 0), |hints| {
+            (hints.ai_family, hints.ai_flags, hints.ai_socktype, hints.ai_protocol)
+        });
     let query = Query { name, service, hints };
-    match guard(Stage::Before, Verdict::Bypass, || query.answer_natively(out)) {
+    match guard(Stage::Before, Verdict::Bypass, || query.try_as_number()) {
         // Not a number, and the arguments are sound: it takes the pod.
         Verdict::Passed(libc::EAI_NONAME) => {}
         done => return done,
@@ -67,13 +67,23 @@ struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// Names that are this machine's matter are a bypass; everything else is tried as a number, which also
-    /// finds fault with the other arguments as the C library does.
-    fn answer_natively(&self, out: *mut *mut addrinfo) -> Verdict<c_int> {
+    /// Numbers and names of this machine are a bypass. The C library tells what is a number, and finds fault
+    /// with the other arguments on the way.
+    ///
+    /// Without `AI_ADDRCONFIG`, for which glibc takes a lock that a fork in another thread may have copied.
+    fn try_as_number(&self) -> Verdict<c_int> {
         if self.hints.1 & libc::AI_NUMERICHOST != 0 || names::is_native(self.name.to_bytes()) {
             return Verdict::Bypass;
         }
-        Verdict::Passed(self.native(self.name, self.hints.1, out))
+        let mut number = null_mut();
+        match self.native(self.name, self.hints.1 & !libc::AI_ADDRCONFIG, &mut number) {
+            0 => {
+                // SAFETY: freeaddrinfo(3) with a fresh list.
+                unsafe { libc::freeaddrinfo(number) };
+                Verdict::Bypass
+            }
+            code => Verdict::Passed(code),
+        }
     }
 
     /// The real `getaddrinfo` for the number `host`.
@@ -180,12 +190,10 @@ pub(crate) unsafe fn getnameinfo(
     // SAFETY: getnameinfo(3): `length` readable bytes.
     let Some(named) = (unsafe { sys::address_at(address, length) }) else { return Verdict::Bypass };
     let answer = names::name_of(named.ip());
-    let next = |host: *mut c_char, host_room, flags| match next::getnameinfo.get() {
+    let next = |host: *mut c_char, host_room, flags| {
+        let Some(next) = next::getnameinfo.get() else { return libc::EAI_FAIL };
         // SAFETY: the program's own arguments, or less than those.
-        Some(next) => without_cancellation(|| unsafe {
-            next(address, length, host, host_room, service, service_room, flags)
-        }),
-        None => libc::EAI_FAIL,
+        without_cancellation(|| unsafe { next(address, length, host, host_room, service, service_room, flags) })
     };
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
         Answer::Native => Verdict::Bypass,

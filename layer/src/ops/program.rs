@@ -14,7 +14,10 @@ pub(crate) enum Program {
 pub(crate) enum Head {
     Is(Program),
     /// A script for the interpreter whose path is so long and starts there.
-    Script { start: usize, length: usize },
+    Script {
+        start: usize,
+        length: usize,
+    },
 }
 
 /// Bytes that [`head`] looks at first (the kernel's own `BINPRM_BUF_SIZE`).

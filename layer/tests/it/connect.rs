@@ -41,29 +41,46 @@ fn is_connect(asked: &Asked) -> bool {
 
 #[test]
 fn a_blocking_connect_is_the_pods() {
-    check(session, &[
-        (
-            "socket4 connect 10.0.0.5 80 hello names fds",
-            "connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16 fds=+1",
-        ),
-        ("socket4 connect 10.0.0.5 1 names fds", &format!("connect={ECONNREFUSED} local=0.0.0.0:0/16 peer={ENOTCONN} fds=+1")),
-        ("socket4 connect 10.0.0.5 80 truncated", "connect=0 truncated=0 length=16 port=80 rest=ee"),
-        ("socket4 connect 10.0.0.5 1 connect 10.0.0.6 80 hello", &format!("connect={ECONNREFUSED} connect=0 hello=yes")),
-        ("socket4 connect 10.0.0.5 80 disconnect connect 10.0.0.6 81 hello names",
-            "connect=0 disconnect=0 connect=0 hello=yes local=10.244.0.9:40001/16 peer=10.0.0.6:81/16"),
-    ]);
+    check(
+        session,
+        &[
+            (
+                "socket4 connect 10.0.0.5 80 hello names fds",
+                "connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16 fds=+1",
+            ),
+            (
+                "socket4 connect 10.0.0.5 1 names fds",
+                &format!("connect={ECONNREFUSED} local=0.0.0.0:0/16 peer={ENOTCONN} fds=+1"),
+            ),
+            ("socket4 connect 10.0.0.5 80 truncated", "connect=0 truncated=0 length=16 port=80 rest=ee"),
+            (
+                "socket4 connect 10.0.0.5 1 connect 10.0.0.6 80 hello",
+                &format!("connect={ECONNREFUSED} connect=0 hello=yes"),
+            ),
+            (
+                "socket4 connect 10.0.0.5 80 disconnect connect 10.0.0.6 81 hello names",
+                "connect=0 disconnect=0 connect=0 hello=yes local=10.244.0.9:40001/16 peer=10.0.0.6:81/16",
+            ),
+        ],
+    );
 }
 
 #[test]
 fn ipv6_sockets_reach_both_families() {
-    check(session, &[
-        ("socket6 connect fd00::5 80 hello names", "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[fd00::5]:80/28"),
-        ("socket6 v6only connect fd00::5 80 hello", "connect=0 hello=yes"),
-        (
-            "socket6 connect ::ffff:10.0.0.5 80 hello names",
-            "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[::ffff:10.0.0.5]:80/28",
-        ),
-    ]);
+    check(
+        session,
+        &[
+            (
+                "socket6 connect fd00::5 80 hello names",
+                "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[fd00::5]:80/28",
+            ),
+            ("socket6 v6only connect fd00::5 80 hello", "connect=0 hello=yes"),
+            (
+                "socket6 connect ::ffff:10.0.0.5 80 hello names",
+                "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[::ffff:10.0.0.5]:80/28",
+            ),
+        ],
+    );
     let host = session();
     assert_eq!(words_on(&host, "socket6 connect ::ffff:10.0.0.5 80").output(), "connect=0\n");
     let v4 = SocketAddr::from(([10, 0, 0, 5], 80));
@@ -73,30 +90,49 @@ fn ipv6_sockets_reach_both_families() {
 #[test]
 fn without_an_ipv6_relay_ipv6_sockets_use_the_other() {
     let start = || FakeHost::with_settings(|settings| settings.relay_v6 = None, far_side(echo_server()));
-    check(start, &[
-        ("socket6 connect fd00::5 80 hello names", "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[fd00::5]:80/28"),
-        ("socket6 v6only connect fd00::5 80", &format!("connect={ENETUNREACH}")),
-    ]);
+    check(
+        start,
+        &[
+            (
+                "socket6 connect fd00::5 80 hello names",
+                "connect=0 hello=yes local=[::ffff:10.244.0.9]:40000/28 peer=[fd00::5]:80/28",
+            ),
+            ("socket6 v6only connect fd00::5 80", &format!("connect={ENETUNREACH}")),
+        ],
+    );
     let start = || FakeHost::with_settings(|settings| settings.ipv6 = false, far_side(echo_server()));
     check(start, &[("socket6 connect fd00::5 80", &format!("connect={ENETUNREACH}"))]);
 }
 
 #[test]
 fn a_nonblocking_connect_stays_pollable() {
-    check(session, &[
-        ("socket4 nonblock connect 10.0.0.5 80 poll names", &format!("connect={EINPROGRESS} poll=1 out so_error=0 local=10.244.0.9:40000/16 peer=10.0.0.5:80/16")),
-        ("socket4 nonblock connect 10.0.0.5 80 epoll", &format!("connect={EINPROGRESS} epoll=1 out so_error=0")),
-        ("socket4 nonblock connect 10.0.0.5 80 select", &format!("connect={EINPROGRESS} select=1 so_error=0")),
-        ("socket4 nonblock connect 10.0.0.5 80 poll again again", &format!("connect={EINPROGRESS} poll=1 out so_error=0 again=0 again={EISCONN}")),
-        ("socket4 nonblock connect 10.0.0.5 1", &format!("connect={ECONNREFUSED}")),
-    ]);
+    check(
+        session,
+        &[
+            (
+                "socket4 nonblock connect 10.0.0.5 80 poll names",
+                &format!("connect={EINPROGRESS} poll=1 out so_error=0 local=10.244.0.9:40000/16 peer=10.0.0.5:80/16"),
+            ),
+            ("socket4 nonblock connect 10.0.0.5 80 epoll", &format!("connect={EINPROGRESS} epoll=1 out so_error=0")),
+            ("socket4 nonblock connect 10.0.0.5 80 select", &format!("connect={EINPROGRESS} select=1 so_error=0")),
+            (
+                "socket4 nonblock connect 10.0.0.5 80 poll again again",
+                &format!("connect={EINPROGRESS} poll=1 out so_error=0 again=0 again={EISCONN}"),
+            ),
+            ("socket4 nonblock connect 10.0.0.5 1", &format!("connect={ECONNREFUSED}")),
+        ],
+    );
 }
 
 #[test]
 fn the_kernel_answers_for_what_is_not_fresh_or_not_ours() {
     let host = session();
     let cases = [
-        ("socket4 connect 10.0.0.5 80 again connect 10.0.0.6 80", format!("connect=0 again={EISCONN} connect={EISCONN}"), 1),
+        (
+            "socket4 connect 10.0.0.5 80 again connect 10.0.0.6 80",
+            format!("connect=0 again={EISCONN} connect={EISCONN}"),
+            1,
+        ),
         ("udp connect 10.0.0.5 80", "connect=0".to_owned(), 0),
         ("unix", format!("unix={ENOENT}"), 0),
         ("socket4 connect fd00::5 80", format!("connect={EAFNOSUPPORT}"), 0),
@@ -105,10 +141,18 @@ fn the_kernel_answers_for_what_is_not_fresh_or_not_ours() {
         ("socket4 connect 0.0.0.0 1", format!("connect={ECONNREFUSED}"), 0),
         (
             "socket4 bad",
-            format!("null={EFAULT} wild={EFAULT} short={EINVAL} name={ENOTCONN} length={ENOTCONN} nothing={EFAULT} closed={EBADF}"),
+            format!(
+                "null={EFAULT} wild={EFAULT} short={EINVAL} name={ENOTCONN} length={ENOTCONN} nothing={EFAULT} closed={EBADF}"
+            ),
             0,
         ),
-        ("socket4 connect 10.0.0.5 80 bad", format!("connect=0 null={EFAULT} wild={EFAULT} short={EISCONN} name={EFAULT} length={EFAULT} nothing={EFAULT} closed={EBADF}"), 1),
+        (
+            "socket4 connect 10.0.0.5 80 bad",
+            format!(
+                "connect=0 null={EFAULT} wild={EFAULT} short={EISCONN} name={EFAULT} length={EFAULT} nothing={EFAULT} closed={EBADF}"
+            ),
+            1,
+        ),
     ];
     for (words, expected, asks) in cases {
         let before = host.asked().len();
@@ -120,29 +164,41 @@ fn the_kernel_answers_for_what_is_not_fresh_or_not_ours() {
 
 #[test]
 fn raw_system_calls_through_libc_are_hooked() {
-    check(session, &[
-        (
-            "socket4 syscall 10.0.0.5 80 hello syscalls",
-            &format!("syscall=0 hello=yes mmap=1 pid=1 ring={ENOSYS} bad={EBADF} peer=0 10.0.0.5:80"),
-        ),
-        ("socket4 syscall 10.0.0.5 1", &format!("syscall={ECONNREFUSED}")),
-    ]);
+    check(
+        session,
+        &[
+            (
+                "socket4 syscall 10.0.0.5 80 hello syscalls",
+                &format!("syscall=0 hello=yes mmap=1 pid=1 ring={ENOSYS} bad={EBADF} peer=0 10.0.0.5:80"),
+            ),
+            ("socket4 syscall 10.0.0.5 1", &format!("syscall={ECONNREFUSED}")),
+        ],
+    );
 }
 
 #[test]
 fn sockets_that_are_bound_to_an_address_connect() {
-    check(session, &[
-        ("socket4 bind 127.0.0.1 0 connect 10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
-        ("socket4 bind 127.1.2.3 0 connect 10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
-        ("socket4 bind 0.0.0.0 0 connect 10.0.0.5 80 hello names", "bind=0 connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16"),
-        ("socket6 bind ::ffff:127.0.0.1 0 connect ::ffff:10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
-        ("socket6 bind ::1 0 connect fd00::5 80 hello", "bind=0 connect=0 hello=yes"),
-    ]);
+    check(
+        session,
+        &[
+            ("socket4 bind 127.0.0.1 0 connect 10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
+            ("socket4 bind 127.1.2.3 0 connect 10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
+            (
+                "socket4 bind 0.0.0.0 0 connect 10.0.0.5 80 hello names",
+                "bind=0 connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16",
+            ),
+            ("socket6 bind ::ffff:127.0.0.1 0 connect ::ffff:10.0.0.5 80 hello", "bind=0 connect=0 hello=yes"),
+            ("socket6 bind ::1 0 connect fd00::5 80 hello", "bind=0 connect=0 hello=yes"),
+        ],
+    );
     if let Some(own) = own_address() {
-        check(session, &[(
-            &format!("socket4 bind {own} 0 connect 10.0.0.5 80 hello names"),
-            "bind=0 connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16",
-        )]);
+        check(
+            session,
+            &[(
+                &format!("socket4 bind {own} 0 connect 10.0.0.5 80 hello names"),
+                "bind=0 connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16",
+            )],
+        );
     }
 }
 
@@ -184,33 +240,24 @@ fn hangs_at_first() -> FakeHost {
 
 #[test]
 fn a_send_timeout_leaves_the_connect_to_the_background() {
-    check(hangs_at_first, &[(
-        "socket4 sndtimeo 50 connect 10.0.0.5 80 poll again hello fds",
-        &format!("connect={EINPROGRESS} poll=1 out so_error=0 again=0 hello=yes fds=+1"),
-    )]);
+    check(
+        hangs_at_first,
+        &[(
+            "socket4 sndtimeo 50 connect 10.0.0.5 80 poll again hello fds",
+            &format!("connect={EINPROGRESS} poll=1 out so_error=0 again=0 hello=yes fds=+1"),
+        )],
+    );
 }
 
 #[test]
 fn a_signal_leaves_the_connect_to_the_background() {
-    check(hangs_at_first, &[(
-        "socket4 alarm 50 plain connect 10.0.0.5 80 poll again hello fds",
-        &format!("connect={EINTR} poll=1 out so_error=0 again=0 hello=yes fds=+1"),
-    )]);
-}
-
-#[test]
-fn a_restarting_handler_does_not_end_the_wait() {
-    let server = echo_server();
-    // The host answers only after the program's signal: it polls nothing, it waits for the second alarm.
-    let host = FakeHost::start(move |asked| match asked {
-        Asked::Connect { .. } => {
-            std::thread::sleep(std::time::Duration::from_millis(150));
-            Reply::Relay(server)
-        }
-        _ => Reply::Default,
-    });
-    assert_eq!(words_on(&host, "socket4 alarm 50 restart connect 10.0.0.5 80 hello").output(), "connect=0\nhello=yes\n");
-    assert_eq!(host.asked().len(), 1);
+    check(
+        hangs_at_first,
+        &[(
+            "socket4 alarm 50 connect 10.0.0.5 80 poll again hello fds",
+            &format!("connect={EINTR} poll=1 out so_error=0 again=0 hello=yes fds=+1"),
+        )],
+    );
 }
 
 #[test]
@@ -233,6 +280,20 @@ fn a_lost_host_is_an_unreachable_network() {
         let shown = words_on(&host, "socket4 connect 10.0.0.5 80 fds").output();
         assert_eq!(shown.lines().collect::<Vec<_>>().join(" "), unreachable, "{reply:?}");
     }
+}
+
+#[test]
+fn a_hanging_host_does_not_hold_a_nonblocking_program() {
+    let host = FakeHost::start(|asked| if is_connect(asked) { Reply::Silence } else { Reply::Default });
+    let shown = words_on(&host, "socket4 nonblock connect 10.0.0.5 80 fds").output();
+    assert_eq!(shown, format!("connect={ENETUNREACH}\nfds=+1\n"));
+}
+
+#[test]
+fn a_relay_without_a_host_is_an_unreachable_network() {
+    let closed = std::net::TcpListener::bind("0.0.0.0:0").expect("listener").local_addr().expect("bound").port();
+    let start = || FakeHost::with_settings(|settings| settings.relay_v4.set_port(closed), far_side(echo_server()));
+    check(start, &[("socket4 connect 10.0.0.5 80", &format!("connect={ENETUNREACH}"))]);
 }
 
 #[test]
@@ -273,10 +334,7 @@ fn a_host_that_dies_during_the_wait_ends_it() {
 #[test]
 fn a_connect_under_way_is_the_kernels() {
     // A relay whose queue is full keeps the socket connecting.
-    let host = FakeHost::with_settings(
-        |settings| settings.relay_v4.set_port(full_listener()),
-        far_side(echo_server()),
-    );
+    let host = FakeHost::with_settings(|settings| settings.relay_v4.set_port(full_listener()), far_side(echo_server()));
     let shown = words_on(&host, "socket4 nonblock connect 10.0.0.5 80 again").output();
     assert_eq!(shown, format!("connect={EINPROGRESS}\nagain={EALREADY}\n"));
     assert_eq!(host.asked().len(), 1);
@@ -287,7 +345,12 @@ fn full_listener() -> u16 {
     let listener = socket_with_backlog_0();
     let address = listener.local_addr().expect("bound");
     let filler: Vec<_> = (0..4)
-        .map(|_| std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], address.port()).into(), std::time::Duration::from_millis(50)))
+        .map(|_| {
+            std::net::TcpStream::connect_timeout(
+                &([127, 0, 0, 1], address.port()).into(),
+                std::time::Duration::from_millis(50),
+            )
+        })
         .collect();
     std::mem::forget((listener, filler));
     address.port()

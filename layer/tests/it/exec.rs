@@ -49,11 +49,9 @@ fn programs_are_searched_as_the_c_library_does() {
 
 #[test]
 fn argument_lists_arrive_whole() {
-    for (how, expected) in [
-        ("short", "1\n"),
-        ("long", "1 2 3 4 5 6 7 8 9 10 11 12\n"),
-        ("longe", "0 1 2 3 4 5 6 7 8 1\n"),
-    ] {
+    for (how, expected) in
+        [("short", "1\n"), ("long", "1 2 3 4 5 6 7 8 9 10 11 12\n"), ("longe", "0 1 2 3 4 5 6 7 8 1\n")]
+    {
         assert_eq!(run(&session(), "exec", &[how, "-"]).output(), expected, "{how}");
     }
 }
@@ -90,7 +88,8 @@ fn large_environments_keep_the_session() {
 #[test]
 fn env_cleans_in_vain() {
     let host = session();
-    let shown = finish(hooked(&host, "env").arg("-i").arg(app("sockets")).args(["socket4", "connect", "10.0.0.5", "80"]));
+    let shown =
+        finish(hooked(&host, "env").arg("-i").arg(app("sockets")).args(["socket4", "connect", "10.0.0.5", "80"]));
     assert_eq!(shown.output(), "connect=0\n");
 }
 

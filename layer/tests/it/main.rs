@@ -5,6 +5,7 @@ mod connect;
 mod exec;
 mod guest;
 mod host;
+mod library;
 mod names;
 mod programs;
 mod run;

@@ -34,7 +34,9 @@ fn curl_gets_a_page() {
         assert_eq!(shown.output(), format!("from the pod 10.96.7.7:8080 {}:{}", own.ip(), own.port()));
         let destination = SocketAddr::from((FAR, 8080));
         assert!(
-            host.asked().iter().any(|asked| matches!(asked, Asked::Connect { destination: d, .. } if *d == destination))
+            host.asked()
+                .iter()
+                .any(|asked| matches!(asked, Asked::Connect { destination: d, .. } if *d == destination))
         );
     }
 }
@@ -150,13 +152,7 @@ fn java_connects_blocking_and_by_channel() {
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(
             lines,
-            [
-                "/10.244.0.9 api/10.96.7.7:8080",
-                "from the pod",
-                "/10.96.7.7:8080",
-                "from the pod",
-                "No route to host"
-            ]
+            ["/10.244.0.9 api/10.96.7.7:8080", "from the pod", "/10.96.7.7:8080", "from the pod", "No route to host"]
         );
     }
 }

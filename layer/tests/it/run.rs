@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -39,12 +40,24 @@ pub(crate) fn library() -> &'static Path {
         let messages = String::from_utf8_lossy(&built.stdout);
         let artifact = messages.split('"').find(|part| part.ends_with("/libmirror_layer.so"));
         // A copy of its own name, so that a build during the tests does not change it under them.
+        remove_leftovers(tmp);
         let copy = tmp.join(format!("layer-{}", std::process::id()));
         std::fs::create_dir_all(&copy).expect("a directory");
         std::fs::copy(artifact.expect("the library in cargo's messages"), copy.join("libmirror_layer.so"))
             .expect("a copy");
         copy.join("libmirror_layer.so")
     })
+}
+
+/// Removes the copies of test runs that are over.
+fn remove_leftovers(tmp: &Path) {
+    for entry in std::fs::read_dir(tmp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("layer-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// The compiled C program `tests/apps/layer/<name>.c`.
@@ -111,7 +124,8 @@ impl Ended {
 pub(crate) fn hooked(host: &FakeHost, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.env("LD_PRELOAD", library()).env(protocol::layer::SESSION_VARIABLE, host.session());
-    command.stdin(Stdio::null());
+    // A group of its own, so that the watchdog reaches its children too: they hold the output open.
+    command.stdin(Stdio::null()).process_group(0);
     command
 }
 
@@ -127,13 +141,12 @@ pub(crate) fn finish(command: &mut Command) -> Ended {
 
 /// Waits for a child with piped output.
 pub(crate) fn wait(mut child: Child) -> Ended {
-    use std::os::unix::process::ExitStatusExt;
     let (done, ended) = channel::<()>();
     let pid = child.id() as i32;
     let watchdog = thread::spawn(move || {
         if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            // SAFETY: kill(2) of a child that has not been waited for.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            // SAFETY: kill(2) of the group of a child that has not been waited for.
+            unsafe { libc::kill(-pid, libc::SIGKILL) };
         }
     });
     let mut error = child.stderr.take().expect("piped");

@@ -54,9 +54,9 @@ pub(super) fn opening(error: &kube::Error, server: &str, context: &str) -> Failu
 /// Credentials could not be had.
 fn credentials(error: &AuthError) -> Failure {
     match error {
-        AuthError::AuthExecStart(source) if source.kind() == std::io::ErrorKind::NotFound => {
-            Failure::new(Class::Permission, "the credential plugin that the kubeconfig names is not installed")
-                .detail(error.to_string())
+        AuthError::AuthExecStart(source) => {
+            Failure::new(Class::Permission, "the credential plugin that the kubeconfig names cannot be run; it may not be installed")
+                .detail(source.to_string())
                 .next("install it, or put its folder into PATH (`kubectl config view` shows its name under users.*.exec.command)")
         }
         AuthError::AuthExecRun { cmd, out } => {
@@ -118,8 +118,11 @@ fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Fail
 /// Names the missing permission and the rule that would give it.
 fn forbidden(status: &Status, operation: Operation<'_>) -> Failure {
     let kind = if operation.namespace.is_some() { "Role" } else { "ClusterRole" };
+    // A WebSocket request begins as a GET: which verb guards it depends on the server's version.
+    let asked = status.message.split_once(" cannot ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or(operation.verb);
+    let other = if asked == operation.verb { String::new() } else { format!(r#", "{asked}""#) };
     let rule = format!(
-        r#"{{apiGroups: ["{}"], resources: ["{}"], verbs: ["{}"]}}"#,
+        r#"{{apiGroups: ["{}"], resources: ["{}"], verbs: ["{}"{other}]}}"#,
         operation.group, operation.resource, operation.verb
     );
     Failure::new(Class::Permission, format!("you are not permitted to {}", describe(operation)))

@@ -29,6 +29,9 @@ use crate::kube::agent_job;
 /// A program that has not loaded the layer after this long is reported.
 const HOOKED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the agent's reason may arrive after the end of a connection.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
 /// Longest time that the end of a session may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -195,30 +198,47 @@ async fn serve(started: &Started, start: &Start, processes: &mut Processes, laye
         }
         std::future::pending::<()>().await;
     };
+    let release_terminal = async {
+        processes::end_of(start.pid).await;
+        silence();
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         () = processes.all_ended() => {}
         () = watch_links => {}
         () = watch_hooks => {}
+        () = release_terminal => {}
     }
 }
 
 /// Returns the cause when the agent can no longer be reached.
 async fn lost(links: &Links) -> String {
-    let told = async {
-        let Ok(((), mut events)) = links.control.open(Subscribe {}).await else { return std::future::pending().await };
-        loop {
-            match link::read_message::<Event>(&mut events).await {
-                Ok(Event::Warning(text)) => tell(&format!("mirror: {text}")),
-                Ok(Event::Leaving(Leaving::TargetEnded)) => return "the target container ended".to_owned(),
-                Ok(Event::Leaving(Leaving::Terminated)) => return "the agent was ended from outside".to_owned(),
-                Err(_) => return std::future::pending().await,
-            }
+    let mut told = std::pin::pin!(told(&links.control));
+    let ended = async {
+        tokio::select! {
+            ended = links.control.ended() => ended,
+            ended = links.data.ended() => ended,
         }
     };
     tokio::select! {
-        cause = told => cause,
-        ended = links.control.ended() => ended.to_string(),
-        ended = links.data.ended() => ended.to_string(),
+        Some(cause) = &mut told => cause,
+        // The agent tells its reason before it hangs up, but on another connection than the one that may end first.
+        ended = ended => match tokio::time::timeout(LAST_WORDS, told).await {
+            Ok(Some(cause)) => cause,
+            _ => ended.to_string(),
+        },
+    }
+}
+
+/// The reason that the agent itself gives for leaving; none when it leaves without a word.
+async fn told(control: &link::Link) -> Option<String> {
+    let ((), mut events) = control.open(Subscribe {}).await.ok()?;
+    loop {
+        match link::read_message::<Event>(&mut events).await.ok()? {
+            Event::Warning(text) => tell(&format!("mirror: {text}")),
+            Event::Leaving(Leaving::TargetEnded) => return Some("the target container ended".to_owned()),
+            Event::Leaving(Leaving::Terminated) => return Some("the agent was ended from outside".to_owned()),
+        }
     }
 }
 

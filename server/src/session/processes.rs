@@ -88,6 +88,13 @@ pub(super) fn open(pid: i32) -> Option<OwnedFd> {
     pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
 }
 
+/// Returns when the process `pid` has ended.
+pub(super) async fn end_of(pid: i32) {
+    if let Some(fd) = open(pid) {
+        ended(fd, pid).await;
+    }
+}
+
 /// A pidfd becomes readable when its process ends (`pidfd_open(2)`).
 async fn ended(fd: OwnedFd, pid: i32) -> i32 {
     #[expect(deprecated, reason = "deprecated for types that may close their descriptor early; OwnedFd does not")]

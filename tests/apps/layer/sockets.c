@@ -197,10 +197,9 @@ static int step(char **word) {
     } else if (!strcmp(op, "alarm")) {
         struct sigaction action = {.sa_handler = on_signal};
         struct itimerval timer = {{0, 0}, {0, atoi(word[1]) * 1000}};
-        if (!strcmp(word[2], "restart")) action.sa_flags = SA_RESTART;
         sigaction(SIGALRM, &action, NULL);
         setitimer(ITIMER_REAL, &timer, NULL);
-        return 3;
+        return 2;
     } else exit(98);
     return 1;
 }

@@ -6,6 +6,8 @@ use tests::{Cluster, Laptop, Running};
 fn session(laptop: &Laptop, options: &[&str]) -> Running {
     let mut running = laptop.start(laptop.mirror([&["exec", "-q"], options, &["--", "sh", "-c", "echo ready; cat"]].concat()));
     running.wait_for("ready");
+    // A session stands before the cluster shows its pod as running.
+    Cluster::shared().kubectl(&["wait", "--for=condition=Ready", "pod", "-A", "-l", &laptop.selector(), "--timeout=30s"]);
     running
 }
 

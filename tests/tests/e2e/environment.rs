@@ -38,7 +38,7 @@ fn values_are_exact_and_the_machines_own_stay() {
 #[test]
 fn include_exclude_override_unset_mapping_and_file_are_applied() {
     let laptop = Laptop::new();
-    laptop.write("local.env", "PLAIN=from the file\nEXTRA=more\n");
+    laptop.write("local.env", "PLAIN='from the file'\nEXTRA=more\n");
     laptop.write(
         ".mirror.json",
         r#"{

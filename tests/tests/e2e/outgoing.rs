@@ -90,8 +90,17 @@ fn a_refusal_and_an_unreachable_address_are_told_truly() {
 fn names_that_are_not_there_are_not_there() {
     let laptop = Laptop::new();
     compiled(&laptop);
-    let outcome = laptop.exec("-q", "./connect block no-such-service 80").exited(1);
-    assert_eq!(outcome.stdout, "getaddrinfo Name or service not known\n");
+    // What a pod itself answers: the cluster's zone is known not to have the name; beyond it no server answers.
+    for (name, expected) in [
+        ("no-such-service.default.svc.cluster.local", "Name or service not known"),
+        ("no-such-service", "Temporary failure in name resolution"),
+    ] {
+        let ask = format!("import socket\ntry: socket.getaddrinfo('{name}', 80)\nexcept OSError as error: print(error.strerror)");
+        let in_pod = Cluster::shared().kubectl(&["exec", "deploy/debian", "-c", "python", "--", "python3", "-c", &ask]);
+        assert_eq!(in_pod.trim(), expected);
+        let outcome = laptop.exec("-q", &format!("./connect block {name} 80")).exited(1);
+        assert_eq!(outcome.stdout, format!("getaddrinfo {expected}\n"));
+    }
     let other = laptop.exec("-q", "./connect block echo-server.other 80");
     assert!(other.stdout.starts_with("connect "), "{}", other.stdout);
 }

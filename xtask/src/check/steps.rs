@@ -27,6 +27,7 @@ pub(super) fn format(fix: bool) -> Result<Vec<String>> {
     let mut files: Vec<_> = printed.out.iter().map(|line| line.trim_start_matches(&root).to_owned()).collect();
     files.sort();
     files.dedup();
+    files.iter().for_each(|file| println!("{file}"));
     Ok(or_last_error(printed.success, files, &printed.errors))
 }
 
@@ -55,10 +56,9 @@ pub(super) fn codegen(fix: bool) -> Result<Vec<String>> {
 /// All tests pass but the end-to-end ones, which need a cluster.
 pub(super) fn tests(_: bool) -> Result<Vec<String>> {
     let printed = cargo(&["test", "--workspace", "--exclude", "tests", "--no-fail-fast"])?;
-    if !printed.success {
-        printed.out.iter().filter(|line| !line.ends_with("... ok")).for_each(|line| println!("{line}"));
-    }
+    details(&printed.out).for_each(|line| println!("{line}"));
     let mut problems = failed_tests(&printed.out);
+    problems.extend(failed_targets(&printed.errors));
     if problems.is_empty() {
         problems = diagnostics(&printed.errors);
     }
@@ -66,6 +66,9 @@ pub(super) fn tests(_: bool) -> Result<Vec<String>> {
     println!("{n_passed} tests passed");
     Ok(or_last_error(printed.success, problems, &printed.errors))
 }
+
+/// Stands in the lines by which the test harness tells of a test that may hang.
+const SLOW: &str = "has been running for over";
 
 /// Runs cargo: its errors and progress are shown as they come, its output is kept.
 fn cargo(arguments: &[&str]) -> Result<Printed> {
@@ -75,10 +78,16 @@ fn cargo(arguments: &[&str]) -> Result<Printed> {
     let (out, errors) = (child.stdout.take(), child.stderr.take());
     let (out, errors) = thread::scope(|scope| {
         let errors = scope.spawn(|| lines(errors, |line| eprintln!("{line}")));
-        (lines(out, |_| {}), errors.join().unwrap_or_default())
+        (lines(out, tell_slow), errors.join().unwrap_or_default())
     });
     let success = child.wait().context("cannot wait for cargo")?.success();
     Ok(Printed { success, out, errors })
+}
+
+fn tell_slow(line: &str) {
+    if line.contains(SLOW) {
+        println!("{line}");
+    }
 }
 
 fn lines(stream: Option<impl Read>, show: impl Fn(&str)) -> Vec<String> {
@@ -118,6 +127,22 @@ fn diagnostics(errors: &[String]) -> Vec<String> {
     found
 }
 
+/// What failed tests printed.
+fn details(out: &[String]) -> impl Iterator<Item = &String> {
+    let mut shown = false;
+    out.iter().filter(move |line| {
+        shown = *line == "failures:" || shown && !line.starts_with("test result: ");
+        shown
+    })
+}
+
+/// Test programs that failed: one that crashed cannot name its tests.
+fn failed_targets(errors: &[String]) -> impl Iterator<Item = String> {
+    let name =
+        |line: &String| line.trim().strip_prefix("`-p ")?.strip_suffix('`').map(|target| format!("in -p {target}"));
+    errors.iter().filter_map(name)
+}
+
 fn failed_tests(out: &[String]) -> Vec<String> {
     let name = |line: &String| line.strip_prefix("test ")?.strip_suffix(" ... FAILED").map(str::to_owned);
     out.iter().filter_map(name).collect()
@@ -154,8 +179,28 @@ error: could not compile `link` (lib) due to 2 previous errors",
 
     #[test]
     fn failed_tests_are_listed() {
-        let out = text("test a::b ... ok\ntest a::c ... FAILED\ntest result: FAILED. 1 passed");
+        let out = text(
+            "\
+running 2 tests
+test a::b ... ok
+test a::c ... FAILED
+
+failures:
+
+---- a::c stdout ----
+left: 1
+
+failures:
+    a::c
+
+test result: FAILED. 1 passed
+running 0 tests",
+        );
         assert_eq!(failed_tests(&out), ["a::c"]);
+        let shown: Vec<_> = details(&out).filter(|line| !line.is_empty()).collect();
+        assert_eq!(shown, ["failures:", "---- a::c stdout ----", "left: 1", "failures:", "    a::c"]);
+        let errors = text("error: 1 target failed:\n    `-p layer --test it`\n");
+        assert_eq!(failed_targets(&errors).collect::<Vec<_>>(), ["in -p layer --test it"]);
     }
 
     #[test]
