@@ -48,9 +48,7 @@ pub enum AddressError {
     #[error("begins with `{0}://`: only tcp:// and udp:// are known")]
     Transport(String),
     /// Nothing is left to compare.
-    #[error(
-        "is empty: write a name, an address, a subnet such as 10.0.0.0/8, or a port such as :5432"
-    )]
+    #[error("is empty: write a name, an address, a subnet such as 10.0.0.0/8, or a port such as :5432")]
     Empty,
     /// The port is no number from 1 to 65535 (0 is every port).
     #[error("has the port `{0}`: write a number from 1 to 65535")]
@@ -77,20 +75,14 @@ impl FromStr for AddressFilter {
         let port = match port {
             None => None,
             Some(port) => {
-                let number: u16 = port
-                    .parse()
-                    .map_err(|_| AddressError::Port(port.to_owned()))?;
+                let number: u16 = port.parse().map_err(|_| AddressError::Port(port.to_owned()))?;
                 (number != 0).then_some(number)
             }
         };
         if host.is_empty() && port.is_none() && transport.is_none() {
             return Err(AddressError::Empty);
         }
-        Ok(Self {
-            transport,
-            host: parse_host(host)?,
-            port,
-        })
+        Ok(Self { transport, host: parse_host(host)?, port })
     }
 }
 
@@ -126,11 +118,7 @@ fn parse_host(text: &str) -> Result<Host, AddressError> {
             None => longest,
             Some(prefix) => {
                 let wrong = || AddressError::Prefix(prefix.to_owned());
-                prefix
-                    .parse()
-                    .ok()
-                    .filter(|length| *length <= longest)
-                    .ok_or_else(wrong)?
+                prefix.parse().ok().filter(|length| *length <= longest).ok_or_else(wrong)?
             }
         };
         return Ok(Host::Subnet(address, length));
@@ -197,18 +185,7 @@ mod tests {
 
     #[test]
     fn bad_filters_say_why() {
-        for text in [
-            "",
-            "http://x",
-            "x:99999",
-            "10.0.0.0/33",
-            "::1/129",
-            "a b",
-            "300.1.1.1",
-            "x/8",
-            "[::1",
-            "*.",
-        ] {
+        for text in ["", "http://x", "x:99999", "10.0.0.0/33", "::1/129", "a b", "300.1.1.1", "x/8", "[::1", "*."] {
             assert!(text.parse::<AddressFilter>().is_err(), "{text}");
         }
     }

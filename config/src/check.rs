@@ -38,14 +38,8 @@ pub(crate) fn default_node(key: &'static Key) -> Node {
     let mut settings = Settings::default();
     let mut diagnostics = Vec::new();
     let from = From::Named(Origin::Default);
-    let mut checker = Checker {
-        from,
-        settings: &mut settings,
-        diagnostics: &mut diagnostics,
-    };
-    checker
-        .value(&key.shape, key.path, &node)
-        .unwrap_or(Node::nowhere(Value::Null))
+    let mut checker = Checker { from, settings: &mut settings, diagnostics: &mut diagnostics };
+    checker.value(&key.shape, key.path, &node).unwrap_or(Node::nowhere(Value::Null))
 }
 
 impl Checker<'_> {
@@ -79,12 +73,10 @@ impl Checker<'_> {
         };
         let child = shorts.iter().find_map(child_of);
         match &node.value {
-            Value::Object(members) => {
-                match child.filter(|child| is_record_of(child, key.path, members)) {
-                    Some(child) => self.key(child, node),
-                    None => self.members(key.path, members),
-                }
-            }
+            Value::Object(members) => match child.filter(|child| is_record_of(child, key.path, members)) {
+                Some(child) => self.key(child, node),
+                None => self.members(key.path, members),
+            },
             Value::Bool(value) => {
                 let pairs = shorts.iter().find_map(|short| match short {
                     Short::Bool { on, off } => Some(if *value { on } else { off }),
@@ -133,10 +125,9 @@ impl Checker<'_> {
             }
             let path = join(parent, &member.key);
             let message = format!("`{}` is written twice: keep one of them", shown(&path));
-            let diagnostic =
-                Diagnostic::error("duplicate-key", self.origin(member.key_span), message)
-                    .key(&path)
-                    .related(self.origin(first), "first written here");
+            let diagnostic = Diagnostic::error("duplicate-key", self.origin(member.key_span), message)
+                .key(&path)
+                .related(self.origin(first), "first written here");
             self.diagnostics.push(diagnostic);
         }
     }
@@ -154,39 +145,21 @@ impl Checker<'_> {
             if is_unset || (row.severity != Severity::Error && asks_for_nothing(&member.value)) {
                 return;
             }
-            let verb = if row.severity == Severity::Error {
-                "is not supported"
-            } else {
-                "is ignored"
-            };
-            let code = if row.severity == Severity::Error {
-                "unsupported-key"
-            } else {
-                "ignored-key"
-            };
+            let verb = if row.severity == Severity::Error { "is not supported" } else { "is ignored" };
+            let code = if row.severity == Severity::Error { "unsupported-key" } else { "ignored-key" };
             let message = format!("`{}` {verb}: {}", shown(&path), row.why);
-            self.diagnostics
-                .push(Diagnostic::new(row.severity, code, origin, message).key(&path));
+            self.diagnostics.push(Diagnostic::new(row.severity, code, origin, message).key(&path));
             return;
         }
-        let place = if parent.is_empty() {
-            String::new()
-        } else {
-            format!(" in `{}`", shown(parent))
-        };
+        let place = if parent.is_empty() { String::new() } else { format!(" in `{}`", shown(parent)) };
         let message = format!("unknown key `{}`{place}", clip(&member.key));
         let diagnostic = Diagnostic::error("unknown-key", origin, message).key(&path);
         let near = nearest(&member.key, keys::children(parent).map(Key::name));
         let elsewhere = keys::in_file().filter(|key| key.name() == member.key);
-        let diagnostic = match (
-            near,
-            elsewhere.map(|key| key.path).collect::<Vec<_>>().as_slice(),
-        ) {
+        let diagnostic = match (near, elsewhere.map(|key| key.path).collect::<Vec<_>>().as_slice()) {
             (None, [one]) => {
                 let mut diagnostic = diagnostic;
-                diagnostic
-                    .message
-                    .push_str(&format!("; it belongs at `{one}`"));
+                diagnostic.message.push_str(&format!("; it belongs at `{one}`"));
                 diagnostic
             }
             (near, _) => diagnostic.nearest(near),
@@ -196,17 +169,11 @@ impl Checker<'_> {
 
     fn not_in_effect(&mut self, key: &Key, span: Span) {
         let message = format!("`{}` is accepted but not in effect yet", key.path);
-        self.diagnostics
-            .push(Diagnostic::warning("not-in-effect", self.origin(span), message).key(key.path));
+        self.diagnostics.push(Diagnostic::warning("not-in-effect", self.origin(span), message).key(key.path));
     }
 
     fn wrong_type(&mut self, path: &str, shape: &Shape, node: &Node) {
-        let mut message = format!(
-            "`{}` must be {}, not {}",
-            shown(path),
-            shape.describe(),
-            node.kind()
-        );
+        let mut message = format!("`{}` must be {}, not {}", shown(path), shape.describe(), node.kind());
         let unquoted = node.as_str().filter(|text| match shape {
             Shape::Bool | Shape::Section(_) => matches!(*text, "true" | "false"),
             Shape::Integer { .. } => text.parse::<i64>().is_ok(),
@@ -215,8 +182,7 @@ impl Checker<'_> {
         if let Some(text) = unquoted {
             message.push_str(&format!(": write {text} without quotes"));
         }
-        self.diagnostics
-            .push(Diagnostic::error("wrong-type", self.origin(node.span), message).key(path));
+        self.diagnostics.push(Diagnostic::error("wrong-type", self.origin(node.span), message).key(path));
     }
 
     fn origin(&self, span: Span) -> Origin {
@@ -237,11 +203,7 @@ fn is_record_of(child: &Key, section: &str, members: &[Member]) -> bool {
         Shape::Record(name) => Some(*name),
         _ => None,
     });
-    let is = |parent: &str| {
-        members
-            .iter()
-            .any(|member| keys::child(parent, &member.key).is_some())
-    };
+    let is = |parent: &str| members.iter().any(|member| keys::child(parent, &member.key).is_some());
     record.is_some_and(is) && !is(section)
 }
 
@@ -249,22 +211,13 @@ fn is_record_of(child: &Key, section: &str, members: &[Member]) -> bool {
 fn spread(mut node: Node, span: Span) -> Node {
     node.span = span;
     if let Value::Array(elements) = node.value {
-        node.value = Value::Array(
-            elements
-                .into_iter()
-                .map(|element| spread(element, span))
-                .collect(),
-        );
+        node.value = Value::Array(elements.into_iter().map(|element| spread(element, span)).collect());
     }
     node
 }
 
 fn join(parent: &str, key: &str) -> String {
-    if parent.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{parent}.{key}")
-    }
+    if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
 }
 
 /// A path as people see it: records without their sign.

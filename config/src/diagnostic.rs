@@ -110,8 +110,7 @@ impl Diagnostic {
     #[must_use]
     pub fn nearest(mut self, nearest: Option<&str>) -> Self {
         if let Some(nearest) = nearest {
-            self.message
-                .push_str(&format!("; did you mean `{nearest}`"));
+            self.message.push_str(&format!("; did you mean `{nearest}`"));
             self.nearest = Some(nearest.to_owned());
         }
         self
@@ -135,9 +134,7 @@ impl Diagnostic {
 
 /// Whether one of them is an error.
 pub fn has_errors(diagnostics: &[Diagnostic]) -> bool {
-    diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity == Severity::Error)
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
 }
 
 /// Sorts by place (file first, then variables and options), and cuts at [`MAX_DIAGNOSTICS`] with a last entry that
@@ -160,19 +157,7 @@ pub(crate) fn finish(diagnostics: &mut Vec<Diagnostic>) {
         return;
     }
     let rest = diagnostics.split_off(MAX_DIAGNOSTICS);
-    let severity = rest
-        .iter()
-        .map(|diagnostic| diagnostic.severity)
-        .max()
-        .unwrap_or(Severity::Hint);
-    let message = format!(
-        "{} more problems are not shown: repair these first",
-        rest.len()
-    );
-    diagnostics.push(Diagnostic::new(
-        severity,
-        "too-many-problems",
-        rest[0].origin.clone(),
-        message,
-    ));
+    let severity = rest.iter().map(|diagnostic| diagnostic.severity).max().unwrap_or(Severity::Hint);
+    let message = format!("{} more problems are not shown: repair these first", rest.len());
+    diagnostics.push(Diagnostic::new(severity, "too-many-problems", rest[0].origin.clone(), message));
 }

@@ -28,14 +28,7 @@ impl Document {
         let text = text.into();
         let (root, diagnostics) = syntax::parse(&text, format);
         let lines = LineIndex::new(&text);
-        Self {
-            name: name.into(),
-            text,
-            format,
-            root,
-            diagnostics,
-            lines,
-        }
+        Self { name: name.into(), text, format, root, diagnostics, lines }
     }
 
     /// Line and column of a byte offset.

@@ -15,9 +15,9 @@ pub struct IgnoredKey {
     pub why: &'static str,
 }
 
-const NO_OPERATOR: &str =
-    "there is no operator in the cluster, every session has an agent of its own";
-const NO_FILTER: &str = "it would take requests that it should leave alone, so the file is refused: use the other filters";
+const NO_OPERATOR: &str = "there is no operator in the cluster, every session has an agent of its own";
+const NO_FILTER: &str =
+    "it would take requests that it should leave alone, so the file is refused: use the other filters";
 const NO_PROXY: &str = "there is no proxy process to tune";
 const NO_IPTABLES: &str = "traffic is steered without iptables";
 const STARTS_AT_ONCE: &str = "the helper retries on its own";
@@ -68,19 +68,11 @@ pub const IGNORED: &[IgnoredKey] = &[
 ];
 
 const fn row(path: &'static str, why: &'static str) -> IgnoredKey {
-    IgnoredKey {
-        path,
-        severity: Severity::Warning,
-        why,
-    }
+    IgnoredKey { path, severity: Severity::Warning, why }
 }
 
 const fn refused(path: &'static str, why: &'static str) -> IgnoredKey {
-    IgnoredKey {
-        path,
-        severity: Severity::Error,
-        why,
-    }
+    IgnoredKey { path, severity: Severity::Error, why }
 }
 
 /// The row of a path.
@@ -90,9 +82,7 @@ pub fn find(path: &str) -> Option<&'static IgnoredKey> {
 
 /// The rows directly below a path.
 pub fn children(parent: &str) -> impl Iterator<Item = &'static IgnoredKey> {
-    IGNORED
-        .iter()
-        .filter(move |row| row.path.rsplit_once('.').map_or("", |(parent, _)| parent) == parent)
+    IGNORED.iter().filter(move |row| row.path.rsplit_once('.').map_or("", |(parent, _)| parent) == parent)
 }
 
 #[cfg(test)]

@@ -126,20 +126,12 @@ pub enum Short {
 impl Shape {
     /// A time in seconds, bounds in seconds.
     pub const fn seconds(min: u64, max: u64) -> Self {
-        Self::Duration {
-            unit: Unit::Seconds,
-            min: min * 1000,
-            max: max * 1000,
-        }
+        Self::Duration { unit: Unit::Seconds, min: min * 1000, max: max * 1000 }
     }
 
     /// A time in milliseconds.
     pub const fn milliseconds(min: u64, max: u64) -> Self {
-        Self::Duration {
-            unit: Unit::Milliseconds,
-            min,
-            max,
-        }
+        Self::Duration { unit: Unit::Milliseconds, min, max }
     }
 
     /// A port number.
@@ -167,10 +159,7 @@ impl Shape {
             Self::Text(kind) | Self::Scalar(kind) if kind.name == "text" => "text".to_owned(),
             Self::Text(kind) | Self::Scalar(kind) => format!("text ({})", kind.name),
             Self::OneOf(choices) => {
-                let words: Vec<_> = choices
-                    .iter()
-                    .map(|choice| format!("\"{}\"", choice.word))
-                    .collect();
+                let words: Vec<_> = choices.iter().map(|choice| format!("\"{}\"", choice.word)).collect();
                 words.join(" or ")
             }
             Self::Secret => "text".to_owned(),
@@ -178,11 +167,7 @@ impl Shape {
             Self::Map { value, .. } => format!("an object, each value {}", value.describe()),
             Self::Pair(element) => format!("a pair in brackets, each {}", element.describe()),
             Self::Record(name) => format!("an object ({})", &name[1..]),
-            Self::Either(shapes) => shapes
-                .iter()
-                .map(Shape::describe)
-                .collect::<Vec<_>>()
-                .join(", or "),
+            Self::Either(shapes) => shapes.iter().map(Shape::describe).collect::<Vec<_>>().join(", or "),
             Self::Section(shorts) => {
                 let mut words = vec!["an object".to_owned()];
                 words.extend(shorts.iter().map(|short| match short {
@@ -208,9 +193,7 @@ impl Shape {
     pub fn is_secret(&self) -> bool {
         match self {
             Self::Secret => true,
-            Self::List(inner) | Self::Pair(inner) | Self::Map { value: inner, .. } => {
-                inner.is_secret()
-            }
+            Self::List(inner) | Self::Pair(inner) | Self::Map { value: inner, .. } => inner.is_secret(),
             _ => false,
         }
     }
@@ -234,10 +217,7 @@ impl Key {
             return None;
         }
         let path = self.path.strip_prefix("feature.").unwrap_or(self.path);
-        Some(format!(
-            "MIRROR_{}",
-            path.replace('.', "_").to_ascii_uppercase()
-        ))
+        Some(format!("MIRROR_{}", path.replace('.', "_").to_ascii_uppercase()))
     }
 
     /// The documentation, Markdown.
@@ -260,10 +240,7 @@ impl Choice {
 
 /// A `///` comment as text.
 fn tidy(raw: &str) -> String {
-    let lines: Vec<_> = raw
-        .lines()
-        .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end())
-        .collect();
+    let lines: Vec<_> = raw.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
     lines.join("\n").trim().to_owned()
 }
 
@@ -342,11 +319,7 @@ mod tests {
                 assert!(variables.insert(variable.clone()), "{variable} twice");
             }
             let parent = key.parent();
-            assert!(
-                parent.is_empty()
-                    || parent.starts_with('$')
-                    || find(parent).is_some_and(Key::is_section)
-            );
+            assert!(parent.is_empty() || parent.starts_with('$') || find(parent).is_some_and(Key::is_section));
         }
     }
 
@@ -357,20 +330,12 @@ mod tests {
             ("agent.tolerations[].key", "$toleration.key"),
             ("target.path.pod", "$target.pod"),
             ("target.deployment", "$target.deployment"),
-            (
-                "feature.network.incoming.http_filter.all_of[].not.header",
-                "$filter.header",
-            ),
+            ("feature.network.incoming.http_filter.all_of[].not.header", "$filter.header"),
         ] {
             assert_eq!(locate(place).map(|key| key.path), Some(path));
         }
         assert!(locate("agent.nope").is_none());
-        assert!(
-            allowed("agent.dns")
-                .iter()
-                .map(|key| key.name())
-                .eq(["timeout", "attempts"])
-        );
+        assert!(allowed("agent.dns").iter().map(|key| key.name()).eq(["timeout", "attempts"]));
         assert_eq!(allowed("agent.image_pull_secrets[]").len(), 1);
         assert!(allowed("agent.ttl").is_empty());
     }

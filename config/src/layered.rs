@@ -57,11 +57,7 @@ pub fn resolve(
     let mut diagnostics = Vec::new();
     if let Some(document) = document {
         diagnostics.extend(document.diagnostics.iter().cloned());
-        let mut checker = Checker {
-            from: From::File,
-            settings: &mut settings,
-            diagnostics: &mut diagnostics,
-        };
+        let mut checker = Checker { from: From::File, settings: &mut settings, diagnostics: &mut diagnostics };
         checker.root(&document.root);
     }
     for key in keys::all() {
@@ -69,13 +65,7 @@ pub fn resolve(
         let Some(text) = variables(&name).filter(|text| !text.trim().is_empty()) else {
             continue;
         };
-        apply(
-            key,
-            &text,
-            Origin::Variable(name),
-            &mut settings,
-            &mut diagnostics,
-        );
+        apply(key, &text, Origin::Variable(name), &mut settings, &mut diagnostics);
     }
     for option in options {
         let origin = Origin::Option(option.option.clone());
@@ -83,35 +73,19 @@ pub fn resolve(
             Some(key) => apply(key, &option.value, origin, &mut settings, &mut diagnostics),
             None => {
                 let message = format!("unknown key `{}`", option.key);
-                diagnostics
-                    .push(Diagnostic::error("unknown-key", origin, message).key(&option.key));
+                diagnostics.push(Diagnostic::error("unknown-key", origin, message).key(&option.key));
             }
         }
     }
     let config = Config::read(&settings);
     rules::check(&config, &settings, &mut diagnostics);
     finish(&mut diagnostics);
-    Resolved {
-        config,
-        diagnostics,
-        settings,
-    }
+    Resolved { config, diagnostics, settings }
 }
 
-fn apply(
-    key: &'static Key,
-    text: &str,
-    origin: Origin,
-    settings: &mut Settings,
-    diagnostics: &mut Vec<Diagnostic>,
-) {
+fn apply(key: &'static Key, text: &str, origin: Origin, settings: &mut Settings, diagnostics: &mut Vec<Diagnostic>) {
     let node = from_text(&key.shape, text, &origin, diagnostics);
-    Checker {
-        from: From::Named(origin),
-        settings,
-        diagnostics,
-    }
-    .key(key, &node);
+    Checker { from: From::Named(origin), settings, diagnostics }.key(key, &node);
 }
 
 impl Resolved {
@@ -122,9 +96,7 @@ impl Resolved {
 
     /// Who set a key.
     pub fn origin(&self, path: &str) -> Origin {
-        self.settings
-            .find(path)
-            .map_or(Origin::Default, |setting| setting.origin.clone())
+        self.settings.find(path).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
     /// Every key with its effective value, in the order of the documents.
@@ -134,16 +106,8 @@ impl Resolved {
             .map(|key| {
                 let node = self.settings.node(key);
                 let node = readable(key, node);
-                let node = if key.shape.is_secret() {
-                    mask(node)
-                } else {
-                    node
-                };
-                Effective {
-                    key: key.path,
-                    value: to_json(&node),
-                    origin: self.origin(key.path),
-                }
+                let node = if key.shape.is_secret() { mask(node) } else { node };
+                Effective { key: key.path, value: to_json(&node), origin: self.origin(key.path) }
             })
             .collect()
     }
@@ -174,8 +138,5 @@ fn mask(node: Node) -> Node {
         Value::Null => Value::Null,
         _ => Value::String("***".to_owned()),
     };
-    Node {
-        span: node.span,
-        value,
-    }
+    Node { span: node.span, value }
 }

@@ -32,10 +32,9 @@ pub use diagnostic::{Diagnostic, Origin, Severity, has_errors};
 pub use document::Document;
 pub use layered::{Effective, OptionValue, Resolved, resolve};
 pub use model::{
-    AddressFilters, Agent, AgentDns, Capability, Config, Dns, Effect, Env, Feature, Fs, FsMode,
-    HttpFilter, HttpFilterConfig, Image, Incoming, IncomingMode, Network, OnConcurrentSteal,
-    OnPause, Operator, Outgoing, PortPair, PrivateMap, Profile, PullPolicy, PullSecret, Resources,
-    SecurityContext, SecurityProfile, TargetConfig, Toleration,
+    AddressFilters, Agent, AgentDns, Capability, Config, Dns, Effect, Env, Feature, Fs, FsMode, HttpFilter,
+    HttpFilterConfig, Image, Incoming, IncomingMode, Network, OnConcurrentSteal, OnPause, Operator, Outgoing, PortPair,
+    PrivateMap, Profile, PullPolicy, PullSecret, Resources, SecurityContext, SecurityProfile, TargetConfig, Toleration,
 };
 pub use syntax::{Format, LineIndex, Position, Span};
 pub use target::{Target, TargetError, TargetKind, Workload};

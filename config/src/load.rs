@@ -60,10 +60,7 @@ pub enum LoadError {
 
 /// The file that is used when none is named, if there is one in `folder`.
 pub fn find(folder: &Path) -> Option<PathBuf> {
-    DEFAULT_FILES
-        .iter()
-        .map(|name| folder.join(name))
-        .find(|path| path.is_file())
+    DEFAULT_FILES.iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
 /// Loads the named file, or the default one of `folder`, or none. [`Document::name`] says which one it was.
@@ -80,16 +77,10 @@ pub fn read(path: &Path) -> Result<Document, LoadError> {
         let text = read_text(io::stdin().lock(), path)?;
         return Ok(Document::new("<stdin>", text, Format::Json));
     }
-    let extension = path
-        .extension()
-        .map(|extension| extension.to_string_lossy().into_owned());
+    let extension = path.extension().map(|extension| extension.to_string_lossy().into_owned());
     // A name such as `.mirror` is one without an extension.
-    let format = Format::of_extension(extension.as_deref())
-        .ok_or_else(|| LoadError::Format(path.to_owned()))?;
-    let failed = |source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let format = Format::of_extension(extension.as_deref()).ok_or_else(|| LoadError::Format(path.to_owned()))?;
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
     // Looked at before it is opened: opening a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(LoadError::NotAFile(path.to_owned()));
@@ -100,21 +91,13 @@ pub fn read(path: &Path) -> Result<Document, LoadError> {
 
 fn read_text(reader: impl Read, path: &Path) -> Result<String, LoadError> {
     let mut bytes = Vec::new();
-    let failed = |source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    reader
-        .take(MAX_FILE_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let failed = |source| LoadError::Read { path: path.to_owned(), source };
+    reader.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_FILE_SIZE {
         return Err(LoadError::TooLarge(path.to_owned()));
     }
-    String::from_utf8(bytes).map_err(|error| LoadError::NotText {
-        path: path.to_owned(),
-        offset: error.utf8_error().valid_up_to(),
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| LoadError::NotText { path: path.to_owned(), offset: error.utf8_error().valid_up_to() })
 }
 
 #[cfg(test)]
@@ -122,8 +105,7 @@ mod tests {
     use super::*;
 
     fn refusal(bytes: &[u8]) -> String {
-        read_text(bytes, Path::new("x.json"))
-            .map_or_else(|error| error.to_string(), |_| "fine".to_owned())
+        read_text(bytes, Path::new("x.json")).map_or_else(|error| error.to_string(), |_| "fine".to_owned())
     }
 
     #[test]
@@ -132,14 +114,8 @@ mod tests {
         assert_eq!(refusal(&vec![b' '; 1 << 20]), "fine");
         assert!(refusal(&vec![b' '; (1 << 20) + 1]).contains("more than 1048576 bytes"));
         assert!(refusal(b"{\"a\": \xff}").contains("not UTF-8 text (byte 6)"));
-        assert!(matches!(
-            read(Path::new("x.ini")),
-            Err(LoadError::Format(_))
-        ));
-        assert!(matches!(
-            read(Path::new("/nowhere.json")),
-            Err(LoadError::Read { .. })
-        ));
+        assert!(matches!(read(Path::new("x.ini")), Err(LoadError::Format(_))));
+        assert!(matches!(read(Path::new("/nowhere.json")), Err(LoadError::Read { .. })));
         assert!(matches!(read(Path::new("/")), Err(LoadError::NotAFile(_))));
     }
 }

@@ -25,9 +25,7 @@ pub(crate) use lower::Lower;
 pub use network::{AddressFilters, Dns, Network, Outgoing};
 pub use private::PrivateMap;
 pub(crate) use records::verify;
-pub use records::{
-    Effect, Image, Operator, PortPair, Profile, PullSecret, SecurityProfile, Toleration,
-};
+pub use records::{Effect, Image, Operator, PortPair, Profile, PullSecret, SecurityProfile, Toleration};
 pub use root::{Config, Feature, TargetConfig};
 
 /// All rows, in the order of the documents.
@@ -51,11 +49,7 @@ pub(crate) const TABLE: &[&[Key]] = &[
 
 /// The path of a section from the prefix of its keys.
 pub(crate) const fn section_path(prefix: &'static str) -> &'static str {
-    if prefix.is_empty() {
-        ""
-    } else {
-        prefix.split_at(prefix.len() - 1).0
-    }
+    if prefix.is_empty() { "" } else { prefix.split_at(prefix.len() - 1).0 }
 }
 
 /// A field's word in the file, where it may not be the field's name (`override` is a word of Rust).

@@ -3,10 +3,7 @@
 //! Called for keys, choices and target kinds.
 
 /// The candidate that `given` was probably meant to be; none if nothing is near.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = plain(given);
     candidates
         .into_iter()
@@ -25,16 +22,12 @@ fn score(given: &str, candidate: &str) -> f64 {
     if given.len() >= 3 && strsim::damerau_levenshtein(given, candidate) == 1 {
         return 0.9;
     }
-    strsim::normalized_damerau_levenshtein(given, candidate)
-        .max(strsim::jaro_winkler(given, candidate) - 0.12)
+    strsim::normalized_damerau_levenshtein(given, candidate).max(strsim::jaro_winkler(given, candidate) - 0.12)
 }
 
 /// Case, `-` and `_` do not count.
 fn plain(word: &str) -> String {
-    word.chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .map(|c| c.to_ascii_lowercase())
-        .collect()
+    word.chars().filter(|c| !matches!(c, '-' | '_')).map(|c| c.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]

@@ -27,20 +27,12 @@ pub fn render(diagnostics: &[Diagnostic], document: Option<&Document>, colour: C
     for diagnostic in diagnostics {
         one(&mut out, diagnostic, document, colour);
     }
-    let count = |severity| {
-        diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == severity)
-            .count()
-    };
-    let parts: Vec<_> = [
-        (count(Severity::Error), "error"),
-        (count(Severity::Warning), "warning"),
-    ]
-    .into_iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }))
-    .collect();
+    let count = |severity| diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count();
+    let parts: Vec<_> = [(count(Severity::Error), "error"), (count(Severity::Warning), "warning")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, word)| format!("{n} {word}{}", if n == 1 { "" } else { "s" }))
+        .collect();
     if !parts.is_empty() {
         let _ = writeln!(out, "{}", parts.join(", "));
     }
@@ -114,51 +106,23 @@ fn one(out: &mut String, diagnostic: &Diagnostic, document: Option<&Document>, c
         Colour::Always => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
     };
     let head = format!("{}[{}]", diagnostic.severity, diagnostic.code);
-    let _ = writeln!(
-        out,
-        "{}: {}",
-        paint(&head, code),
-        paint(&plain(&diagnostic.message), "1")
-    );
-    let _ = writeln!(
-        out,
-        "  {} {}",
-        paint("-->", "34;1"),
-        place(&diagnostic.origin, document)
-    );
+    let _ = writeln!(out, "{}: {}", paint(&head, code), paint(&plain(&diagnostic.message), "1"));
+    let _ = writeln!(out, "  {} {}", paint("-->", "34;1"), place(&diagnostic.origin, document));
     if let (Some(span), Some(document)) = (diagnostic.span(), document) {
         let position = document.position(span.start);
         let line = document.line(position.line);
         let end = document.position(span.end);
-        let last = if end.line == position.line {
-            end.column
-        } else {
-            line.chars().count() + 1
-        };
-        let (shown, before, length) = window(
-            line,
-            position.column - 1,
-            last.saturating_sub(position.column).max(1),
-        );
+        let last = if end.line == position.line { end.column } else { line.chars().count() + 1 };
+        let (shown, before, length) = window(line, position.column - 1, last.saturating_sub(position.column).max(1));
         let number = position.line.to_string();
         let blank = " ".repeat(number.len());
         let bar = paint("|", "34;1");
         let _ = writeln!(out, " {blank} {bar}");
         let _ = writeln!(out, " {} {bar} {shown}", paint(&number, "34;1"));
-        let _ = writeln!(
-            out,
-            " {blank} {bar} {}{}",
-            " ".repeat(before),
-            paint(&"^".repeat(length), code)
-        );
+        let _ = writeln!(out, " {blank} {bar} {}{}", " ".repeat(before), paint(&"^".repeat(length), code));
     }
     if let Some((origin, label)) = &diagnostic.related {
-        let _ = writeln!(
-            out,
-            "  {} {}: {label}",
-            paint("=", "34;1"),
-            place(origin, document)
-        );
+        let _ = writeln!(out, "  {} {}: {label}", paint("=", "34;1"), place(origin, document));
     }
     out.push('\n');
 }
@@ -167,17 +131,8 @@ fn one(out: &mut String, diagnostic: &Diagnostic, document: Option<&Document>, c
 fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
     let line = line.trim_start_matches('\u{feff}');
     let n_columns = line.chars().count();
-    let cut = if n_columns > WIDTH {
-        start.saturating_sub(WIDTH / 3)
-    } else {
-        0
-    };
-    let mut shown: String = line
-        .chars()
-        .skip(cut)
-        .take(WIDTH)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let cut = if n_columns > WIDTH { start.saturating_sub(WIDTH / 3) } else { 0 };
+    let mut shown: String = line.chars().skip(cut).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let (before_dots, after_dots) = (cut > 0, n_columns > cut + WIDTH);
     if before_dots {
         shown.insert(0, '…');
@@ -186,17 +141,10 @@ fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
         shown.push('…');
     }
     let before = start - cut + usize::from(before_dots);
-    (
-        shown,
-        before,
-        length.min((WIDTH - (start - cut).min(WIDTH - 1)).max(1)),
-    )
+    (shown, before, length.min((WIDTH - (start - cut).min(WIDTH - 1)).max(1)))
 }
 
 /// A message with nothing in it that a terminal would obey.
 fn plain(message: &str) -> String {
-    message
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

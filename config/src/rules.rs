@@ -42,11 +42,7 @@ const RULES: &[Rule] = &[
 
 /// Runs every rule.
 pub(crate) fn check(config: &Config, settings: &Settings, diagnostics: &mut Vec<Diagnostic>) {
-    let mut facts = Facts {
-        config,
-        settings,
-        diagnostics,
-    };
+    let mut facts = Facts { config, settings, diagnostics };
     for rule in RULES {
         rule(&mut facts);
     }
@@ -65,9 +61,7 @@ impl Facts<'_> {
     }
 
     fn origin(&self, path: &str) -> Origin {
-        self.settings
-            .find(path)
-            .map_or(Origin::Default, |setting| setting.origin.clone())
+        self.settings.find(path).map_or(Origin::Default, |setting| setting.origin.clone())
     }
 
     /// A problem at one key.
@@ -77,18 +71,8 @@ impl Facts<'_> {
     }
 
     /// A problem between two keys: it is told at the first, or at the second where nobody set the first.
-    fn tell_both(
-        &mut self,
-        severity: Severity,
-        code: &str,
-        paths: (&str, &str),
-        message: impl Into<String>,
-    ) {
-        let (here, other) = if self.is_set(paths.0) {
-            paths
-        } else {
-            (paths.1, paths.0)
-        };
+    fn tell_both(&mut self, severity: Severity, code: &str, paths: (&str, &str), message: impl Into<String>) {
+        let (here, other) = if self.is_set(paths.0) { paths } else { (paths.1, paths.0) };
         let mut diagnostic = Diagnostic::new(severity, code, self.origin(here), message).key(here);
         if self.is_set(other) {
             diagnostic = diagnostic.related(self.origin(other), &format!("`{other}` is set here"));
@@ -99,12 +83,7 @@ impl Facts<'_> {
     /// A key that changes nothing, if somebody set it.
     fn tell_no_effect(&mut self, path: &str, reason: &str) {
         if self.is_set(path) {
-            self.tell(
-                Severity::Warning,
-                "no-effect",
-                path,
-                format!("`{path}` has no effect: {reason}"),
-            );
+            self.tell(Severity::Warning, "no-effect", path, format!("`{path}` has no effect: {reason}"));
         }
     }
 

@@ -35,10 +35,7 @@ impl Settings {
 
     /// The value as a node: what was set, or the default.
     pub(crate) fn node(&self, key: &'static Key) -> Node {
-        self.find(key.path).map_or_else(
-            || crate::check::default_node(key),
-            |setting| setting.node.clone(),
-        )
+        self.find(key.path).map_or_else(|| crate::check::default_node(key), |setting| setting.node.clone())
     }
 
     /// The value for a field of the model.

@@ -45,9 +45,7 @@ impl Format {
 }
 
 /// Byte offsets in the text, the end not included.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Span {
     /// Offset of the first byte.
     pub start: usize,
@@ -58,10 +56,7 @@ pub struct Span {
 impl Span {
     /// From `start` up to `end`.
     pub fn new(start: usize, end: usize) -> Self {
-        Self {
-            start,
-            end: end.max(start),
-        }
+        Self { start, end: end.max(start) }
     }
 
     /// Whether a cursor at this offset touches the span.
@@ -114,10 +109,7 @@ pub struct Member {
 impl Node {
     /// A value that stands nowhere (from a variable, an option, a default).
     pub fn nowhere(value: Value) -> Self {
-        Self {
-            span: Span::default(),
-            value,
-        }
+        Self { span: Span::default(), value }
     }
 
     /// A text that stands nowhere.
@@ -158,10 +150,7 @@ impl Node {
 
     /// The value of the first member of this name.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.members()
-            .iter()
-            .find(|member| member.key == key)
-            .map(|member| &member.value)
+        self.members().iter().find(|member| member.key == key).map(|member| &member.value)
     }
 
     /// What it is, in the words of a message.
@@ -184,13 +173,7 @@ impl Node {
 /// A byte order mark at the start is skipped, CRLF is a line end, and an empty file is an empty configuration.
 pub fn parse(text: &str, format: Format) -> (Node, Vec<Diagnostic>) {
     if text.trim_start_matches('\u{feff}').trim().is_empty() {
-        return (
-            Node {
-                span: Span::new(0, text.len()),
-                value: Value::Object(Vec::new()),
-            },
-            Vec::new(),
-        );
+        return (Node { span: Span::new(0, text.len()), value: Value::Object(Vec::new()) }, Vec::new());
     }
     let (root, mut diagnostics) = match format {
         Format::Json => json::parse(text),
@@ -204,23 +187,10 @@ pub fn parse(text: &str, format: Format) -> (Node, Vec<Diagnostic>) {
         Value::Object(_) => (root, diagnostics),
         _ => {
             if diagnostics.is_empty() {
-                let message = format!(
-                    "the configuration is {}: write an object with keys",
-                    root.kind()
-                );
-                diagnostics.push(Diagnostic::error(
-                    "wrong-type",
-                    Origin::File(root.span),
-                    message,
-                ));
+                let message = format!("the configuration is {}: write an object with keys", root.kind());
+                diagnostics.push(Diagnostic::error("wrong-type", Origin::File(root.span), message));
             }
-            (
-                Node {
-                    span: root.span,
-                    value: Value::Object(Vec::new()),
-                },
-                diagnostics,
-            )
+            (Node { span: root.span, value: Value::Object(Vec::new()) }, diagnostics)
         }
     }
 }
@@ -238,11 +208,7 @@ fn problem(start: usize, end: usize, message: impl Into<String>) -> Diagnostic {
 /// A text of the user for a message: short and on one line.
 pub(crate) fn clip(text: &str) -> String {
     const LONGEST: usize = 60;
-    let mut clipped: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut clipped: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
         clipped.push('…');
     }

@@ -137,10 +137,7 @@ impl FromStr for Target {
             return selector::parse_target(rest);
         }
         let Some(kind) = TargetKind::from_word(word) else {
-            return Err(TargetError::UnknownKind {
-                given: word.to_owned(),
-                nearest: kind::nearest(word),
-            });
+            return Err(TargetError::UnknownKind { given: word.to_owned(), nearest: kind::nearest(word) });
         };
         let (name, container) = split_container(rest)?;
         if name.is_empty() {
@@ -152,28 +149,13 @@ impl FromStr for Target {
 
 impl Target {
     /// A named object, its names checked.
-    pub fn workload(
-        kind: TargetKind,
-        name: &str,
-        container: Option<&str>,
-    ) -> Result<Self, TargetError> {
-        let wrong = |name: &str, reason| TargetError::Name {
-            name: name.to_owned(),
-            reason,
-        };
-        let check = if kind == TargetKind::Service {
-            text::label
-        } else {
-            text::subdomain
-        };
+    pub fn workload(kind: TargetKind, name: &str, container: Option<&str>) -> Result<Self, TargetError> {
+        let wrong = |name: &str, reason| TargetError::Name { name: name.to_owned(), reason };
+        let check = if kind == TargetKind::Service { text::label } else { text::subdomain };
         check(name).map_err(|reason| wrong(name, reason))?;
         check_container(container)?;
         let container = container.map(str::to_owned);
-        Ok(Self::Workload(Workload {
-            kind,
-            name: name.to_owned(),
-            container,
-        }))
+        Ok(Self::Workload(Workload { kind, name: name.to_owned(), container }))
     }
 }
 
@@ -187,19 +169,14 @@ fn split_container(rest: &str) -> Result<(&str, Option<&str>), TargetError> {
         return Ok((rest, None));
     };
     match after.strip_prefix("container/") {
-        Some(container) if !container.is_empty() && !container.contains('/') => {
-            Ok((name, Some(container)))
-        }
+        Some(container) if !container.is_empty() && !container.contains('/') => Ok((name, Some(container))),
         _ => Err(TargetError::Rest(format!("/{after}"))),
     }
 }
 
 fn check_container(container: Option<&str>) -> Result<(), TargetError> {
     let Some(name) = container else { return Ok(()) };
-    text::label(name).map_err(|reason| TargetError::Name {
-        name: name.to_owned(),
-        reason,
-    })
+    text::label(name).map_err(|reason| TargetError::Name { name: name.to_owned(), reason })
 }
 
 impl fmt::Display for Target {
@@ -230,10 +207,7 @@ mod tests {
             ("cronjob/tick", "cronjob/tick"),
             ("targetless", "targetless"),
             ("label/app=web,tier=x", "label/app=web,tier=x"),
-            (
-                "label/app.kubernetes.io/name=web/container/app",
-                "label/app.kubernetes.io/name=web/container/app",
-            ),
+            ("label/app.kubernetes.io/name=web/container/app", "label/app.kubernetes.io/name=web/container/app"),
         ] {
             let target: Target = text.parse().expect(text);
             assert_eq!(target.to_string(), shown);
@@ -244,37 +218,16 @@ mod tests {
     #[test]
     fn mistakes_name_the_next_step() {
         for (text, message) in [
-            (
-                "",
-                "the target is empty: write KIND/NAME such as `deployment/web`, or `targetless`",
-            ),
-            (
-                "web",
-                "`web` has no kind: write KIND/NAME such as `deployment/web`",
-            ),
+            ("", "the target is empty: write KIND/NAME such as `deployment/web`, or `targetless`"),
+            ("web", "`web` has no kind: write KIND/NAME such as `deployment/web`"),
             ("pod", "the name after `pod/` is missing"),
             ("pod/", "the name after `pod/` is missing"),
-            (
-                "pod/x/app",
-                "`/app` after the name is not understood: only `/container/NAME` can follow",
-            ),
-            (
-                "pod/x/container/",
-                "`/container/` after the name is not understood: only `/container/NAME` can follow",
-            ),
-            (
-                "label/app",
-                "the label selector `app` is not `key=value`, separated by commas",
-            ),
-            (
-                "label/a=b/x",
-                "the label selector `a=b/x` is followed by `/x`: only `/container/NAME` can follow",
-            ),
+            ("pod/x/app", "`/app` after the name is not understood: only `/container/NAME` can follow"),
+            ("pod/x/container/", "`/container/` after the name is not understood: only `/container/NAME` can follow"),
+            ("label/app", "the label selector `app` is not `key=value`, separated by commas"),
+            ("label/a=b/x", "the label selector `a=b/x` is followed by `/x`: only `/container/NAME` can follow"),
         ] {
-            assert_eq!(
-                text.parse::<Target>().map_err(|error| error.to_string()),
-                Err(message.to_owned())
-            );
+            assert_eq!(text.parse::<Target>().map_err(|error| error.to_string()), Err(message.to_owned()));
         }
         let misspelt = "deploymnet/web".parse::<Target>().expect_err("misspelt");
         assert_eq!(misspelt.nearest(), Some("deployment"));

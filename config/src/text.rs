@@ -15,96 +15,46 @@ pub struct TextKind {
 }
 
 /// Any text.
-pub const ANY: TextKind = TextKind {
-    name: "text",
-    check: |_| Ok(()),
-};
+pub const ANY: TextKind = TextKind { name: "text", check: |_| Ok(()) };
 /// Any text but the empty one.
-pub const SOME: TextKind = TextKind {
-    name: "text",
-    check: not_empty,
-};
+pub const SOME: TextKind = TextKind { name: "text", check: not_empty };
 /// A file path.
-pub const PATH: TextKind = TextKind {
-    name: "path",
-    check: not_empty,
-};
+pub const PATH: TextKind = TextKind { name: "path", check: not_empty };
 /// A regular expression of the Rust `regex` family: no look-around, no back-references.
-pub const REGEX: TextKind = TextKind {
-    name: "regular expression",
-    check: regex,
-};
+pub const REGEX: TextKind = TextKind { name: "regular expression", check: regex };
 /// A name pattern with `*` and `?`.
-pub const PATTERN: TextKind = TextKind {
-    name: "pattern",
-    check: not_empty,
-};
+pub const PATTERN: TextKind = TextKind { name: "pattern", check: not_empty };
 /// An environment variable's name.
-pub const VARIABLE: TextKind = TextKind {
-    name: "variable name",
-    check: variable,
-};
+pub const VARIABLE: TextKind = TextKind { name: "variable name", check: variable };
 /// A Kubernetes object name (RFC 1123 subdomain).
-pub const SUBDOMAIN: TextKind = TextKind {
-    name: "Kubernetes name",
-    check: subdomain,
-};
+pub const SUBDOMAIN: TextKind = TextKind { name: "Kubernetes name", check: subdomain };
 /// A namespace, container or service name (RFC 1123 label).
-pub const LABEL: TextKind = TextKind {
-    name: "Kubernetes name",
-    check: label,
-};
+pub const LABEL: TextKind = TextKind { name: "Kubernetes name", check: label };
 /// The key of a label or annotation.
-pub const LABEL_KEY: TextKind = TextKind {
-    name: "label key",
-    check: label_key,
-};
+pub const LABEL_KEY: TextKind = TextKind { name: "label key", check: label_key };
 /// The value of a label.
-pub const LABEL_VALUE: TextKind = TextKind {
-    name: "label value",
-    check: label_value,
-};
+pub const LABEL_VALUE: TextKind = TextKind { name: "label value", check: label_value };
 /// A Kubernetes quantity.
-pub const QUANTITY: TextKind = TextKind {
-    name: "quantity",
-    check: quantity,
-};
+pub const QUANTITY: TextKind = TextKind { name: "quantity", check: quantity };
 /// A container image reference.
-pub const IMAGE: TextKind = TextKind {
-    name: "image reference",
-    check: image,
-};
+pub const IMAGE: TextKind = TextKind { name: "image reference", check: image };
 /// An address filter of `outgoing.filter` and `dns.filter`.
-pub const ADDRESS: TextKind = TextKind {
-    name: "address filter",
-    check: address,
-};
+pub const ADDRESS: TextKind = TextKind { name: "address filter", check: address };
 /// An HTTP method.
-pub const METHOD: TextKind = TextKind {
-    name: "HTTP method",
-    check: method,
-};
+pub const METHOD: TextKind = TextKind { name: "HTTP method", check: method };
 /// A target path; its own check gives the nearest kind, so the one here only answers the table's question.
-pub const TARGET: TextKind = TextKind {
-    name: "target",
-    check: target,
-};
+pub const TARGET: TextKind = TextKind { name: "target", check: target };
 
 fn not_empty(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        Err("must not be empty: remove it or write a value".to_owned())
-    } else {
-        Ok(())
-    }
+    if text.trim().is_empty() { Err("must not be empty: remove it or write a value".to_owned()) } else { Ok(()) }
 }
 
 fn regex(text: &str) -> Result<(), String> {
     not_empty(text)?;
-    if ["(?=", "(?!", "(?<=", "(?<!"]
-        .iter()
-        .any(|look| text.contains(look))
-    {
-        return Err("looks ahead or behind, which is not supported: use several filters with `all_of` and `not`".to_owned());
+    if ["(?=", "(?!", "(?<=", "(?<!"].iter().any(|look| text.contains(look)) {
+        return Err(
+            "looks ahead or behind, which is not supported: use several filters with `all_of` and `not`".to_owned()
+        );
     }
     match regex_syntax::Parser::new().parse(text) {
         Ok(_) => Ok(()),
@@ -131,25 +81,16 @@ fn variable(text: &str) -> Result<(), String> {
 pub(crate) fn label(text: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let fits = !text.is_empty() && text.len() <= 63;
-    if fits
-        && text.starts_with(good)
-        && text.ends_with(good)
-        && text.chars().all(|c| good(c) || c == '-')
-    {
+    if fits && text.starts_with(good) && text.ends_with(good) && text.chars().all(|c| good(c) || c == '-') {
         return Ok(());
     }
-    Err(
-        "is no Kubernetes name: 1 to 63 of a-z, 0-9 and -, first and last a letter or digit"
-            .to_owned(),
-    )
+    Err("is no Kubernetes name: 1 to 63 of a-z, 0-9 and -, first and last a letter or digit".to_owned())
 }
 
 /// RFC 1123 subdomain: labels joined by dots, at most 253 characters.
 pub(crate) fn subdomain(text: &str) -> Result<(), String> {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let part = |part: &str| {
-        part.starts_with(good) && part.ends_with(good) && part.chars().all(|c| good(c) || c == '-')
-    };
+    let part = |part: &str| part.starts_with(good) && part.ends_with(good) && part.chars().all(|c| good(c) || c == '-');
     if text.len() <= 253 && text.split('.').all(part) {
         return Ok(());
     }
@@ -167,7 +108,8 @@ pub(crate) fn label_key(text: &str) -> Result<(), String> {
     if prefix_is_good && !name.is_empty() && label_value(name).is_ok() {
         return Ok(());
     }
-    Err("is no label key: write `name` or `domain/name`, the name with at most 63 letters, digits, -, _ and .".to_owned())
+    Err("is no label key: write `name` or `domain/name`, the name with at most 63 letters, digits, -, _ and ."
+        .to_owned())
 }
 
 /// Empty, or at most 63 of letters, digits, `-`, `_`, `.`, beginning and ending with a letter or digit.
@@ -182,18 +124,11 @@ pub(crate) fn label_value(text: &str) -> Result<(), String> {
 }
 
 fn quantity(text: &str) -> Result<(), String> {
-    const SUFFIXES: &[&str] = &[
-        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
-    ];
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
+    const SUFFIXES: &[&str] = &["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
-    let number_is_good =
-        number.parse::<f64>().is_ok() && number.starts_with(|c: char| c.is_ascii_digit());
-    let exponent = suffix
-        .strip_prefix(['e', 'E'])
-        .is_some_and(|digits| digits.parse::<i8>().is_ok());
+    let number_is_good = number.parse::<f64>().is_ok() && number.starts_with(|c: char| c.is_ascii_digit());
+    let exponent = suffix.strip_prefix(['e', 'E']).is_some_and(|digits| digits.parse::<i8>().is_ok());
     if number_is_good && (SUFFIXES.contains(&suffix) || exponent) {
         return Ok(());
     }
@@ -203,18 +138,13 @@ fn quantity(text: &str) -> Result<(), String> {
 fn image(text: &str) -> Result<(), String> {
     not_empty(text)?;
     if text.contains(char::is_whitespace) || text.contains("://") {
-        return Err(
-            "is no image reference: write `registry/name:tag`, no blanks and no `https://`"
-                .to_owned(),
-        );
+        return Err("is no image reference: write `registry/name:tag`, no blanks and no `https://`".to_owned());
     }
     Ok(())
 }
 
 fn address(text: &str) -> Result<(), String> {
-    text.parse::<AddressFilter>()
-        .map(drop)
-        .map_err(|error| error.to_string())
+    text.parse::<AddressFilter>().map(drop).map_err(|error| error.to_string())
 }
 
 fn method(text: &str) -> Result<(), String> {
@@ -226,9 +156,7 @@ fn method(text: &str) -> Result<(), String> {
 }
 
 fn target(text: &str) -> Result<(), String> {
-    text.parse::<crate::target::Target>()
-        .map(drop)
-        .map_err(|error| error.to_string())
+    text.parse::<crate::target::Target>().map(drop).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -238,38 +166,14 @@ mod tests {
     #[test]
     fn each_kind_takes_the_good_and_refuses_the_bad() {
         let cases: &[(TextKind, &[&str], &[&str])] = &[
-            (
-                REGEX,
-                &["x-user: .*", "^/api/(a|b)$"],
-                &["(", "[z-a]", "", "a(?=b)", "(?<!x)y"],
-            ),
+            (REGEX, &["x-user: .*", "^/api/(a|b)$"], &["(", "[z-a]", "", "a(?=b)", "(?<!x)y"]),
             (VARIABLE, &["HOME", "a.b"], &["", "A=B"]),
-            (
-                LABEL,
-                &["a", "web-1", "0x"],
-                &["", "Web", "-a", "a-", "a_b", "a.b", &"x".repeat(64)],
-            ),
-            (
-                SUBDOMAIN,
-                &["a.b-c.d", "web"],
-                &["", "a..b", ".a", "A", "a.-b"],
-            ),
-            (
-                LABEL_KEY,
-                &["app", "app.kubernetes.io/name"],
-                &["", "/a", "a/", "a/b/c", "-a"],
-            ),
+            (LABEL, &["a", "web-1", "0x"], &["", "Web", "-a", "a-", "a_b", "a.b", &"x".repeat(64)]),
+            (SUBDOMAIN, &["a.b-c.d", "web"], &["", "a..b", ".a", "A", "a.-b"]),
+            (LABEL_KEY, &["app", "app.kubernetes.io/name"], &["", "/a", "a/", "a/b/c", "-a"]),
             (LABEL_VALUE, &["", "v1.2_x"], &["-", "a b", "ä"]),
-            (
-                QUANTITY,
-                &["1", "500m", "64Mi", "1.5", "1e3"],
-                &["", "Mi", "1 Mi", "64mb", "-1", "1.2.3"],
-            ),
-            (
-                IMAGE,
-                &["ghcr.io/a/b:1", "b@sha256:00"],
-                &["", "a b", "https://x/y"],
-            ),
+            (QUANTITY, &["1", "500m", "64Mi", "1.5", "1e3"], &["", "Mi", "1 Mi", "64mb", "-1", "1.2.3"]),
+            (IMAGE, &["ghcr.io/a/b:1", "b@sha256:00"], &["", "a b", "https://x/y"]),
             (METHOD, &["GET", "M-SEARCH"], &["", "GET POST"]),
         ];
         for (kind, good, bad) in cases {

@@ -3,13 +3,7 @@
 //! Called by `check`. It must not know which key it reads for.
 
 /// Units of durations with their length in milliseconds; the first of a length is the one that is printed.
-const DURATIONS: &[(&str, u64)] = &[
-    ("ms", 1),
-    ("s", 1000),
-    ("m", 60_000),
-    ("min", 60_000),
-    ("h", 3_600_000),
-];
+const DURATIONS: &[(&str, u64)] = &[("ms", 1), ("s", 1000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000)];
 
 /// Units of sizes with their length in bytes.
 const SIZES: &[(&str, u64)] = &[
@@ -37,11 +31,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 
 /// Milliseconds as a short text.
 pub(crate) fn show_duration(milliseconds: u64) -> String {
-    match DURATIONS
-        .iter()
-        .rev()
-        .find(|(unit, length)| *unit != "min" && milliseconds.is_multiple_of(*length))
-    {
+    match DURATIONS.iter().rev().find(|(unit, length)| *unit != "min" && milliseconds.is_multiple_of(*length)) {
         Some((unit, length)) if milliseconds > 0 => format!("{}{unit}", milliseconds / length),
         _ => "0s".to_owned(),
     }
@@ -49,12 +39,7 @@ pub(crate) fn show_duration(milliseconds: u64) -> String {
 
 /// Bytes as a short text.
 pub(crate) fn show_size(bytes: u64) -> String {
-    match SIZES
-        .iter()
-        .take(3)
-        .rev()
-        .find(|(_, length)| bytes.is_multiple_of(*length))
-    {
+    match SIZES.iter().take(3).rev().find(|(_, length)| bytes.is_multiple_of(*length)) {
         Some((unit, length)) if bytes > 0 => format!("{}{unit}", bytes / length),
         _ => format!("{bytes}B"),
     }
@@ -83,36 +68,18 @@ mod tests {
 
     #[test]
     fn texts_and_back() {
-        for (text, expected) in [
-            ("50ms", Some(50)),
-            ("1.5s", Some(1500)),
-            ("2 m", Some(120_000)),
-            ("1h", Some(3_600_000)),
-        ] {
+        for (text, expected) in
+            [("50ms", Some(50)), ("1.5s", Some(1500)), ("2 m", Some(120_000)), ("1h", Some(3_600_000))]
+        {
             assert_eq!(duration(text), expected, "{text}");
         }
-        for text in [
-            "",
-            "5",
-            "s",
-            "-1s",
-            "1.0001ms",
-            "5 parsecs",
-            "inf s",
-            "99999999999999999999s",
-        ] {
+        for text in ["", "5", "s", "-1s", "1.0001ms", "5 parsecs", "inf s", "99999999999999999999s"] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert_eq!(size("256MiB"), Some(256 << 20));
         assert_eq!(size("1.5 kB"), Some(1500));
         assert_eq!(size("99999999999999GiB"), None);
-        assert_eq!(
-            (show_duration(50).as_str(), show_duration(120_000).as_str()),
-            ("50ms", "2m")
-        );
-        assert_eq!(
-            (show_size(256 << 20).as_str(), show_size(1000).as_str()),
-            ("256MiB", "1000B")
-        );
+        assert_eq!((show_duration(50).as_str(), show_duration(120_000).as_str()), ("50ms", "2m"));
+        assert_eq!((show_size(256 << 20).as_str(), show_size(1000).as_str()), ("256MiB", "1000B"));
     }
 }

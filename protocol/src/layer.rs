@@ -159,7 +159,9 @@ mod tests {
         let token = Token([0xa5; 16]);
         let value = session_value("mirror-abc", &token);
         assert_eq!(parse_session_value(value.as_bytes()), Some((&b"mirror-abc"[..], token)));
-        for garbage in ["", ":", "name", "name:", "name:00", &format!(":{}", "0".repeat(32)), &format!("n:{}", "g".repeat(32))] {
+        for garbage in
+            ["", ":", "name", "name:", "name:00", &format!(":{}", "0".repeat(32)), &format!("n:{}", "g".repeat(32))]
+        {
             assert_eq!(parse_session_value(garbage.as_bytes()), None, "{garbage}");
         }
     }

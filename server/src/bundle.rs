@@ -59,7 +59,9 @@ pub fn layer_path() -> Result<PathBuf> {
         }
     }
     let failure = Failure::new(Class::System, "cannot unpack the layer anywhere");
-    Err(reasons.into_iter().fold(failure, Failure::detail)
+    Err(reasons
+        .into_iter()
+        .fold(failure, Failure::detail)
         .next("set XDG_CACHE_HOME to a folder without spaces or colons, on a file system that permits execution"))
 }
 

@@ -33,7 +33,9 @@ pub fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf> {
                 Err(unusable(&file, "it is not executable").next(format!("chmod +x {shown}")))
             }
             Ok(_) => Ok(file),
-            Err(error) => Err(Failure::new(Class::ProgramNotFound, format!("cannot find the program {shown}: {error}"))),
+            Err(error) => {
+                Err(Failure::new(Class::ProgramNotFound, format!("cannot find the program {shown}: {error}")))
+            }
         };
     }
     let mut not_executable = None;
@@ -90,10 +92,12 @@ fn check_binary(file: &Path) -> Result<()> {
     let metadata = fs::metadata(file).map_err(|error| unusable(file, &error.to_string()))?;
     let mode = metadata.permissions().mode();
     if mode & 0o6000 != 0 {
-        return Err(unusable(file, "it is setuid or setgid, so the loader ignores LD_PRELOAD").next("run a copy without that bit"));
+        return Err(unusable(file, "it is setuid or setgid, so the loader ignores LD_PRELOAD")
+            .next("run a copy without that bit"));
     }
     if has_file_capabilities(file) {
-        return Err(unusable(file, "it has file capabilities, so the loader ignores LD_PRELOAD").next("run a copy of it: cp does not keep capabilities"));
+        return Err(unusable(file, "it has file capabilities, so the loader ignores LD_PRELOAD")
+            .next("run a copy of it: cp does not keep capabilities"));
     }
     let opened = File::open(file).map_err(|error| unusable(file, &error.to_string()))?;
     let cache = ReadCache::new(BufReader::new(opened));
@@ -110,7 +114,8 @@ fn check_binary(file: &Path) -> Result<()> {
             .next("programs that make raw system calls are not supported yet"));
     }
     match interpreter(&elf) {
-        None => Err(unusable(file, "it is statically linked, so nothing can be loaded into it").next("build it dynamically linked against glibc")),
+        None => Err(unusable(file, "it is statically linked, so nothing can be loaded into it")
+            .next("build it dynamically linked against glibc")),
         Some(loader) if loader.contains("musl") => {
             Err(unusable(file, "it uses musl, not glibc").next("build it for glibc, or use a glibc build of it"))
         }

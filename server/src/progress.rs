@@ -30,7 +30,9 @@ impl Mode {
         match (json, quiet) {
             (true, _) => Self::Json,
             (_, true) => Self::Quiet,
-            _ if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") => Self::Terminal,
+            _ if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") => {
+                Self::Terminal
+            }
             _ => Self::Plain,
         }
     }
@@ -49,7 +51,9 @@ impl Progress {
         let colour = mode == Mode::Terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let progress = Self { mode, colour, spinner: None };
         match mode {
-            Mode::Json => progress.line(&json!({"type": "begin", "version": protocol::VERSION, "text": headline}).to_string()),
+            Mode::Json => {
+                progress.line(&json!({"type": "begin", "version": protocol::VERSION, "text": headline}).to_string())
+            }
             Mode::Quiet => {}
             Mode::Plain | Mode::Terminal => progress.line(&progress.paint("1", headline)),
         }
@@ -71,7 +75,11 @@ impl Progress {
             Mode::Json => self.line(&json!({"type": "step-began", "step": step}).to_string()),
             Mode::Terminal => {
                 let spinner = ProgressBar::new_spinner();
-                if let Ok(style) = ProgressStyle::with_template(if self.colour { "  {spinner:.cyan} {msg}" } else { "  {spinner} {msg}" }) {
+                if let Ok(style) = ProgressStyle::with_template(if self.colour {
+                    "  {spinner:.cyan} {msg}"
+                } else {
+                    "  {spinner} {msg}"
+                }) {
                     spinner.set_style(style);
                 }
                 spinner.set_message(doing(step));
@@ -87,7 +95,8 @@ impl Progress {
         self.clear();
         match self.mode {
             Mode::Json => self.line(
-                &json!({"type": "step-done", "step": step, "text": text, "milliseconds": took.as_millis() as u64}).to_string(),
+                &json!({"type": "step-done", "step": step, "text": text, "milliseconds": took.as_millis() as u64})
+                    .to_string(),
             ),
             Mode::Terminal | Mode::Plain => {
                 let time = self.paint("2", &format!("({} ms)", took.as_millis()));
@@ -148,7 +157,8 @@ impl Progress {
 
     /// Shows a failure of a command that has no progress to show.
     pub fn show(failure: &Failure) {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self { mode: Mode::Plain, colour, spinner: None }.failed(failure);
     }
 

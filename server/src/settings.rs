@@ -36,7 +36,13 @@ impl Loaded {
         if !self.resolved.has_errors() {
             return Ok(&self.resolved.config);
         }
-        let errors: Vec<_> = self.resolved.diagnostics.iter().filter(|problem| problem.severity == config::Severity::Error).cloned().collect();
+        let errors: Vec<_> = self
+            .resolved
+            .diagnostics
+            .iter()
+            .filter(|problem| problem.severity == config::Severity::Error)
+            .cloned()
+            .collect();
         let rendered = config::render::render(&errors, self.document.as_ref(), config::render::Colour::Never);
         let failure = Failure::new(Class::Config, "the configuration has errors");
         Err(rendered.lines().fold(failure, |failure, line| failure.detail(line)))
@@ -51,7 +57,9 @@ fn source_options(source: &Source) -> Vec<OptionValue> {
     let mut options = Vec::new();
     options.extend(source.namespace.as_ref().map(|value| option("target.namespace", value, "--namespace")));
     options.extend(source.context.as_ref().map(|value| option("kube_context", value, "--context")));
-    options.extend(source.kubeconfig.as_ref().map(|value| option("kubeconfig", value.display().to_string(), "--kubeconfig")));
+    options.extend(
+        source.kubeconfig.as_ref().map(|value| option("kubeconfig", value.display().to_string(), "--kubeconfig")),
+    );
     if source.accept_invalid_certificates {
         options.push(option("accept_invalid_certificates", "true", "--accept-invalid-certificates"));
     }

@@ -22,8 +22,9 @@ impl Cluster {
     fn load() -> Self {
         let folder = std::env::var("MIRROR_CLUSTER_DIR").unwrap_or_else(|_| "/var/lib/mirror-cluster".to_owned());
         let file = Path::new(&folder).join("cluster.json");
-        let text = std::fs::read_to_string(&file)
-            .unwrap_or_else(|error| panic!("{}: {error}: run `cargo xtask test`, which starts the cluster", file.display()));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
+            panic!("{}: {error}: run `cargo xtask test`, which starts the cluster", file.display())
+        });
         Self { state: serde_json::from_str(&text).expect("cluster.json is JSON") }
     }
 
@@ -43,7 +44,8 @@ impl Cluster {
 
     /// Runs a task of the cluster's own tool, such as `["restart", "kube-apiserver"]`.
     pub fn task(&self, arguments: &[&str]) -> Output {
-        let output = Command::new(self.text("xtask")).arg("cluster").args(arguments).output().expect("the cluster's tool runs");
+        let output =
+            Command::new(self.text("xtask")).arg("cluster").args(arguments).output().expect("the cluster's tool runs");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }
@@ -88,7 +90,11 @@ impl Cluster {
         for kind in ["jobs", "pods", "configmaps"] {
             let gone = self.try_kubectl(&["wait", "--for=delete", kind, "-A", "-l", label, &timeout]);
             let left = self.labelled(kind, label);
-            assert!(left.is_empty(), "{kind} left after {seconds} s: {left:?}\n{}", String::from_utf8_lossy(&gone.stderr));
+            assert!(
+                left.is_empty(),
+                "{kind} left after {seconds} s: {left:?}\n{}",
+                String::from_utf8_lossy(&gone.stderr)
+            );
         }
     }
 

@@ -132,7 +132,8 @@ impl Laptop {
 
     /// `mirror exec OPTIONS -- COMMAND`, both split at spaces.
     pub fn exec(&self, options: &str, program: &str) -> Outcome {
-        let arguments = ["exec"].into_iter().chain(options.split_whitespace()).chain(["--"]).chain(program.split_whitespace());
+        let arguments =
+            ["exec"].into_iter().chain(options.split_whitespace()).chain(["--"]).chain(program.split_whitespace());
         self.run(self.mirror(arguments))
     }
 

@@ -42,11 +42,7 @@ pub fn docs() -> String {
     }
     out.push_str(VARIABLES);
     for section in keys::all().filter(|key| key.is_section()) {
-        let title = if section.path.is_empty() {
-            "Root".to_owned()
-        } else {
-            format!("`{}`", section.path)
-        };
+        let title = if section.path.is_empty() { "Root".to_owned() } else { format!("`{}`", section.path) };
         let _ = writeln!(out, "\n## {title}\n\n{}\n", section.doc());
         table(&mut out, section.path);
     }
@@ -54,14 +50,7 @@ pub fn docs() -> String {
     out.push_str("\n## Keys of mirrord without effect\n\nThey give a warning, or an error where leaving them out ");
     out.push_str("would do more than was asked for.\n\n| key | why |\n|---|---|\n");
     for row in IGNORED {
-        let (kind, why) = (
-            if row.path.starts_with('$') {
-                " in a filter"
-            } else {
-                ""
-            },
-            row.why,
-        );
+        let (kind, why) = (if row.path.starts_with('$') { " in a filter" } else { "" }, row.why);
         let path = row.path.strip_prefix("$filter.").unwrap_or(row.path);
         let _ = writeln!(out, "| `{path}`{kind} | {why} |");
     }
@@ -70,26 +59,15 @@ pub fn docs() -> String {
 
 /// The keys of one section that are no sections themselves.
 fn table(out: &mut String, section: &str) {
-    let mut leaves = keys::children(section)
-        .filter(|key| !key.is_section() && !key.path.starts_with('$'))
-        .peekable();
+    let mut leaves = keys::children(section).filter(|key| !key.is_section() && !key.path.starts_with('$')).peekable();
     if leaves.peek().is_none() {
         return;
     }
     out.push_str("| key | takes | default | meaning | variable |\n|---|---|---|---|---|\n");
     for key in leaves {
-        let default = if key.default == "null" {
-            "–".to_owned()
-        } else {
-            format!("`{}`", key.default)
-        };
+        let default = if key.default == "null" { "–".to_owned() } else { format!("`{}`", key.default) };
         let (variable, meaning) = (key.variable().unwrap_or_default(), meaning(key));
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {default} | {meaning} | `{variable}` |",
-            key.name(),
-            takes(&key.shape)
-        );
+        let _ = writeln!(out, "| `{}` | {} | {default} | {meaning} | `{variable}` |", key.name(), takes(&key.shape));
     }
 }
 
@@ -103,30 +81,17 @@ fn records(out: &mut String) {
                 .filter(|user| !user.path.starts_with('$') && uses(&user.shape, last))
                 .map(|user| format!("`{}`", user.path))
                 .collect();
-            let _ = writeln!(
-                out,
-                "\n### {}\n\nIn {}.\n\n| key | takes | meaning |",
-                &last[1..],
-                users.join(", ")
-            );
+            let _ = writeln!(out, "\n### {}\n\nIn {}.\n\n| key | takes | meaning |", &last[1..], users.join(", "));
             out.push_str("|---|---|---|\n");
         }
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | {} |",
-            key.name(),
-            takes(&key.shape),
-            meaning(key)
-        );
+        let _ = writeln!(out, "| `{}` | {} | {} |", key.name(), takes(&key.shape), meaning(key));
     }
 }
 
 fn uses(shape: &Shape, record: &str) -> bool {
     match shape {
         Shape::Record(name) => *name == record,
-        Shape::List(inner) | Shape::Pair(inner) | Shape::Map { value: inner, .. } => {
-            uses(inner, record)
-        }
+        Shape::List(inner) | Shape::Pair(inner) | Shape::Map { value: inner, .. } => uses(inner, record),
         Shape::Either(shapes) => shapes.iter().any(|shape| uses(shape, record)),
         _ => false,
     }
@@ -137,12 +102,7 @@ fn meaning(key: &Key) -> String {
     let mut text = key.doc().replace('\n', " ");
     if let Shape::OneOf(choices) = key.shape {
         for choice in choices {
-            let _ = write!(
-                text,
-                "<br>`{}`: {}",
-                choice.word,
-                choice.doc().replace('\n', " ")
-            );
+            let _ = write!(text, "<br>`{}`: {}", choice.word, choice.doc().replace('\n', " "));
         }
     }
     if !key.in_effect {

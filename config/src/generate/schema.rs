@@ -10,10 +10,7 @@ use crate::keys::{self, Key, Shape, Short};
 /// The schema as JSON text with a line end.
 pub fn schema() -> String {
     let mut root = Map::new();
-    root.insert(
-        "$schema".to_owned(),
-        json!("http://json-schema.org/draft-07/schema#"),
-    );
+    root.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
     root.insert("title".to_owned(), json!("mirror configuration"));
     root.insert("allowComments".to_owned(), json!(true));
     root.insert("allowTrailingCommas".to_owned(), json!(true));
@@ -23,13 +20,8 @@ pub fn schema() -> String {
     if let Some(Value::Object(properties)) = root.get_mut("properties") {
         properties.insert("$schema".to_owned(), json!({ "type": "string" }));
     }
-    let names: BTreeSet<_> = keys::all()
-        .filter_map(|key| key.path.strip_prefix('$')?.split('.').next())
-        .collect();
-    let definitions = names
-        .into_iter()
-        .map(|name| (name.to_owned(), object_of(&format!("${name}"))))
-        .collect();
+    let names: BTreeSet<_> = keys::all().filter_map(|key| key.path.strip_prefix('$')?.split('.').next()).collect();
+    let definitions = names.into_iter().map(|name| (name.to_owned(), object_of(&format!("${name}")))).collect();
     root.insert("definitions".to_owned(), Value::Object(definitions));
     let text = serde_json::to_string_pretty(&Value::Object(root)).unwrap_or_default();
     text + "\n"
@@ -44,10 +36,7 @@ fn object_of(parent: &str) -> Value {
     for row in ignored::children(parent) {
         let name = row.path.rsplit('.').next().unwrap_or(row.path);
         let text = format!("Not supported: {}.", row.why);
-        properties.insert(
-            name.to_owned(),
-            json!({ "deprecationMessage": text, "doNotSuggest": true }),
-        );
+        properties.insert(name.to_owned(), json!({ "deprecationMessage": text, "doNotSuggest": true }));
     }
     json!({ "type": "object", "additionalProperties": false, "properties": properties })
 }
@@ -61,15 +50,9 @@ fn property(key: &Key) -> Value {
         doc.push_str(&format!("\n\nVariable: `{variable}`"));
     }
     let mut property = Map::new();
-    property.insert(
-        "description".to_owned(),
-        json!(doc.replace('\n', " ").replace("  ", " ")),
-    );
+    property.insert("description".to_owned(), json!(doc.replace('\n', " ").replace("  ", " ")));
     property.insert("markdownDescription".to_owned(), json!(doc));
-    if let (false, Ok(default)) = (
-        key.default == "null",
-        serde_json::from_str::<Value>(key.default),
-    ) {
+    if let (false, Ok(default)) = (key.default == "null", serde_json::from_str::<Value>(key.default)) {
         property.insert("default".to_owned(), default);
     }
     // Leaving a key out and writing null is the same.
@@ -109,37 +92,28 @@ fn alternatives(shape: &Shape, key: &Key) -> Vec<Value> {
         Shape::Text(_) => vec![json!({ "type": "string" })],
         Shape::OneOf(choices) => {
             let words: Vec<_> = choices.iter().map(|choice| choice.word).collect();
-            let docs: Vec<_> = choices
-                .iter()
-                .map(|choice| choice.doc().replace('\n', " "))
-                .collect();
+            let docs: Vec<_> = choices.iter().map(|choice| choice.doc().replace('\n', " ")).collect();
             vec![json!({ "enum": words, "markdownEnumDescriptions": docs })]
         }
         Shape::Scalar(_) | Shape::Secret => {
             vec![json!({ "type": ["string", "number", "boolean"] })]
         }
         Shape::List(element) => {
-            let mut all =
-                vec![json!({ "type": "array", "items": any_of(alternatives(element, key)) })];
+            let mut all = vec![json!({ "type": "array", "items": any_of(alternatives(element, key)) })];
             if takes_one(element) {
                 all.extend(alternatives(element, key));
             }
             all
         }
         Shape::Map { value, .. } => {
-            vec![
-                json!({ "type": "object", "additionalProperties": any_of(alternatives(value, key)) }),
-            ]
+            vec![json!({ "type": "object", "additionalProperties": any_of(alternatives(value, key)) })]
         }
         Shape::Pair(element) => {
             let items = any_of(alternatives(element, key));
             vec![json!({ "type": "array", "items": items, "minItems": 2, "maxItems": 2 })]
         }
         Shape::Record(name) => vec![json!({ "$ref": format!("#/definitions/{}", &name[1..]) })],
-        Shape::Either(shapes) => shapes
-            .iter()
-            .flat_map(|shape| alternatives(shape, key))
-            .collect(),
+        Shape::Either(shapes) => shapes.iter().flat_map(|shape| alternatives(shape, key)).collect(),
         Shape::Section(shorts) => section(shorts, key),
     }
 }
@@ -151,12 +125,7 @@ fn section(shorts: &[Short], key: &Key) -> Vec<Value> {
             Short::Bool { .. } => all.push(json!({ "type": "boolean" })),
             Short::Child(name) => {
                 let child = keys::child(key.path, name);
-                all.extend(
-                    child
-                        .map(|child| alternatives(&child.shape, child))
-                        .into_iter()
-                        .flatten(),
-                );
+                all.extend(child.map(|child| alternatives(&child.shape, child)).into_iter().flatten());
             }
         }
     }

@@ -10,10 +10,7 @@ use crate::text;
 /// The longest time that a setting in seconds takes: a day.
 const DAY: u64 = 86_400;
 
-const QUANTITIES: Shape = Shape::Map {
-    key: text::LABEL_KEY,
-    value: &Shape::Scalar(text::QUANTITY),
-};
+const QUANTITIES: Shape = Shape::Map { key: text::LABEL_KEY, value: &Shape::Scalar(text::QUANTITY) };
 
 choices! {
     /// When the agent's image is pulled.

@@ -27,10 +27,7 @@ pub enum HttpFilter {
 
 impl Lower for HttpFilter {
     fn lower(node: &Node) -> Option<Self> {
-        let member = node
-            .members()
-            .iter()
-            .find(|member| member.value.value != Value::Null)?;
+        let member = node.members().iter().find(|member| member.value.value != Value::Null)?;
         let value = &member.value;
         Some(match member.key.as_str() {
             "header" => Self::Header(String::lower(value)?),

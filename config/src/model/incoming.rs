@@ -103,10 +103,6 @@ impl HttpFilterConfig {
             .or_else(|| single(&self.query_filter, HttpFilter::Query))
             .or_else(|| self.all_of.clone().map(HttpFilter::All))
             .or_else(|| self.any_of.clone().map(HttpFilter::Any))
-            .or_else(|| {
-                self.not
-                    .clone()
-                    .map(|filter| HttpFilter::Not(Box::new(filter)))
-            })
+            .or_else(|| self.not.clone().map(|filter| HttpFilter::Not(Box::new(filter))))
     }
 }

@@ -94,10 +94,9 @@ impl<T: Lower> Lower for Vec<T> {
 impl<T: Lower> Lower for BTreeMap<String, T> {
     fn lower(node: &Node) -> Option<Self> {
         match &node.value {
-            Value::Object(members) => members
-                .iter()
-                .map(|member| Some((member.key.clone(), T::lower(&member.value)?)))
-                .collect(),
+            Value::Object(members) => {
+                members.iter().map(|member| Some((member.key.clone(), T::lower(&member.value)?))).collect()
+            }
             _ => None,
         }
     }

@@ -25,9 +25,7 @@ impl Deref for PrivateMap {
 
 impl fmt::Debug for PrivateMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.keys().map(|name| (name, "***")))
-            .finish()
+        f.debug_map().entries(self.0.keys().map(|name| (name, "***"))).finish()
     }
 }
 

@@ -124,22 +124,13 @@ pub(crate) fn verify(record: &str, node: &Node) -> Result<(), String> {
     let has = |name: &str| node.get(name).is_some();
     match record {
         "$target" => target(node).map(drop).map_err(|error| error.to_string()),
-        "$filter" => exactly_one(
-            node,
-            "one filter has one kind: combine several with `all_of` or `any_of`",
-        ),
+        "$filter" => exactly_one(node, "one filter has one kind: combine several with `all_of` or `any_of`"),
         "$sides" if has("remote") && has("local") => {
             Err("`remote` and `local` exclude each other: keep one of them".to_owned())
         }
-        "$image" if !has("registry") => {
-            Err("`registry` is missing: it is the image name without the tag".to_owned())
-        }
-        "$secret" if !has("name") => {
-            Err("`name` is missing: it is the name of the pull secret".to_owned())
-        }
-        "$profile" if !has("type") => {
-            Err("`type` is missing: it is the kind of the profile".to_owned())
-        }
+        "$image" if !has("registry") => Err("`registry` is missing: it is the image name without the tag".to_owned()),
+        "$secret" if !has("name") => Err("`name` is missing: it is the name of the pull secret".to_owned()),
+        "$profile" if !has("type") => Err("`type` is missing: it is the kind of the profile".to_owned()),
         _ => Ok(()),
     }
 }
@@ -147,10 +138,7 @@ pub(crate) fn verify(record: &str, node: &Node) -> Result<(), String> {
 fn exactly_one(node: &Node, message: &str) -> Result<(), String> {
     match node.members() {
         [_] => Ok(()),
-        [] => Err(
-            "it is empty: write a filter such as `\"header\": \"x-user: me\"`, or remove it"
-                .to_owned(),
-        ),
+        [] => Err("it is empty: write a filter such as `\"header\": \"x-user: me\"`, or remove it".to_owned()),
         _ => Err(message.to_owned()),
     }
 }
@@ -158,23 +146,14 @@ fn exactly_one(node: &Node, message: &str) -> Result<(), String> {
 /// A target from its object form.
 pub(super) fn target(node: &Node) -> Result<Target, TargetError> {
     let container = node.get("container").and_then(Node::as_str);
-    let kinds: Vec<_> = KINDS
-        .iter()
-        .filter_map(|row| Some((row, node.get(row.key)?.as_str()?)))
-        .collect();
+    let kinds: Vec<_> = KINDS.iter().filter_map(|row| Some((row, node.get(row.key)?.as_str()?))).collect();
     match (kinds.as_slice(), node.get("labels")) {
         ([(row, name)], None) => Target::workload(row.kind, name, container),
         ([], Some(labels)) => {
-            let pairs = labels
-                .members()
-                .iter()
-                .filter_map(|label| Some((&label.key, label.value.as_str()?)));
+            let pairs = labels.members().iter().filter_map(|label| Some((&label.key, label.value.as_str()?)));
             let pairs: Vec<_> = pairs.map(|(key, value)| format!("{key}={value}")).collect();
             let container = container.map(str::to_owned);
-            Ok(Target::Labels {
-                selector: LabelSelector::parse(&pairs.join(","))?,
-                container,
-            })
+            Ok(Target::Labels { selector: LabelSelector::parse(&pairs.join(","))?, container })
         }
         ([], None) => Err(TargetError::Empty),
         _ => Err(TargetError::Several),
@@ -191,10 +170,7 @@ impl Lower for Image {
             return Some(Self(text.to_owned()));
         }
         let registry = node.get("registry")?.as_str()?;
-        let tag = node
-            .get("tag")
-            .and_then(Node::as_str)
-            .unwrap_or(env!("CARGO_PKG_VERSION"));
+        let tag = node.get("tag").and_then(Node::as_str).unwrap_or(env!("CARGO_PKG_VERSION"));
         Some(Self(format!("{registry}:{tag}")))
     }
 }
@@ -209,9 +185,7 @@ pub struct PullSecret {
 impl Lower for PullSecret {
     fn lower(node: &Node) -> Option<Self> {
         let name = node.as_str().or_else(|| node.get("name")?.as_str())?;
-        Some(Self {
-            name: name.to_owned(),
-        })
+        Some(Self { name: name.to_owned() })
     }
 }
 
@@ -262,10 +236,7 @@ impl Lower for SecurityProfile {
     fn lower(node: &Node) -> Option<Self> {
         Some(Self {
             kind: Profile::lower(node.get("type")?)?,
-            localhost_profile: node
-                .get("localhost_profile")
-                .and_then(Node::as_str)
-                .map(str::to_owned),
+            localhost_profile: node.get("localhost_profile").and_then(Node::as_str).map(str::to_owned),
         })
     }
 }
@@ -283,10 +254,7 @@ impl Lower for PortPair {
     fn lower(node: &Node) -> Option<Self> {
         match node.value {
             Value::Array(ref pair) => match pair.as_slice() {
-                [first, second] => Some(Self {
-                    first: u16::lower(first)?,
-                    second: u16::lower(second)?,
-                }),
+                [first, second] => Some(Self { first: u16::lower(first)?, second: u16::lower(second)? }),
                 _ => None,
             },
             _ => None,

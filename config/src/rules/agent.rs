@@ -10,12 +10,7 @@ const EPHEMERAL: &str = "agent.ephemeral";
 pub(super) fn ephemeral_needs_a_target(facts: &mut Facts<'_>) {
     if facts.config.agent.ephemeral && facts.is_targetless() {
         let message = "an ephemeral agent lives in the target's pod: name a target, or remove `agent.ephemeral`";
-        facts.tell_both(
-            Severity::Error,
-            "ephemeral-needs-target",
-            (EPHEMERAL, "target.path"),
-            message,
-        );
+        facts.tell_both(Severity::Error, "ephemeral-needs-target", (EPHEMERAL, "target.path"), message);
     }
 }
 
@@ -30,15 +25,9 @@ pub(super) fn ephemeral_needs_an_image(facts: &mut Facts<'_>) {
 /// The agent's namespace is given by the target's pod, or by the target's namespace.
 pub(super) fn namespace_without_effect(facts: &mut Facts<'_>) {
     if facts.config.agent.ephemeral {
-        facts.tell_no_effect(
-            "agent.namespace",
-            "an ephemeral agent lives in the target's pod",
-        );
+        facts.tell_no_effect("agent.namespace", "an ephemeral agent lives in the target's pod");
     } else if facts.is_targetless() {
-        facts.tell_no_effect(
-            "agent.namespace",
-            "a targetless agent runs in `target.namespace`",
-        );
+        facts.tell_no_effect("agent.namespace", "a targetless agent runs in `target.namespace`");
     }
 }
 
@@ -60,15 +49,8 @@ pub(super) fn build_tools_without_effect(facts: &mut Facts<'_>) {
 /// Patterns while all files are local.
 pub(super) fn patterns_without_files(facts: &mut Facts<'_>) {
     if facts.config.feature.fs.mode == FsMode::Local {
-        for path in [
-            "feature.fs.read_write",
-            "feature.fs.read_only",
-            "feature.fs.not_found",
-        ] {
-            facts.tell_no_effect(
-                path,
-                "`feature.fs.mode` is \"local\": use \"localwithoverrides\"",
-            );
+        for path in ["feature.fs.read_write", "feature.fs.read_only", "feature.fs.not_found"] {
+            facts.tell_no_effect(path, "`feature.fs.mode` is \"local\": use \"localwithoverrides\"");
         }
     }
 }
@@ -76,9 +58,6 @@ pub(super) fn patterns_without_files(facts: &mut Facts<'_>) {
 /// A privileged container has every capability.
 pub(super) fn privileged_with_fewer_capabilities(facts: &mut Facts<'_>) {
     if facts.config.agent.privileged {
-        facts.tell_no_effect(
-            "agent.disabled_capabilities",
-            "a privileged container has every capability",
-        );
+        facts.tell_no_effect("agent.disabled_capabilities", "a privileged container has every capability");
     }
 }

@@ -19,15 +19,8 @@ pub(super) fn include_and_exclude(facts: &mut Facts<'_>) {
 /// A variable that is set and removed.
 pub(super) fn unset_and_override(facts: &mut Facts<'_>) {
     let env = &facts.config.feature.env;
-    let both: Vec<_> = env
-        .overrides
-        .keys()
-        .filter(|name| {
-            env.unset
-                .iter()
-                .any(|unset| unset.eq_ignore_ascii_case(name))
-        })
-        .collect();
+    let both: Vec<_> =
+        env.overrides.keys().filter(|name| env.unset.iter().any(|unset| unset.eq_ignore_ascii_case(name))).collect();
     for name in both {
         facts.tell_both(
             Severity::Warning,

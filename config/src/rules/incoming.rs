@@ -8,10 +8,7 @@ use crate::model::{HttpFilter, HttpFilterConfig, IncomingMode, OnPause, PortPair
 
 const MODE: &str = "feature.network.incoming.mode";
 const FILTER: &str = "feature.network.incoming.http_filter";
-const MAPPINGS: [&str; 2] = [
-    "feature.network.incoming.port_mapping",
-    "feature.network.incoming.listen_ports",
-];
+const MAPPINGS: [&str; 2] = ["feature.network.incoming.port_mapping", "feature.network.incoming.listen_ports"];
 
 /// Without a target there is nothing to steal from.
 pub(super) fn steal_needs_a_target(facts: &mut Facts<'_>) {
@@ -20,15 +17,9 @@ pub(super) fn steal_needs_a_target(facts: &mut Facts<'_>) {
     }
     if facts.is_targetless() {
         let message = "there is nothing to steal from without a target: name a target, or set the mode to \"off\"";
-        facts.tell_both(
-            Severity::Error,
-            "steal-needs-target",
-            (MODE, "target.path"),
-            message,
-        );
+        facts.tell_both(Severity::Error, "steal-needs-target", (MODE, "target.path"), message);
     } else if facts.config.target.path.is_none() {
-        let message =
-            "no target is set: choose one when the session starts, or nothing can be stolen";
+        let message = "no target is set: choose one when the session starts, or nothing can be stolen";
         facts.tell(Severity::Hint, "steal-needs-target", MODE, message);
     }
 }
@@ -37,10 +28,7 @@ pub(super) fn steal_needs_a_target(facts: &mut Facts<'_>) {
 pub(super) fn ports_and_ignore_ports(facts: &mut Facts<'_>) {
     let incoming = &facts.config.feature.network.incoming;
     if incoming.ports.is_some() && !incoming.ignore_ports.is_empty() {
-        let paths = (
-            "feature.network.incoming.ignore_ports",
-            "feature.network.incoming.ports",
-        );
+        let paths = ("feature.network.incoming.ignore_ports", "feature.network.incoming.ports");
         let message = "`ports` and `ignore_ports` exclude each other: keep one of them";
         facts.tell_both(Severity::Error, "exclusive-keys", paths, message);
     }
@@ -51,15 +39,8 @@ pub(super) fn one_kind_of_filter(facts: &mut Facts<'_>) {
     let set = kinds_in(&facts.config.feature.network.incoming.http_filter);
     if let [first, second, ..] = set.as_slice() {
         let paths = (format!("{FILTER}.{second}"), format!("{FILTER}.{first}"));
-        let message = format!(
-            "`{first}` and `{second}` are two filters: combine them with `all_of` or `any_of`"
-        );
-        facts.tell_both(
-            Severity::Error,
-            "exclusive-keys",
-            (&paths.0, &paths.1),
-            message,
-        );
+        let message = format!("`{first}` and `{second}` are two filters: combine them with `all_of` or `any_of`");
+        facts.tell_both(Severity::Error, "exclusive-keys", (&paths.0, &paths.1), message);
     }
 }
 
@@ -73,11 +54,7 @@ fn kinds_in(filter: &HttpFilterConfig) -> Vec<&'static str> {
         ("any_of", filter.any_of.is_some()),
         ("not", filter.not.is_some()),
     ];
-    kinds
-        .into_iter()
-        .filter(|(_, is_set)| *is_set)
-        .map(|(name, _)| name)
-        .collect()
+    kinds.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect()
 }
 
 /// An empty `all_of` would match every request, an empty `any_of` none.
@@ -93,20 +70,13 @@ pub(super) fn empty_composite(facts: &mut Facts<'_>) {
     .collect();
     for (name, _) in wrong {
         let message = format!("`{name}` combines no filter: write at least one, or remove it");
-        facts.tell(
-            Severity::Error,
-            "empty-filter",
-            &format!("{FILTER}.{name}"),
-            message,
-        );
+        facts.tell(Severity::Error, "empty-filter", &format!("{FILTER}.{name}"), message);
     }
 }
 
 fn has_empty(filter: &HttpFilter) -> bool {
     match filter {
-        HttpFilter::All(parts) | HttpFilter::Any(parts) => {
-            parts.is_empty() || parts.iter().any(has_empty)
-        }
+        HttpFilter::All(parts) | HttpFilter::Any(parts) => parts.is_empty() || parts.iter().any(has_empty),
         HttpFilter::Not(part) => has_empty(part),
         _ => false,
     }
@@ -119,10 +89,7 @@ pub(super) fn filter_needs_steal(facts: &mut Facts<'_>) {
         return;
     }
     if let Some(kind) = kinds_in(&incoming.http_filter).first() {
-        let reason = format!(
-            "filters choose what is stolen, and the mode is \"{}\"",
-            incoming.mode
-        );
+        let reason = format!("filters choose what is stolen, and the mode is \"{}\"", incoming.mode);
         facts.tell_no_effect(&format!("{FILTER}.{kind}"), &reason);
     }
 }
@@ -132,25 +99,12 @@ pub(super) fn filtered_port_is_not_taken(facts: &mut Facts<'_>) {
     let incoming = &facts.config.feature.network.incoming;
     let filtered = incoming.http_filter.ports.clone().unwrap_or_default();
     let is_taken = |port: &u16| {
-        !incoming.ignore_ports.contains(port)
-            && incoming
-                .ports
-                .as_ref()
-                .is_none_or(|ports| ports.contains(port))
+        !incoming.ignore_ports.contains(port) && incoming.ports.as_ref().is_none_or(|ports| ports.contains(port))
     };
-    let idle: Vec<_> = filtered
-        .into_iter()
-        .filter(|port| !is_taken(port))
-        .collect();
+    let idle: Vec<_> = filtered.into_iter().filter(|port| !is_taken(port)).collect();
     for port in idle {
-        let message =
-            format!("port {port} is filtered but not taken: see `ports` and `ignore_ports`");
-        facts.tell(
-            Severity::Warning,
-            "no-effect",
-            &format!("{FILTER}.ports"),
-            message,
-        );
+        let message = format!("port {port} is filtered but not taken: see `ports` and `ignore_ports`");
+        facts.tell(Severity::Warning, "no-effect", &format!("{FILTER}.ports"), message);
     }
 }
 
@@ -164,13 +118,8 @@ pub(super) fn duplicate_mapping(facts: &mut Facts<'_>) {
             if seconds.insert(pair.second) && first_is_new {
                 continue;
             }
-            let port = if first_is_new {
-                pair.second
-            } else {
-                pair.first
-            };
-            let message =
-                format!("port {port} occurs twice on the same side: keep one of the pairs");
+            let port = if first_is_new { pair.second } else { pair.first };
+            let message = format!("port {port} occurs twice on the same side: keep one of the pairs");
             facts.tell(Severity::Error, "duplicate-port", path, message);
         }
     }
@@ -179,11 +128,7 @@ pub(super) fn duplicate_mapping(facts: &mut Facts<'_>) {
 /// A pair that changes nothing.
 pub(super) fn mapping_to_itself(facts: &mut Facts<'_>) {
     for path in MAPPINGS {
-        let same: Vec<_> = pairs_of(facts, path)
-            .iter()
-            .filter(|pair| pair.first == pair.second)
-            .copied()
-            .collect();
+        let same: Vec<_> = pairs_of(facts, path).iter().filter(|pair| pair.first == pair.second).copied().collect();
         for pair in same {
             let message = format!("port {} is mapped to itself: remove the pair", pair.first);
             facts.tell(Severity::Warning, "no-effect", path, message);
@@ -193,20 +138,13 @@ pub(super) fn mapping_to_itself(facts: &mut Facts<'_>) {
 
 fn pairs_of<'a>(facts: &Facts<'a>, path: &str) -> &'a [PortPair] {
     let incoming = &facts.config.feature.network.incoming;
-    if path == MAPPINGS[0] {
-        &incoming.port_mapping
-    } else {
-        &incoming.listen_ports
-    }
+    if path == MAPPINGS[0] { &incoming.port_mapping } else { &incoming.listen_ports }
 }
 
 /// The time to hold a request counts only where requests are held.
 pub(super) fn hold_without_effect(facts: &mut Facts<'_>) {
     let on_pause = facts.config.feature.network.incoming.on_pause;
     if on_pause != OnPause::Hold {
-        facts.tell_no_effect(
-            "feature.network.incoming.hold",
-            &format!("`on_pause` is \"{on_pause}\""),
-        );
+        facts.tell_no_effect("feature.network.incoming.hold", &format!("`on_pause` is \"{on_pause}\""));
     }
 }

@@ -28,31 +28,18 @@ pub struct Cursor {
 
 /// Finds the innermost thing that `offset` touches.
 pub fn at(root: &Node, offset: usize) -> Cursor {
-    let mut cursor = Cursor {
-        path: String::new(),
-        place: Place::Inside,
-        span: Span::new(offset, offset),
-    };
+    let mut cursor = Cursor { path: String::new(), place: Place::Inside, span: Span::new(offset, offset) };
     let mut node = root;
     loop {
         match &node.value {
             Value::Object(members) => {
-                let hit = members
-                    .iter()
-                    .find(|member| member.key_span.touches(offset));
+                let hit = members.iter().find(|member| member.key_span.touches(offset));
                 if let Some(member) = hit {
                     push(&mut cursor.path, &member.key);
-                    return Cursor {
-                        place: Place::Key,
-                        span: member.key_span,
-                        ..cursor
-                    };
+                    return Cursor { place: Place::Key, span: member.key_span, ..cursor };
                 }
                 // A value that is missing begins right after its key, and ends where the next thing begins.
-                let hit = members
-                    .iter()
-                    .rev()
-                    .find(|member| member.key_span.end < offset);
+                let hit = members.iter().rev().find(|member| member.key_span.end < offset);
                 let Some(member) = hit.filter(|member| holds(&member.value, offset)) else {
                     return cursor;
                 };
@@ -66,17 +53,10 @@ pub fn at(root: &Node, offset: usize) -> Cursor {
                 node = element;
             }
             Value::Missing => {
-                return Cursor {
-                    place: Place::Value,
-                    ..cursor
-                };
+                return Cursor { place: Place::Value, ..cursor };
             }
             _ => {
-                return Cursor {
-                    place: Place::Value,
-                    span: node.span,
-                    ..cursor
-                };
+                return Cursor { place: Place::Value, span: node.span, ..cursor };
             }
         }
     }
@@ -104,24 +84,12 @@ mod tests {
         let (root, _) = parse(&text, Format::Json);
         let cursor = at(&root, offset);
         let span = cursor.span;
-        assert_eq!(
-            (
-                cursor.path.as_str(),
-                cursor.place,
-                &text[span.start..span.end]
-            ),
-            (path, place, touched)
-        );
+        assert_eq!((cursor.path.as_str(), cursor.place, &text[span.start..span.end]), (path, place, touched));
     }
 
     #[test]
     fn keys_values_and_the_space_between() {
-        check(
-            r#"{"agent": {"tt$0l": 1}}"#,
-            "agent.ttl",
-            Place::Key,
-            "\"ttl\"",
-        );
+        check(r#"{"agent": {"tt$0l": 1}}"#, "agent.ttl", Place::Key, "\"ttl\"");
         check(r#"{"agent": {"ttl": 1$0}}"#, "agent.ttl", Place::Value, "1");
         check(r#"{"agent": {$0 "ttl": 1}}"#, "agent", Place::Inside, "");
         check(r#"{"target": $0}"#, "target", Place::Value, "");

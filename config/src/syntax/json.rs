@@ -11,25 +11,12 @@ use crate::diagnostic::Diagnostic;
 
 /// Reads a whole document.
 pub(crate) fn parse(text: &str) -> (Node, Vec<Diagnostic>) {
-    let at = if text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8()
-    } else {
-        0
-    };
-    let mut parser = Parser {
-        text,
-        at,
-        depth: 0,
-        problems: Vec::new(),
-    };
+    let at = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let mut parser = Parser { text, at, depth: 0, problems: Vec::new() };
     let root = parser.value();
     parser.skip_blank();
     if parser.at < text.len() && root.value != Value::Missing {
-        parser.report(
-            parser.at,
-            text.len(),
-            "text after the end of the configuration: remove it",
-        );
+        parser.report(parser.at, text.len(), "text after the end of the configuration: remove it");
     }
     (root, parser.problems)
 }
@@ -83,16 +70,10 @@ impl Parser<'_> {
         let start = self.at;
         let Some(byte) = self.peek() else {
             self.report(start, start, "a value is missing at the end of the text");
-            return Node {
-                span: Span::new(start, start),
-                value: Value::Missing,
-            };
+            return Node { span: Span::new(start, start), value: Value::Missing };
         };
         if self.template() {
-            return Node {
-                span: Span::new(start, self.at),
-                value: Value::Missing,
-            };
+            return Node { span: Span::new(start, self.at), value: Value::Missing };
         }
         let value = match byte {
             b'{' => self.nested(Self::object),
@@ -104,20 +85,13 @@ impl Parser<'_> {
             }
             _ => self.word(),
         };
-        Node {
-            span: Span::new(start, self.at),
-            value,
-        }
+        Node { span: Span::new(start, self.at), value }
     }
 
     /// Goes one level down, unless that is too deep: then the rest of the text is left unread.
     fn nested(&mut self, read: fn(&mut Self) -> Value) -> Value {
         if self.depth == MAX_DEPTH {
-            self.report(
-                self.at,
-                self.at + 1,
-                format!("more than {MAX_DEPTH} levels: the rest is not read"),
-            );
+            self.report(self.at, self.at + 1, format!("more than {MAX_DEPTH} levels: the rest is not read"));
             self.at = self.text.len();
             return Value::Missing;
         }
@@ -157,11 +131,7 @@ impl Parser<'_> {
                     break;
                 }
                 Some(b']') => {
-                    self.report(
-                        self.at,
-                        self.at + 1,
-                        "`{` cannot be closed by `]`: write `}`",
-                    );
+                    self.report(self.at, self.at + 1, "`{` cannot be closed by `]`: write `}`");
                     self.at += 1;
                     break;
                 }
@@ -188,11 +158,7 @@ impl Parser<'_> {
             Some(b'"' | b'\'') => self.string(),
             _ => {
                 let word = self.take_word().to_owned();
-                self.report(
-                    start,
-                    self.at,
-                    format!("keys need double quotes: write \"{}\"", clip(&word)),
-                );
+                self.report(start, self.at, format!("keys need double quotes: write \"{}\"", clip(&word)));
                 word
             }
         };
@@ -204,31 +170,16 @@ impl Parser<'_> {
                 self.value()
             }
             Some(b'=') => {
-                self.report(
-                    self.at,
-                    self.at + 1,
-                    "`:` belongs between a key and its value",
-                );
+                self.report(self.at, self.at + 1, "`:` belongs between a key and its value");
                 self.at += 1;
                 self.value()
             }
             _ => {
-                self.report(
-                    key_span.end,
-                    key_span.end,
-                    "`:` and a value are missing after this key",
-                );
-                Node {
-                    span: Span::new(key_span.end, key_span.end),
-                    value: Value::Missing,
-                }
+                self.report(key_span.end, key_span.end, "`:` and a value are missing after this key");
+                Node { span: Span::new(key_span.end, key_span.end), value: Value::Missing }
             }
         };
-        Member {
-            key,
-            key_span,
-            value,
-        }
+        Member { key, key_span, value }
     }
 
     fn array(&mut self) -> Value {
@@ -287,19 +238,12 @@ impl Parser<'_> {
     fn skip_character(&mut self) {
         let length = self.rest().chars().next().map_or(1, char::len_utf8);
         let character = &self.text[self.at..self.at + length];
-        self.report(
-            self.at,
-            self.at + length,
-            format!("`{character}` has no place here: remove it"),
-        );
+        self.report(self.at, self.at + length, format!("`{character}` has no place here: remove it"));
         self.at += length;
     }
 
     fn unclosed(&mut self, open: usize, message: &str) {
-        let told = self
-            .problems
-            .iter()
-            .any(|known| known.message.contains("is not closed"));
+        let told = self.problems.iter().any(|known| known.message.contains("is not closed"));
         if !told {
             self.report(open, open + 1, message);
         }
@@ -308,9 +252,7 @@ impl Parser<'_> {
     /// Everything up to the next blank or punctuation; at least one character.
     fn take_word(&mut self) -> &str {
         let rest = self.rest();
-        let stop = |c: char| {
-            c.is_whitespace() || matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"' | '\'' | '=')
-        };
+        let stop = |c: char| c.is_whitespace() || matches!(c, ',' | ':' | '{' | '}' | '[' | ']' | '"' | '\'' | '=');
         let first = rest.chars().next().map_or(0, char::len_utf8);
         let length = rest.find(stop).unwrap_or(rest.len()).max(first);
         let start = self.at;
@@ -329,11 +271,7 @@ impl Parser<'_> {
             _ => match number(&word) {
                 Some(number) => number,
                 None => {
-                    self.report(
-                        start,
-                        self.at,
-                        format!("text needs double quotes: write \"{}\"", clip(&word)),
-                    );
+                    self.report(start, self.at, format!("text needs double quotes: write \"{}\"", clip(&word)));
                     Value::String(word)
                 }
             },
@@ -344,8 +282,7 @@ impl Parser<'_> {
 /// A number as JSON writes it.
 pub(super) fn number(word: &str) -> Option<Value> {
     let digits = word.strip_prefix('-').unwrap_or(word);
-    let leading_zero =
-        digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
+    let leading_zero = digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
     let ends_well = digits.ends_with(|c: char| c.is_ascii_digit()) && !digits.contains("+-");
     if !digits.starts_with(|c: char| c.is_ascii_digit()) || leading_zero || !ends_well {
         return None;
@@ -355,10 +292,7 @@ pub(super) fn number(word: &str) -> Option<Value> {
     {
         return Some(Value::Integer(number));
     }
-    word.parse()
-        .ok()
-        .filter(|number: &f64| number.is_finite())
-        .map(Value::Float)
+    word.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float)
 }
 
 #[cfg(test)]
@@ -373,10 +307,7 @@ mod tests {
         let mut actual = format!("{}\n", to_json(&node));
         for problem in problems {
             let span = problem.span().expect("syntax problems have a place");
-            actual.push_str(&format!(
-                "{}..{} {}\n",
-                span.start, span.end, problem.message
-            ));
+            actual.push_str(&format!("{}..{} {}\n", span.start, span.end, problem.message));
         }
         expected.assert_eq(&actual);
     }

@@ -22,14 +22,8 @@ pub struct LineIndex {
 impl LineIndex {
     /// Counts the lines of `text` (`\n` and `\r\n` end a line).
     pub fn new(text: &str) -> Self {
-        let ends = text
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'\n')
-            .map(|(at, _)| at + 1);
-        Self {
-            starts: std::iter::once(0).chain(ends).collect(),
-        }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { starts: std::iter::once(0).chain(ends).collect() }
     }
 
     /// The position of a byte offset in the same text. An offset inside a character counts as its start, one past
@@ -38,10 +32,7 @@ impl LineIndex {
         let offset = floor(text, offset);
         let line = self.starts.partition_point(|start| *start <= offset) - 1;
         let before = &text[self.starts[line]..offset];
-        Position {
-            line: line + 1,
-            column: before.trim_start_matches('\u{feff}').chars().count() + 1,
-        }
+        Position { line: line + 1, column: before.trim_start_matches('\u{feff}').chars().count() + 1 }
     }
 
     /// The byte offset of a position; a column after the line's end gives the line's end.
@@ -52,9 +43,7 @@ impl LineIndex {
         };
         let content = self.line(text, position.line);
         let mark = content.len() - content.trim_start_matches('\u{feff}').len();
-        let column = content[mark..]
-            .char_indices()
-            .nth(position.column.saturating_sub(1));
+        let column = content[mark..].char_indices().nth(position.column.saturating_sub(1));
         start + column.map_or(content.len(), |(at, _)| mark + at)
     }
 
@@ -87,10 +76,7 @@ mod tests {
         let index = LineIndex::new(text);
         let at = text.find('x').expect("in the text");
         assert_eq!(index.position(text, at), Position { line: 2, column: 4 });
-        assert_eq!(
-            index.position(text, text.len() + 9),
-            Position { line: 3, column: 1 }
-        );
+        assert_eq!(index.position(text, text.len() + 9), Position { line: 3, column: 1 });
         assert_eq!(index.line(text, 1), "a");
         for offset in (0..=text.len()).filter(|at| text.is_char_boundary(*at) && *at != 2) {
             assert_eq!(index.offset(text, index.position(text, offset)), offset);

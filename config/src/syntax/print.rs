@@ -12,14 +12,9 @@ pub(crate) fn to_json(node: &Node) -> String {
         Value::Integer(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
         Value::String(text) => quote(text),
-        Value::Array(elements) => format!(
-            "[{}]",
-            elements.iter().map(to_json).collect::<Vec<_>>().join(", ")
-        ),
+        Value::Array(elements) => format!("[{}]", elements.iter().map(to_json).collect::<Vec<_>>().join(", ")),
         Value::Object(members) => {
-            let members = members
-                .iter()
-                .map(|member| format!("{}: {}", quote(&member.key), to_json(&member.value)));
+            let members = members.iter().map(|member| format!("{}: {}", quote(&member.key), to_json(&member.value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
         }
     }

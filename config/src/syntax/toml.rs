@@ -11,28 +11,15 @@ use crate::diagnostic::Diagnostic;
 /// Reads a whole document.
 pub(crate) fn parse(text: &str) -> (Node, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut problems: Vec<_> = errors
-        .iter()
-        .map(|error| syntax_problem(text, error))
-        .collect();
+    let mut problems: Vec<_> = errors.iter().map(|error| syntax_problem(text, error)).collect();
     let value = object(table.get_ref(), &mut problems);
-    (
-        Node {
-            span: Span::new(0, text.len()),
-            value,
-        },
-        problems,
-    )
+    (Node { span: Span::new(0, text.len()), value }, problems)
 }
 
 fn syntax_problem(text: &str, error: &toml::de::Error) -> Diagnostic {
     let span = error.span().unwrap_or(0..0);
     let message = error.message().trim().replace('\n', ", ");
-    problem(
-        span.start.min(text.len()),
-        span.end.min(text.len()),
-        format!("this is not TOML: {message}"),
-    )
+    problem(span.start.min(text.len()), span.end.min(text.len()), format!("this is not TOML: {message}"))
 }
 
 fn object(table: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> Value {
@@ -56,19 +43,10 @@ fn node(value: &Spanned<DeValue<'_>>, problems: &mut Vec<Diagnostic>) -> Node {
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(_) => {
-            problems.push(problem(
-                span.start,
-                span.end,
-                "no key takes a date: write it as text, in quotes",
-            ));
+            problems.push(problem(span.start, span.end, "no key takes a date: write it as text, in quotes"));
             Value::Missing
         }
-        DeValue::Array(elements) => Value::Array(
-            elements
-                .iter()
-                .map(|element| node(element, problems))
-                .collect(),
-        ),
+        DeValue::Array(elements) => Value::Array(elements.iter().map(|element| node(element, problems)).collect()),
         DeValue::Table(table) => object(table, problems),
     };
     Node { span, value }

@@ -12,17 +12,10 @@ use crate::diagnostic::Diagnostic;
 
 /// Reads the first document of the text.
 pub(crate) fn parse(text: &str) -> (Node, Vec<Diagnostic>) {
-    let mark = if text.starts_with('\u{feff}') {
-        '\u{feff}'.len_utf8()
-    } else {
-        0
-    };
+    let mark = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let content = &text[mark..];
-    let offsets: Vec<usize> = content
-        .char_indices()
-        .map(|(at, _)| mark + at)
-        .chain(std::iter::once(text.len()))
-        .collect();
+    let offsets: Vec<usize> =
+        content.char_indices().map(|(at, _)| mark + at).chain(std::iter::once(text.len())).collect();
     let mut builder = Builder::new(text, &offsets);
     for event in Parser::new_from_str(content) {
         match event {
@@ -34,11 +27,7 @@ pub(crate) fn parse(text: &str) -> (Node, Vec<Diagnostic>) {
             }
             Err(error) => {
                 let at = builder.offset(error.marker().index());
-                builder.problems.push(problem(
-                    at,
-                    at,
-                    format!("this is not YAML: {}", error.info()),
-                ));
+                builder.problems.push(problem(at, at, format!("this is not YAML: {}", error.info())));
                 break;
             }
         }
@@ -55,10 +44,7 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Mapping {
-        members: Vec<Member>,
-        key: Option<(Option<String>, Span)>,
-    },
+    Mapping { members: Vec<Member>, key: Option<(Option<String>, Span)> },
 }
 
 struct Builder<'a> {
@@ -73,24 +59,12 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(text: &'a str, offsets: &'a [usize]) -> Self {
-        Self {
-            text,
-            offsets,
-            stack: Vec::new(),
-            anchors: HashMap::new(),
-            n_nodes: 0,
-            root: None,
-            problems: Vec::new(),
-        }
+        Self { text, offsets, stack: Vec::new(), anchors: HashMap::new(), n_nodes: 0, root: None, problems: Vec::new() }
     }
 
     /// The byte offset of a character's number.
     fn offset(&self, index: usize) -> usize {
-        self.offsets
-            .get(index)
-            .or(self.offsets.last())
-            .copied()
-            .unwrap_or(0)
+        self.offsets.get(index).or(self.offsets.last()).copied().unwrap_or(0)
     }
 
     fn span(&self, start: usize, end: usize) -> Span {
@@ -100,38 +74,18 @@ impl<'a> Builder<'a> {
     /// Takes one event; nothing when the rest is not to be read.
     fn event(&mut self, event: Event<'_>, span: Span) -> Option<()> {
         match event {
-            Event::Scalar(text, style, anchor, _tag) => self.add(
-                Node {
-                    span,
-                    value: scalar(&text, style),
-                },
-                anchor,
-                1,
-            ),
+            Event::Scalar(text, style, anchor, _tag) => self.add(Node { span, value: scalar(&text, style) }, anchor, 1),
             Event::SequenceStart(anchor, _) => self.open(span, anchor, Content::List(Vec::new())),
-            Event::MappingStart(anchor, _) => self.open(
-                span,
-                anchor,
-                Content::Mapping {
-                    members: Vec::new(),
-                    key: None,
-                },
-            ),
+            Event::MappingStart(anchor, _) => {
+                self.open(span, anchor, Content::Mapping { members: Vec::new(), key: None })
+            }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(anchor) => {
-                let (node, size) = self
-                    .anchors
-                    .get(&anchor)
-                    .cloned()
-                    .unwrap_or((Node::nowhere(Value::Null), 1));
+                let (node, size) = self.anchors.get(&anchor).cloned().unwrap_or((Node::nowhere(Value::Null), 1));
                 self.add(node.at(span), 0, size)
             }
             Event::DocumentStart(_) if self.root.is_some() => {
-                self.problems.push(problem(
-                    span.start,
-                    span.end,
-                    "a second document: one file is one configuration",
-                ));
+                self.problems.push(problem(span.start, span.end, "a second document: one file is one configuration"));
                 None
             }
             _ => Some(()),
@@ -144,11 +98,7 @@ impl<'a> Builder<'a> {
             self.problems.push(problem(span.start, span.end, message));
             return None;
         }
-        self.stack.push(Open {
-            start: span.start,
-            anchor,
-            content,
-        });
+        self.stack.push(Open { start: span.start, anchor, content });
         Some(())
     }
 
@@ -166,16 +116,9 @@ impl<'a> Builder<'a> {
         };
         // The end event of a block stands at the next token, that of a flow collection at its bracket and the blanks
         // after it.
-        let end = if span.end > span.start {
-            span.end
-        } else {
-            last.unwrap_or(span.end)
-        };
+        let end = if span.end > span.start { span.end } else { last.unwrap_or(span.end) };
         let end = self.text[..end].trim_end().len().max(open.start);
-        let node = Node {
-            span: Span::new(open.start, end),
-            value,
-        };
+        let node = Node { span: Span::new(open.start, end), value };
         let size = 1;
         self.add(node, open.anchor, size)
     }
@@ -183,10 +126,8 @@ impl<'a> Builder<'a> {
     fn add(&mut self, node: Node, anchor: usize, size: usize) -> Option<()> {
         self.n_nodes += size;
         if self.n_nodes > MAX_NODES {
-            let message =
-                format!("more than {MAX_NODES} values, aliases counted: the rest is not read");
-            self.problems
-                .push(problem(node.span.start, node.span.end, message));
+            let message = format!("more than {MAX_NODES} values, aliases counted: the rest is not read");
+            self.problems.push(problem(node.span.start, node.span.end, message));
             return None;
         }
         if anchor != 0 {
@@ -199,21 +140,13 @@ impl<'a> Builder<'a> {
         match &mut open.content {
             Content::List(elements) => elements.push(node),
             Content::Mapping { members, key } => match key.take() {
-                Some((Some(key), key_span)) => members.push(Member {
-                    key,
-                    key_span,
-                    value: node,
-                }),
+                Some((Some(key), key_span)) => members.push(Member { key, key_span, value: node }),
                 // Told already; its value belongs to nothing.
                 Some((None, _)) => {}
                 None => {
                     let text = key_text(&node);
                     if text.is_none() {
-                        self.problems.push(problem(
-                            node.span.start,
-                            node.span.end,
-                            "a key must be text",
-                        ));
+                        self.problems.push(problem(node.span.start, node.span.end, "a key must be text"));
                     }
                     *key = Some((text, node.span));
                 }
@@ -228,29 +161,16 @@ impl<'a> Builder<'a> {
             if let Content::Mapping { members, key } = &mut open.content
                 && let Some((Some(key), key_span)) = key.take()
             {
-                let value = Node {
-                    span: Span::new(key_span.end, key_span.end),
-                    value: Value::Missing,
-                };
-                members.push(Member {
-                    key,
-                    key_span,
-                    value,
-                });
+                let value = Node { span: Span::new(key_span.end, key_span.end), value: Value::Missing };
+                members.push(Member { key, key_span, value });
             }
             if self.close(Span::new(whole.end, whole.end)).is_none() {
                 break;
             }
         }
-        let root = self.root.unwrap_or(Node {
-            span: whole,
-            value: Value::Null,
-        });
+        let root = self.root.unwrap_or(Node { span: whole, value: Value::Null });
         let root = match root.value {
-            Value::Null | Value::Missing => Node {
-                span: whole,
-                value: Value::Object(Vec::new()),
-            },
+            Value::Null | Value::Missing => Node { span: whole, value: Value::Object(Vec::new()) },
             _ => root,
         };
         (root, self.problems)
@@ -287,7 +207,6 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
         "" | "~" | "null" | "Null" | "NULL" => Value::Null,
         "true" | "True" | "TRUE" => Value::Bool(true),
         "false" | "False" | "FALSE" => Value::Bool(false),
-        _ => json::number(text.strip_prefix('+').unwrap_or(text))
-            .unwrap_or_else(|| Value::String(text.to_owned())),
+        _ => json::number(text.strip_prefix('+').unwrap_or(text)).unwrap_or_else(|| Value::String(text.to_owned())),
     }
 }

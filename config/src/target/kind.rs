@@ -76,33 +76,18 @@ const fn row(
     version: &'static str,
     resource: &'static str,
 ) -> Kind {
-    Kind {
-        kind,
-        word,
-        aliases,
-        key,
-        api_kind,
-        group,
-        version,
-        resource,
-    }
+    Kind { kind, word, aliases, key, api_kind, group, version, resource }
 }
 
 impl TargetKind {
     /// Reads the word of a target path, aliases included.
     pub fn from_word(word: &str) -> Option<Self> {
-        KINDS
-            .iter()
-            .find(|row| row.word == word || row.aliases.contains(&word))
-            .map(|row| row.kind)
+        KINDS.iter().find(|row| row.word == word || row.aliases.contains(&word)).map(|row| row.kind)
     }
 
     /// The kind's row.
     pub fn row(self) -> &'static Kind {
-        KINDS
-            .iter()
-            .find(|row| row.kind == self)
-            .expect("KINDS has a row for each kind, by a test")
+        KINDS.iter().find(|row| row.kind == self).expect("KINDS has a row for each kind, by a test")
     }
 }
 
@@ -114,10 +99,7 @@ impl fmt::Display for TargetKind {
 
 /// The nearest word to a misspelt one.
 pub(super) fn nearest(given: &str) -> Option<&'static str> {
-    crate::nearest::nearest(
-        given,
-        KINDS.iter().map(|row| row.word).chain([super::LABEL]),
-    )
+    crate::nearest::nearest(given, KINDS.iter().map(|row| row.word).chain([super::LABEL]))
 }
 
 /// All words, for a message.
@@ -134,24 +116,11 @@ mod tests {
     #[test]
     fn every_kind_has_one_row_and_no_word_is_used_twice() {
         use TargetKind::*;
-        for kind in [
-            Pod,
-            Deployment,
-            StatefulSet,
-            DaemonSet,
-            ReplicaSet,
-            Job,
-            CronJob,
-            Service,
-            Rollout,
-        ] {
+        for kind in [Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob, Service, Rollout] {
             assert_eq!(kind.row().kind, kind);
             assert_eq!(TargetKind::from_word(&kind.to_string()), Some(kind));
         }
-        let mut words: Vec<_> = KINDS
-            .iter()
-            .flat_map(|row| row.aliases.iter().chain([&row.word]))
-            .collect();
+        let mut words: Vec<_> = KINDS.iter().flat_map(|row| row.aliases.iter().chain([&row.word])).collect();
         let n_words = words.len();
         words.sort();
         words.dedup();

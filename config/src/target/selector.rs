@@ -16,10 +16,7 @@ pub struct LabelSelector(Vec<(String, String)>);
 impl LabelSelector {
     /// Reads `key=value,key2=value2`.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
-        let wrong = |reason: String| TargetError::Selector {
-            selector: text.to_owned(),
-            reason,
-        };
+        let wrong = |reason: String| TargetError::Selector { selector: text.to_owned(), reason };
         let mut labels: Vec<(String, String)> = Vec::new();
         for part in text.split(',') {
             let pair = part.split_once("==").or_else(|| part.split_once('='));
@@ -27,10 +24,8 @@ impl LabelSelector {
             let Some((key, value)) = pair.filter(|_| !not_equality) else {
                 return Err(wrong("is not `key=value`, separated by commas".to_owned()));
             };
-            text::label_key(key)
-                .map_err(|reason| wrong(format!("has the key `{key}`, which {reason}")))?;
-            text::label_value(value)
-                .map_err(|reason| wrong(format!("has the value `{value}`, which {reason}")))?;
+            text::label_key(key).map_err(|reason| wrong(format!("has the key `{key}`, which {reason}")))?;
+            text::label_value(value).map_err(|reason| wrong(format!("has the value `{value}`, which {reason}")))?;
             if labels.iter().any(|(known, _)| known == key) {
                 return Err(wrong(format!("names `{key}` twice: no pod can match both")));
             }
@@ -47,11 +42,7 @@ impl LabelSelector {
 
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pairs: Vec<_> = self
-            .0
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
+        let pairs: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
         f.write_str(&pairs.join(","))
     }
 }
@@ -67,22 +58,14 @@ pub(super) fn parse_target(rest: &str) -> Result<Target, TargetError> {
         None => (rest, None),
         Some(slash) => {
             let (labels, after) = rest.split_at(last_value + slash);
-            let container = after
-                .strip_prefix("/container/")
-                .filter(|name| !name.is_empty() && !name.contains('/'));
+            let container = after.strip_prefix("/container/").filter(|name| !name.is_empty() && !name.contains('/'));
             let Some(container) = container else {
                 let reason = format!("is followed by `{after}`: only `/container/NAME` can follow");
-                return Err(TargetError::Selector {
-                    selector: rest.to_owned(),
-                    reason,
-                });
+                return Err(TargetError::Selector { selector: rest.to_owned(), reason });
             };
             (labels, Some(container))
         }
     };
     check_container(container)?;
-    Ok(Target::Labels {
-        selector: LabelSelector::parse(labels)?,
-        container: container.map(str::to_owned),
-    })
+    Ok(Target::Labels { selector: LabelSelector::parse(labels)?, container: container.map(str::to_owned) })
 }

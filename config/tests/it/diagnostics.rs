@@ -8,17 +8,10 @@ pub(crate) fn told(text: &str, format: Format) -> String {
     let document = Document::new("t", text, format);
     let resolved = resolve(Some(&document), &|_| None, &[]);
     let mut out = String::new();
-    for diagnostic in resolved
-        .diagnostics
-        .iter()
-        .filter(|diagnostic| diagnostic.code != "not-in-effect")
-    {
+    for diagnostic in resolved.diagnostics.iter().filter(|diagnostic| diagnostic.code != "not-in-effect") {
         let place = config::render::place(&diagnostic.origin, Some(&document));
         let place = place.strip_prefix("t:").unwrap_or(&place);
-        out.push_str(&format!(
-            "{} {} {place} {}\n",
-            diagnostic.severity, diagnostic.code, diagnostic.message
-        ));
+        out.push_str(&format!("{} {} {place} {}\n", diagnostic.severity, diagnostic.code, diagnostic.message));
     }
     out
 }
@@ -219,21 +212,13 @@ fn keys_without_effect_are_told_unless_they_ask_for_nothing() {
         r#"{"feature": {"fs": "read", "hostname": false, "network": {"outgoing": {"udp": true, "tcp": true}}}}"#,
         Format::Json,
     );
-    let told: Vec<_> = diagnostics
-        .iter()
-        .map(|diagnostic| (diagnostic.severity, diagnostic.message.as_str()))
-        .collect();
+    let told: Vec<_> =
+        diagnostics.iter().map(|diagnostic| (diagnostic.severity, diagnostic.message.as_str())).collect();
     for (severity, message) in &told {
         assert_eq!(*severity, Severity::Warning);
-        assert!(
-            message.ends_with("is accepted but not in effect yet"),
-            "{message}"
-        );
+        assert!(message.ends_with("is accepted but not in effect yet"), "{message}");
     }
-    let (_, diagnostics) = config::parse(
-        r#"{"feature": {"fs": "local", "network": false}}"#,
-        Format::Json,
-    );
+    let (_, diagnostics) = config::parse(r#"{"feature": {"fs": "local", "network": false}}"#, Format::Json);
     assert_eq!(diagnostics, []);
 }
 
@@ -247,26 +232,11 @@ fn problems_are_bounded() {
 
 #[test]
 fn rendered_for_a_terminal() {
-    let document = Document::new(
-        "dir/.mirror.json",
-        "{\n\t\"agent\": {\"tll\": 1},\n  \"ttl\": 5, \"ttl\": 6\n}",
-        Format::Json,
-    );
-    let options = [OptionValue {
-        key: "target.path".into(),
-        value: "web".into(),
-        option: "--target".into(),
-    }];
-    let resolved = resolve(
-        Some(&document),
-        &|name| (name == "MIRROR_AGENT_TTL").then(|| "x".to_owned()),
-        &options,
-    );
-    let text = config::render::render(
-        &resolved.diagnostics,
-        Some(&document),
-        config::render::Colour::Never,
-    );
+    let document =
+        Document::new("dir/.mirror.json", "{\n\t\"agent\": {\"tll\": 1},\n  \"ttl\": 5, \"ttl\": 6\n}", Format::Json);
+    let options = [OptionValue { key: "target.path".into(), value: "web".into(), option: "--target".into() }];
+    let resolved = resolve(Some(&document), &|name| (name == "MIRROR_AGENT_TTL").then(|| "x".to_owned()), &options);
+    let text = config::render::render(&resolved.diagnostics, Some(&document), config::render::Colour::Never);
     expect![[r#"
         error[unknown-key]: unknown key `tll` in `agent`; did you mean `ttl`
           --> dir/.mirror.json:2:12
@@ -308,11 +278,7 @@ fn rendered_for_a_terminal() {
 
 #[test]
 fn long_lines_are_cut_and_colours_are_the_callers_choice() {
-    let long = Document::new(
-        "l",
-        format!("{{{}\"tagret\": 1}}", " ".repeat(5000)),
-        Format::Json,
-    );
+    let long = Document::new("l", format!("{{{}\"tagret\": 1}}", " ".repeat(5000)), Format::Json);
     let resolved = resolve(Some(&long), &|_| None, &[]);
     expect![[r#"
         [31;1merror[unknown-key][0m: [1munknown key `tagret`; did you mean `target`[0m
@@ -323,9 +289,5 @@ fn long_lines_are_cut_and_colours_are_the_callers_choice() {
 
         1 error
     "#]]
-    .assert_eq(&config::render::render(
-        &resolved.diagnostics,
-        Some(&long),
-        config::render::Colour::Always,
-    ));
+    .assert_eq(&config::render::render(&resolved.diagnostics, Some(&long), config::render::Colour::Always));
 }

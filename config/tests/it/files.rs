@@ -37,14 +37,8 @@ fn a_named_file_must_be_there() {
     let folder = folder("named-file");
     fs::write(folder.join(".mirror.json"), "{}").unwrap();
     let missing = folder.join("other.yaml");
-    assert!(matches!(
-        load(Some(&missing), &folder),
-        Err(LoadError::Read { .. })
-    ));
-    assert!(matches!(
-        load(Some(&folder), &folder),
-        Err(LoadError::NotAFile(_))
-    ));
+    assert!(matches!(load(Some(&missing), &folder), Err(LoadError::Read { .. })));
+    assert!(matches!(load(Some(&folder), &folder), Err(LoadError::NotAFile(_))));
     fs::write(&missing, "agent: {ttl: 3}").unwrap();
     let document = load(Some(&missing), &folder).unwrap().unwrap();
     assert_eq!(document.format, config::Format::Yaml);

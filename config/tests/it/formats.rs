@@ -44,11 +44,7 @@ exclude = [\"A_*\"]
 tcp = false
 ";
 
-const ALL: [(Format, &str); 3] = [
-    (Format::Json, JSON),
-    (Format::Yaml, YAML),
-    (Format::Toml, TOML),
-];
+const ALL: [(Format, &str); 3] = [(Format::Json, JSON), (Format::Yaml, YAML), (Format::Toml, TOML)];
 
 fn read(text: &str, format: Format) -> Config {
     let (config, diagnostics) = config::parse(text, format);
@@ -59,10 +55,7 @@ fn read(text: &str, format: Format) -> Config {
 #[test]
 fn the_same_configuration_in_all_formats() {
     let expected = read(JSON, Format::Json);
-    assert_eq!(
-        expected.target.path.as_ref().unwrap().to_string(),
-        "deployment/web/container/app"
-    );
+    assert_eq!(expected.target.path.as_ref().unwrap().to_string(), "deployment/web/container/app");
     assert_eq!(expected.agent.ttl.as_secs(), 5);
     assert_eq!(expected.agent.tolerations, []);
     assert_eq!(expected.feature.env.overrides["NÄME"], "wert");
@@ -81,10 +74,7 @@ fn a_byte_order_mark_and_crlf_change_nothing() {
         assert_eq!(read(&text, format), expected, "{format:?}");
         let (root, _) = parse(&text, format);
         let key = &root.members()[0];
-        assert!(
-            text[key.key_span.start..key.key_span.end].trim_matches('"') == "target",
-            "{format:?}"
-        );
+        assert!(text[key.key_span.start..key.key_span.end].trim_matches('"') == "target", "{format:?}");
     }
 }
 
@@ -100,13 +90,8 @@ fn assert_places(text: &str, node: &Node, format: Format) {
             }
         }
         Value::Array(elements) => {
-            assert!(
-                source.contains("A_*") || source == "[]",
-                "{format:?} {source}"
-            );
-            elements
-                .iter()
-                .for_each(|element| assert_places(text, element, format));
+            assert!(source.contains("A_*") || source == "[]", "{format:?} {source}");
+            elements.iter().for_each(|element| assert_places(text, element, format));
         }
         Value::String(value) => assert_eq!(source.trim_matches('"'), value, "{format:?}"),
         Value::Integer(value) => assert_eq!(source, value.to_string(), "{format:?}"),
@@ -127,7 +112,8 @@ fn problems_have_the_same_place_in_all_formats() {
     expect![[r#"
         error unknown-key 3:3 unknown key `tll` in `agent`; did you mean `ttl`
         error invalid-duration 3:20 `agent.ttl` is "x": it must be a number of seconds or text such as `30s`
-    "#]].assert_eq(&told("{\n \"agent\": {\n  \"tll\": 1, \"ttl\": \"x\"}}", Format::Json));
+    "#]]
+    .assert_eq(&told("{\n \"agent\": {\n  \"tll\": 1, \"ttl\": \"x\"}}", Format::Json));
     expect![[r#"
         error unknown-key 2:3 unknown key `tll` in `agent`; did you mean `ttl`
         error invalid-duration 3:8 `agent.ttl` is "x": it must be a number of seconds or text such as `30s`
@@ -145,15 +131,13 @@ fn broken_syntax_is_told() {
     expect![[r#"
         error wrong-type 2:8 `agent.ttl` must be a number of seconds or text such as `30s`, not a list
         error syntax 3:1 this is not YAML: while parsing a flow sequence, expected ',' or ']'
-    "#]].assert_eq(&told("agent:\n  ttl: [1\n", Format::Yaml));
+    "#]]
+    .assert_eq(&told("agent:\n  ttl: [1\n", Format::Yaml));
     expect![[r#"
         error duplicate-key 3:3 `agent.ttl` is written twice: keep one of them
         error syntax 4:1 a second document: one file is one configuration
     "#]]
-    .assert_eq(&told(
-        "agent:\n  ttl: 1\n  ttl: 2\n---\nx: 1\n",
-        Format::Yaml,
-    ));
+    .assert_eq(&told("agent:\n  ttl: 1\n  ttl: 2\n---\nx: 1\n", Format::Yaml));
     expect![[r#"
         error unknown-key 1:1 unknown key `a`
         error syntax 2:3 a key must be text
@@ -166,10 +150,7 @@ fn broken_syntax_is_told() {
         error unknown-key 4:1 unknown key `x` in `agent`
         error syntax 4:5 no key takes a date: write it as text, in quotes
     "#]]
-    .assert_eq(&told(
-        "[agent]\nttl = \nttl = 1\nx = 2020-01-01\n",
-        Format::Toml,
-    ));
+    .assert_eq(&told("[agent]\nttl = \nttl = 1\nx = 2020-01-01\n", Format::Toml));
     expect![[r#"
         error wrong-type 1:1 the configuration is a list: write an object with keys
     "#]]
@@ -188,10 +169,7 @@ fn empty_files_are_empty_configurations() {
         }
     }
     assert_eq!(read("# nothing\n", Format::Yaml), Config::default());
-    assert_eq!(
-        told("// nothing\n", Format::Json),
-        "error syntax 2:1 a value is missing at the end of the text\n"
-    );
+    assert_eq!(told("// nothing\n", Format::Json), "error syntax 2:1 a value is missing at the end of the text\n");
 }
 
 #[test]
@@ -202,11 +180,7 @@ fn yaml_aliases_do_not_explode() {
         text.push_str(&format!("{name}: &{name} [{list}]\n"));
     }
     let (_, diagnostics) = parse(&text, Format::Yaml);
-    assert!(
-        diagnostics[0]
-            .message
-            .starts_with("more than 100000 values")
-    );
+    assert!(diagnostics[0].message.starts_with("more than 100000 values"));
 }
 
 /// A small pseudo-random generator: tests are the same every time.
@@ -224,17 +198,15 @@ impl Random {
 #[test]
 fn no_text_panics() {
     const PIECES: &[&str] = &[
-        "{", "}", "[", "]", ":", ",", "\"", "'", "\\", "\\u", "\\ud83d", "//", "/*", "*/", "{{",
-        "}}", "{%", "\n", "\r", " ", "\t", "ä", "€", "😀", "\u{feff}", "\0", "1", "-", "e9",
-        "true", "null", "target", "agent", "ttl", "feature", "network", "incoming", "=", "#", "- ",
-        "&a ", "*a", "? ", "| ", "> ", "!!", "---\n", "[[", "\"\"\"", "0x", "é",
+        "{", "}", "[", "]", ":", ",", "\"", "'", "\\", "\\u", "\\ud83d", "//", "/*", "*/", "{{", "}}", "{%", "\n",
+        "\r", " ", "\t", "ä", "€", "😀", "\u{feff}", "\0", "1", "-", "e9", "true", "null", "target", "agent", "ttl",
+        "feature", "network", "incoming", "=", "#", "- ", "&a ", "*a", "? ", "| ", "> ", "!!", "---\n", "[[", "\"\"\"",
+        "0x", "é",
     ];
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for round in 0..6_000 {
         let n_pieces = 1 + random.below(24);
-        let mut text: String = (0..n_pieces)
-            .map(|_| PIECES[random.below(PIECES.len())])
-            .collect();
+        let mut text: String = (0..n_pieces).map(|_| PIECES[random.below(PIECES.len())]).collect();
         if round % 3 == 0 {
             let source = ALL[random.below(3)].1;
             let mut at = random.below(source.len());
@@ -246,11 +218,7 @@ fn no_text_panics() {
         for format in [Format::Json, Format::Yaml, Format::Toml] {
             let document = config::Document::new("t", text.as_str(), format);
             let resolved = config::resolve(Some(&document), &|_| None, &[]);
-            config::render::render(
-                &resolved.diagnostics,
-                Some(&document),
-                config::render::Colour::Never,
-            );
+            config::render::render(&resolved.diagnostics, Some(&document), config::render::Colour::Never);
             for offset in 0..=text.len() {
                 config::syntax::cursor::at(&document.root, offset);
             }

@@ -37,15 +37,8 @@ pub(crate) fn good(shape: &Shape) -> Vec<Value> {
             json!({ "header": "a" }),
             json!({ "not": { "any_of": [{ "path": "a" }, { "method": "GET" }, { "query": "q" }] } }),
         ],
-        Shape::Record("$sides") => vec![
-            json!({ "remote": ["a:1"] }),
-            json!({ "local": "10.0.0.0/8" }),
-            json!({}),
-        ],
-        Shape::Record("$image") => vec![
-            json!({ "registry": "a/b" }),
-            json!({ "registry": "a/b", "tag": "1" }),
-        ],
+        Shape::Record("$sides") => vec![json!({ "remote": ["a:1"] }), json!({ "local": "10.0.0.0/8" }), json!({})],
+        Shape::Record("$image") => vec![json!({ "registry": "a/b" }), json!({ "registry": "a/b", "tag": "1" })],
         Shape::Record("$secret") => vec![json!({ "name": "a" })],
         Shape::Record("$toleration") => vec![
             json!({}),
@@ -56,9 +49,7 @@ pub(crate) fn good(shape: &Shape) -> Vec<Value> {
         Shape::Record(name) => panic!("add a sample for {name}"),
         Shape::Either(shapes) => shapes.iter().flat_map(good).collect(),
         Shape::Section(shorts) => {
-            let bools = shorts
-                .iter()
-                .filter(|short| matches!(short, Short::Bool { .. }));
+            let bools = shorts.iter().filter(|short| matches!(short, Short::Bool { .. }));
             let mut all: Vec<_> = bools.flat_map(|_| [json!(true), json!(false)]).collect();
             all.push(json!({}));
             all
@@ -90,22 +81,15 @@ fn bad(shape: &Shape) -> Vec<Value> {
 
 /// The whole file that sets one key.
 fn file(key: &Key, value: &Value) -> Value {
-    key.path
-        .rsplit('.')
-        .fold(value.clone(), |value, name| json!({ name: value }))
+    key.path.rsplit('.').fold(value.clone(), |value, name| json!({ name: value }))
 }
 
 fn errors(file: &Value) -> Vec<String> {
     let (_, diagnostics) = config::parse(&file.to_string(), Format::Json);
-    let errors = diagnostics
-        .into_iter()
-        .filter(|diagnostic| diagnostic.severity == Severity::Error);
+    let errors = diagnostics.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
     // Rules between keys are tested on their own.
     let shape_codes = |code: &str| !matches!(code, "ephemeral-needs-image" | "empty-filter");
-    errors
-        .filter(|diagnostic| shape_codes(&diagnostic.code))
-        .map(|diagnostic| diagnostic.message)
-        .collect()
+    errors.filter(|diagnostic| shape_codes(&diagnostic.code)).map(|diagnostic| diagnostic.message).collect()
 }
 
 fn file_keys() -> impl Iterator<Item = &'static Key> {
@@ -148,11 +132,7 @@ fn good_values_reach_the_model() {
             .map(|config| serde_json::to_string(&config).unwrap())
             .collect();
         let default = serde_json::to_string(&config::Config::default()).unwrap();
-        assert!(
-            configs.iter().any(|config| *config != default),
-            "{} has no effect on the model",
-            key.path
-        );
+        assert!(configs.iter().any(|config| *config != default), "{} has no effect on the model", key.path);
     }
 }
 
@@ -160,23 +140,12 @@ fn good_values_reach_the_model() {
 fn defaults_fit() {
     let default = config::Config::default();
     assert_eq!(default.agent.ttl.as_secs(), 1);
-    assert_eq!(
-        default.feature.network.outgoing.connect_wait.as_millis(),
-        50
-    );
+    assert_eq!(default.feature.network.outgoing.connect_wait.as_millis(), 50);
     assert_eq!(default.feature.fs.max_file_size, 256 << 20);
     for key in file_keys().filter(|key| !key.is_section()) {
         let file = file(key, &serde_json::from_str(key.default).unwrap());
-        assert_eq!(
-            config::parse(&file.to_string(), Format::Json).0,
-            default,
-            "{}",
-            key.path
-        );
+        assert_eq!(config::parse(&file.to_string(), Format::Json).0, default, "{}", key.path);
     }
     let text = serde_json::to_string(&default).unwrap();
-    assert_eq!(
-        serde_json::from_str::<config::Config>(&text).unwrap(),
-        default
-    );
+    assert_eq!(serde_json::from_str::<config::Config>(&text).unwrap(), default);
 }

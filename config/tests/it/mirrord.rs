@@ -69,57 +69,29 @@ fn a_real_file_is_read_as_it_is() {
         warning `operator` is ignored: there is no operator in the cluster, every session has an agent of its own
         warning `agent.metrics` is ignored: the agent serves no metrics
         warning `internal_proxy` is ignored: there is no proxy process to tune
-        warning `experimental` is ignored: what it switches is either the normal behaviour here or does not exist"#]].assert_eq(&told.join("\n"));
+        warning `experimental` is ignored: what it switches is either the normal behaviour here or does not exist"#]]
+    .assert_eq(&told.join("\n"));
     let config = &resolved.config;
-    assert_eq!(
-        config.target.path.as_ref().unwrap().to_string(),
-        "deployment/checkout/container/app"
-    );
-    assert_eq!(
-        config.agent.image.as_ref().unwrap().0,
-        "registry.local/agent:latest"
-    );
+    assert_eq!(config.target.path.as_ref().unwrap().to_string(), "deployment/checkout/container/app");
+    assert_eq!(config.agent.image.as_ref().unwrap().0, "registry.local/agent:latest");
     assert_eq!(config.agent.resources.limits["cpu"], "1");
-    assert_eq!(
-        config.agent.tolerations[0].effect.as_deref(),
-        Some("NoSchedule")
-    );
+    assert_eq!(config.agent.tolerations[0].effect.as_deref(), Some("NoSchedule"));
     let incoming = &config.feature.network.incoming;
     assert_eq!(incoming.mode, IncomingMode::Steal);
-    assert_eq!(
-        (
-            incoming.port_mapping[0].first,
-            incoming.port_mapping[0].second
-        ),
-        (7777, 8888)
-    );
-    let Some(HttpFilter::All(parts)) = incoming.http_filter.filter() else {
-        panic!("a composite")
-    };
+    assert_eq!((incoming.port_mapping[0].first, incoming.port_mapping[0].second), (7777, 8888));
+    let Some(HttpFilter::All(parts)) = incoming.http_filter.filter() else { panic!("a composite") };
     assert_eq!(parts[2], HttpFilter::Method("GET".into()));
-    assert_eq!(
-        config.feature.env.include.as_deref().unwrap(),
-        ["DATABASE_*", "PUBLIC_*"]
-    );
+    assert_eq!(config.feature.env.include.as_deref().unwrap(), ["DATABASE_*", "PUBLIC_*"]);
     assert_eq!(config.skip_processes, ["bash", "node"]);
 }
 
 #[test]
 fn a_filter_that_would_be_lost_is_an_error() {
-    for filter in [
-        r#""header_filter_jq": ".a""#,
-        r#""body_filter": {}"#,
-        r#""any_of": [{"body": {}}]"#,
-    ] {
+    for filter in [r#""header_filter_jq": ".a""#, r#""body_filter": {}"#, r#""any_of": [{"body": {}}]"#] {
         let text = format!(
             r#"{{"feature": {{"network": {{"incoming": {{"mode": "steal", "http_filter": {{{filter}}}}}}}}}}}"#
         );
         let (_, diagnostics) = config::parse(&text, Format::Json);
-        assert!(
-            diagnostics
-                .iter()
-                .any(|problem| problem.severity == Severity::Error),
-            "{text}"
-        );
+        assert!(diagnostics.iter().any(|problem| problem.severity == Severity::Error), "{text}");
     }
 }

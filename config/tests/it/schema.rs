@@ -12,10 +12,7 @@ fn check(name: &str, expected: &str) {
         std::fs::write(&path, expected).unwrap();
     }
     let actual = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        actual == expected,
-        "{name} is out of date: run the tests of `config` with UPDATE=1"
-    );
+    assert!(actual == expected, "{name} is out of date: run the tests of `config` with UPDATE=1");
 }
 
 #[test]

@@ -18,82 +18,49 @@ impl Schema {
         let Some(object) = value.as_object() else {
             return true;
         };
-        let known = |key: &String| {
-            schema
-                .get("properties")
-                .is_some_and(|known| known.get(key).is_some())
-        };
-        object
-            .iter()
-            .filter(|(key, _)| !known(key))
-            .all(|(_, value)| match rule {
-                Value::Bool(allowed) => *allowed,
-                rule => self.holds(rule, value),
-            })
+        let known = |key: &String| schema.get("properties").is_some_and(|known| known.get(key).is_some());
+        object.iter().filter(|(key, _)| !known(key)).all(|(_, value)| match rule {
+            Value::Bool(allowed) => *allowed,
+            rule => self.holds(rule, value),
+        })
     }
 
     fn holds(&self, schema: &Value, value: &Value) -> bool {
-        schema
-            .as_object()
-            .unwrap()
-            .iter()
-            .all(|(word, rule)| match word.as_str() {
-                "$ref" => {
-                    let name = rule
-                        .as_str()
-                        .unwrap()
-                        .strip_prefix("#/definitions/")
-                        .unwrap();
-                    self.holds(&self.0["definitions"][name], value)
-                }
-                "type" => match rule {
-                    Value::Array(types) => types
-                        .iter()
-                        .any(|rule| is_type(rule.as_str().unwrap(), value)),
-                    rule => is_type(rule.as_str().unwrap(), value),
-                },
-                "enum" => rule.as_array().unwrap().contains(value),
-                "anyOf" => rule
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .any(|schema| self.holds(schema, value)),
-                "minimum" => value
-                    .as_i64()
-                    .is_none_or(|number| number >= rule.as_i64().unwrap()),
-                "maximum" => value
-                    .as_i64()
-                    .is_none_or(|number| number <= rule.as_i64().unwrap()),
-                "minItems" => value
-                    .as_array()
-                    .is_none_or(|list| list.len() as u64 >= rule.as_u64().unwrap()),
-                "maxItems" => value
-                    .as_array()
-                    .is_none_or(|list| list.len() as u64 <= rule.as_u64().unwrap()),
-                "items" => value
-                    .as_array()
-                    .is_none_or(|list| list.iter().all(|value| self.holds(rule, value))),
-                "properties" => value.as_object().is_none_or(|object| {
-                    object.iter().all(|(key, value)| {
-                        rule.get(key).is_none_or(|rule| self.holds(rule, value))
-                    })
-                }),
-                "additionalProperties" => self.holds_for_others(schema, rule, value),
-                // The patterns of times and sizes are tested where those are read.
-                "pattern" => true,
-                "$schema"
-                | "title"
-                | "allowComments"
-                | "allowTrailingCommas"
-                | "definitions"
-                | "default"
-                | "description"
-                | "markdownDescription"
-                | "markdownEnumDescriptions"
-                | "deprecationMessage"
-                | "doNotSuggest" => true,
-                other => panic!("the schema uses `{other}`, which this validator does not know"),
-            })
+        schema.as_object().unwrap().iter().all(|(word, rule)| match word.as_str() {
+            "$ref" => {
+                let name = rule.as_str().unwrap().strip_prefix("#/definitions/").unwrap();
+                self.holds(&self.0["definitions"][name], value)
+            }
+            "type" => match rule {
+                Value::Array(types) => types.iter().any(|rule| is_type(rule.as_str().unwrap(), value)),
+                rule => is_type(rule.as_str().unwrap(), value),
+            },
+            "enum" => rule.as_array().unwrap().contains(value),
+            "anyOf" => rule.as_array().unwrap().iter().any(|schema| self.holds(schema, value)),
+            "minimum" => value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap()),
+            "maximum" => value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap()),
+            "minItems" => value.as_array().is_none_or(|list| list.len() as u64 >= rule.as_u64().unwrap()),
+            "maxItems" => value.as_array().is_none_or(|list| list.len() as u64 <= rule.as_u64().unwrap()),
+            "items" => value.as_array().is_none_or(|list| list.iter().all(|value| self.holds(rule, value))),
+            "properties" => value.as_object().is_none_or(|object| {
+                object.iter().all(|(key, value)| rule.get(key).is_none_or(|rule| self.holds(rule, value)))
+            }),
+            "additionalProperties" => self.holds_for_others(schema, rule, value),
+            // The patterns of times and sizes are tested where those are read.
+            "pattern" => true,
+            "$schema"
+            | "title"
+            | "allowComments"
+            | "allowTrailingCommas"
+            | "definitions"
+            | "default"
+            | "description"
+            | "markdownDescription"
+            | "markdownEnumDescriptions"
+            | "deprecationMessage"
+            | "doNotSuggest" => true,
+            other => panic!("the schema uses `{other}`, which this validator does not know"),
+        })
     }
 }
 

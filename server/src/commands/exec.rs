@@ -27,7 +27,8 @@ pub fn run(exec: &Exec) -> Failure {
     let began = Instant::now();
     let (name, arguments) = exec.command.split_first().expect("clap requires a command");
     let shown = Path::new(name).display().to_string();
-    let mut progress = Progress::begin(Mode::choose(exec.json, exec.quiet), &format!("mirror {} runs {shown}", protocol::VERSION));
+    let mut progress =
+        Progress::begin(Mode::choose(exec.json, exec.quiet), &format!("mirror {} runs {shown}", protocol::VERSION));
     match start(exec, name, arguments, began, &mut progress) {
         Ok(failure) | Err(failure) => {
             progress.failed(&failure);
@@ -36,7 +37,13 @@ pub fn run(exec: &Exec) -> Failure {
     }
 }
 
-fn start(exec: &Exec, name: &OsStr, arguments: &[OsString], began: Instant, progress: &mut Progress) -> Result<Failure> {
+fn start(
+    exec: &Exec,
+    name: &OsStr,
+    arguments: &[OsString],
+    began: Instant,
+    progress: &mut Progress,
+) -> Result<Failure> {
     if std::env::var_os(SESSION_VARIABLE).is_some() {
         return Err(Failure::new(Class::Usage, "this process already runs in a session of mirror")
             .next("run the command without `mirror exec`: it is part of the session already"));
@@ -47,10 +54,15 @@ fn start(exec: &Exec, name: &OsStr, arguments: &[OsString], began: Instant, prog
     let loaded = settings::load(&exec.source, settings::exec_options(exec))?;
     let spec = settings::session_spec(loaded.valid()?, exec.container.as_deref())?;
     for problem in &loaded.resolved.diagnostics {
-        progress.warning(&format!("{}: {}", config::render::place(&problem.origin, loaded.document.as_ref()), problem.message));
+        progress.warning(&format!(
+            "{}: {}",
+            config::render::place(&problem.origin, loaded.document.as_ref()),
+            problem.message
+        ));
     }
     let layer = bundle::layer_path()?;
-    let json = serde_json::to_string(&spec).map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
+    let json = serde_json::to_string(&spec)
+        .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
     let start = Start { pid: std::process::id() as i32, spec: json, program: Path::new(name).display().to_string() };
     let mut host = Host::start(&start)?;
     let ready = follow(&mut host, progress)?;
@@ -82,7 +94,8 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     progress.note("files", "local (the pod's files are not available yet)");
     progress.note("incoming", "off (traffic of the pod is not available yet)");
     let network = &spec.network;
-    progress.note("outgoing", if network.outgoing_tcp { "TCP from the pod; UDP local" } else { "local (switched off)" });
+    progress
+        .note("outgoing", if network.outgoing_tcp { "TCP from the pod; UDP local" } else { "local (switched off)" });
     progress.note("dns", if network.dns { "resolved by the pod" } else { "local (switched off)" });
     if !network.ipv6 {
         progress.note("ipv6", "off");
@@ -110,9 +123,8 @@ fn become_program(file: &Path, name: &OsStr, arguments: &[OsString], ready: &Rea
     let error = command.exec();
     let failure = Failure::new(Class::ProgramUnusable, format!("cannot execute {}: {error}", file.display()));
     match error.raw_os_error() {
-        Some(code) if code == rustix::io::Errno::TOOBIG.raw_os_error() => {
-            failure.next("the pod's environment is larger than this machine allows: take less of it with feature.env.include")
-        }
+        Some(code) if code == rustix::io::Errno::TOOBIG.raw_os_error() => failure
+            .next("the pod's environment is larger than this machine allows: take less of it with feature.env.include"),
         _ => failure,
     }
 }

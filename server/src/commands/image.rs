@@ -30,7 +30,11 @@ pub fn save(output: &Path, name: &str) -> Result<()> {
     let configuration_name = format!("{}.json", hex(&Sha256::digest(configuration.as_bytes())));
     let layer_name = format!("{digest}/layer.tar");
     let manifest = json!([{"Config": configuration_name, "RepoTags": [name], "Layers": [layer_name]}]).to_string();
-    let writer: Box<dyn Write> = if output == Path::new("-") { Box::new(io::stdout().lock()) } else { Box::new(File::create(output).map_err(failed)?) };
+    let writer: Box<dyn Write> = if output == Path::new("-") {
+        Box::new(io::stdout().lock())
+    } else {
+        Box::new(File::create(output).map_err(failed)?)
+    };
     let mut archive = tar::Builder::new(writer);
     for (name, bytes) in [
         ("manifest.json", manifest.as_bytes()),

@@ -51,9 +51,12 @@ fn render(rows: &[Row], command: &Ls) -> Result<String> {
             .map(|text| text + "\n")
             .map_err(|error| Failure::new(Class::Internal, format!("the list cannot be written as JSON: {error}"))),
         ListFormat::Name => Ok(rows.iter().map(|row| format!("{}\n", row.path)).collect()),
-        ListFormat::Table if rows.is_empty() => Ok("nothing here can be a target; -A lists all namespaces\n".to_owned()),
+        ListFormat::Table if rows.is_empty() => {
+            Ok("nothing here can be a target; -A lists all namespaces\n".to_owned())
+        }
         ListFormat::Table => {
-            let mut lines = vec![["TARGET", "READY", "CONTAINERS", "PORTS", "IMAGE", "AGE", "NOTE"].map(str::to_owned).to_vec()];
+            let mut lines =
+                vec![["TARGET", "READY", "CONTAINERS", "PORTS", "IMAGE", "AGE", "NOTE"].map(str::to_owned).to_vec()];
             lines.extend(rows.iter().map(columns));
             if command.all_namespaces {
                 let namespaces = std::iter::once("NAMESPACE").chain(rows.iter().map(|row| row.namespace.as_str()));

@@ -17,10 +17,13 @@ pub fn run(command: &VerifyConfig) -> Result<()> {
     if command.json {
         super::answer(&format!("{}\n", to_json(problems, document)))?;
     } else {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour =
+            std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         super::answer(&render(problems, document, if colour { Colour::Always } else { Colour::Never }))?;
         if problems.is_empty() {
-            let name = document.map_or("no configuration file here, all settings at their defaults", |document| document.name.as_str());
+            let name = document.map_or("no configuration file here, all settings at their defaults", |document| {
+                document.name.as_str()
+            });
             super::answer(&format!("{name}: no problems\n"))?;
         }
     }

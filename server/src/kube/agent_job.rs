@@ -129,7 +129,13 @@ async fn patch(cluster: &Cluster, job: &AgentJob, change: Value) -> Result<()> {
     cluster.ask(operation, api.patch(&job.name, &PatchParams::default(), &Patch::Merge(change))).await.map(|_| ())
 }
 
-fn operation<'a>(verb: &'static str, group: &'a str, resource: &'a str, namespace: &'a str, name: &'a str) -> Operation<'a> {
+fn operation<'a>(
+    verb: &'static str,
+    group: &'a str,
+    resource: &'a str,
+    namespace: &'a str,
+    name: &'a str,
+) -> Operation<'a> {
     Operation { verb, group, resource, namespace: Some(namespace), name: Some(name) }
 }
 
@@ -154,8 +160,11 @@ async fn borrow(cluster: &Cluster, namespace: &str) -> Result<Borrowed> {
     if let Some(failure) = super::target::namespace_missing(cluster, namespace).await {
         return Err(failure);
     }
-    Err(Failure::new(Class::Agent, format!("no pod runs in namespace {namespace}, so there is no image to run the agent in"))
-        .next("choose a namespace with running pods (-n), or set agent.image (see `mirror image --help`)"))
+    Err(Failure::new(
+        Class::Agent,
+        format!("no pod runs in namespace {namespace}, so there is no image to run the agent in"),
+    )
+    .next("choose a namespace with running pods (-n), or set agent.image (see `mirror image --help`)"))
 }
 
 /// Distributes the files over as few parts as the size limit of a ConfigMap allows.
@@ -197,7 +206,9 @@ fn config_map(name: &str, job: &AgentJob, part: Vec<(&str, &[u8])>, labels: &BTr
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
-        binary_data: Some(part.into_iter().map(|(name, bytes)| (name.to_owned(), ByteString(bytes.to_vec()))).collect()),
+        binary_data: Some(
+            part.into_iter().map(|(name, bytes)| (name.to_owned(), ByteString(bytes.to_vec()))).collect(),
+        ),
         immutable: Some(true),
         data: None,
     }
@@ -260,7 +271,8 @@ fn pod_spec(plan: &AgentPlan<'_>, borrowed: Option<&Borrowed>) -> Value {
         "containers": [container(plan, own_image.or(borrowed.map(|borrowed| borrowed.image.as_str())))],
     });
     let of_pod = borrowed.map(|borrowed| borrowed.pull_secrets.as_slice()).unwrap_or_default();
-    let secrets: Vec<Value> = of_pod.iter().chain(&options.image_pull_secrets).map(|name| json!({"name": name})).collect();
+    let secrets: Vec<Value> =
+        of_pod.iter().chain(&options.image_pull_secrets).map(|name| json!({"name": name})).collect();
     if !secrets.is_empty() {
         spec["imagePullSecrets"] = json!(secrets);
     }
@@ -292,7 +304,11 @@ fn pod_spec(plan: &AgentPlan<'_>, borrowed: Option<&Borrowed>) -> Value {
 
 /// Without a target nothing is needed; with one, root is (else the capabilities are not effective).
 fn pod_security(plan: &AgentPlan<'_>) -> Value {
-    let user = if plan.target.is_some() { json!({"runAsUser": 0, "runAsNonRoot": false}) } else { json!({"runAsUser": 65534, "runAsNonRoot": true}) };
+    let user = if plan.target.is_some() {
+        json!({"runAsUser": 0, "runAsNonRoot": false})
+    } else {
+        json!({"runAsUser": 65534, "runAsNonRoot": true})
+    };
     let mut security = json!({"seccompProfile": {"type": "RuntimeDefault"}});
     for (name, value) in user.as_object().into_iter().flatten() {
         security[name] = value.clone();

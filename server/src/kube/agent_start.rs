@@ -38,7 +38,8 @@ pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sen
     loop {
         let params = WatchParams::default().labels(&of_job).timeout(60);
         let opened = api.watch(&params, "0");
-        let operation = Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&job.namespace), name: None };
+        let operation =
+            Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&job.namespace), name: None };
         let stream = match cluster.ask(operation, opened).await {
             Ok(stream) => stream,
             Err(failure) => return failure,
@@ -82,7 +83,9 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
-        condition.type_ == "PodScheduled" && condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable")
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
     });
     if let Some(condition) = unscheduled {
         return Some(
@@ -112,7 +115,11 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
     for line in last_words(cluster, job, name).await {
         failure = failure.detail(line);
     }
-    let next = if reason == "OOMKilled" { "raise agent.resources.limits.memory" } else { "its log above says why; -v shows more" };
+    let next = if reason == "OOMKilled" {
+        "raise agent.resources.limits.memory"
+    } else {
+        "its log above says why; -v shows more"
+    };
     Some(failure.next(next))
 }
 
@@ -140,8 +147,11 @@ async fn refused_by_events(cluster: &Cluster, job: &AgentJob) -> Option<Failure>
         "change what the message names, or run the agent in another namespace with agent.namespace"
     };
     Some(
-        Failure::new(Class::Agent, format!("the cluster does not admit the agent's pod in namespace {}", job.namespace))
-            .detail(message)
-            .next(next),
+        Failure::new(
+            Class::Agent,
+            format!("the cluster does not admit the agent's pod in namespace {}", job.namespace),
+        )
+        .detail(message)
+        .next(next),
     )
 }

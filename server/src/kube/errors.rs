@@ -29,9 +29,9 @@ pub(super) fn kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Failur
     }
     let failure = Failure::new(Class::Config, format!("cannot use the kubeconfig{of}: {error}"));
     match error {
-        KubeconfigError::LoadContext(_) | KubeconfigError::LoadClusterOfContext(_) => {
-            failure.next("compare with `kubectl config view`: the context names a cluster or user that the file does not have")
-        }
+        KubeconfigError::LoadContext(_) | KubeconfigError::LoadClusterOfContext(_) => failure.next(
+            "compare with `kubectl config view`: the context names a cluster or user that the file does not have",
+        ),
         KubeconfigError::LoadClientCertificate(LoadDataError::ReadFile(..))
         | KubeconfigError::LoadClientKey(LoadDataError::ReadFile(..))
         | KubeconfigError::LoadCertificateAuthority(LoadDataError::ReadFile(..)) => {
@@ -46,23 +46,32 @@ pub(super) fn opening(error: &kube::Error, server: &str, context: &str) -> Failu
     match error {
         kube::Error::Auth(auth) => credentials(auth),
         kube::Error::InferKubeconfig(error) => kubeconfig(error, None),
-        other => Failure::new(Class::Config, format!("cannot prepare a connection to {server} (context {context}): {other}"))
-            .next("check the certificates and keys of this context with `kubectl config view`"),
+        other => {
+            Failure::new(Class::Config, format!("cannot prepare a connection to {server} (context {context}): {other}"))
+                .next("check the certificates and keys of this context with `kubectl config view`")
+        }
     }
 }
 
 /// Credentials could not be had.
 fn credentials(error: &AuthError) -> Failure {
     match error {
-        AuthError::AuthExecStart(source) => {
-            Failure::new(Class::Permission, "the credential plugin that the kubeconfig names cannot be run; it may not be installed")
-                .detail(source.to_string())
-                .next("install it, or put its folder into PATH (`kubectl config view` shows its name under users.*.exec.command)")
-        }
+        AuthError::AuthExecStart(source) => Failure::new(
+            Class::Permission,
+            "the credential plugin that the kubeconfig names cannot be run; it may not be installed",
+        )
+        .detail(source.to_string())
+        .next(
+            "install it, or put its folder into PATH (`kubectl config view` shows its name under users.*.exec.command)",
+        ),
         AuthError::AuthExecRun { cmd, out } => {
             let words = String::from_utf8_lossy(&out.stderr);
-            let failure = Failure::new(Class::Permission, format!("the credential plugin failed: {cmd} ({})", out.status));
-            words.lines().take(5).fold(failure, |failure, line| failure.detail(line.to_owned()))
+            let failure =
+                Failure::new(Class::Permission, format!("the credential plugin failed: {cmd} ({})", out.status));
+            words
+                .lines()
+                .take(5)
+                .fold(failure, |failure, line| failure.detail(line.to_owned()))
                 .next("log in to the cluster again, then repeat")
         }
         other => Failure::new(Class::Permission, format!("cannot get credentials for the cluster: {other}"))
@@ -97,21 +106,26 @@ fn describe(operation: Operation<'_>) -> String {
 fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Failure {
     let what = describe(operation);
     match status.code {
-        401 => Failure::new(Class::Permission, format!("{} does not accept your credentials (context {})", cluster.server, cluster.context))
-            .detail(status.message.clone())
-            .next("they may have expired: log in to the cluster again"),
+        401 => Failure::new(
+            Class::Permission,
+            format!("{} does not accept your credentials (context {})", cluster.server, cluster.context),
+        )
+        .detail(status.message.clone())
+        .next("they may have expired: log in to the cluster again"),
         403 if status.message.contains("exceeded quota") => {
             Failure::new(Class::Agent, format!("a quota of the cluster does not allow to {what}"))
                 .detail(status.message.clone())
                 .next("ask for a larger quota, or choose another namespace with agent.namespace or -n")
         }
         403 => forbidden(status, operation),
-        404 if operation.namespace.is_some() && status.message.starts_with("namespaces ") => {
-            Failure::new(Class::TargetNotFound, format!("there is no namespace {}", operation.namespace.unwrap_or_default()))
-                .next("list them with `kubectl get namespaces`, choose one with -n")
-        }
+        404 if operation.namespace.is_some() && status.message.starts_with("namespaces ") => Failure::new(
+            Class::TargetNotFound,
+            format!("there is no namespace {}", operation.namespace.unwrap_or_default()),
+        )
+        .next("list them with `kubectl get namespaces`, choose one with -n"),
         404 => Failure::new(Class::TargetNotFound, format!("cannot {what}: not found")).detail(status.message.clone()),
-        _ => Failure::new(Class::Agent, format!("the cluster refused to {what} ({})", status.code)).detail(status.message.clone()),
+        _ => Failure::new(Class::Agent, format!("the cluster refused to {what} ({})", status.code))
+            .detail(status.message.clone()),
     }
 }
 
@@ -119,7 +133,8 @@ fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Fail
 fn forbidden(status: &Status, operation: Operation<'_>) -> Failure {
     let kind = if operation.namespace.is_some() { "Role" } else { "ClusterRole" };
     // A WebSocket request begins as a GET: which verb guards it depends on the server's version.
-    let asked = status.message.split_once(" cannot ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or(operation.verb);
+    let asked =
+        status.message.split_once(" cannot ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or(operation.verb);
     let other = if asked == operation.verb { String::new() } else { format!(r#", "{asked}""#) };
     let rule = format!(
         r#"{{apiGroups: ["{}"], resources: ["{}"], verbs: ["{}"{other}]}}"#,
@@ -143,7 +158,10 @@ fn transport(error: &kube::Error, operation: Operation<'_>, cluster: &Cluster) -
         return Failure::new(Class::ClusterUnreachable, format!("no secure connection to {at}: {text}"))
             .next("the kubeconfig's certificate-authority does not fit this server: fetch a new kubeconfig, or --accept-invalid-certificates for a test cluster");
     }
-    let failure = Failure::new(Class::ClusterUnreachable, format!("cannot reach the API server {at} to {}: {text}", describe(operation)));
+    let failure = Failure::new(
+        Class::ClusterUnreachable,
+        format!("cannot reach the API server {at} to {}: {text}", describe(operation)),
+    );
     if lower.contains("dns") || lower.contains("lookup") {
         return failure.next("its name cannot be resolved: check the network or VPN, and `kubectl config view`");
     }

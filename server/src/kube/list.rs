@@ -100,15 +100,21 @@ async fn list_workloads(cluster: &Cluster, kind: &Kind, namespace: Option<&str>)
         None => Api::all_with(cluster.client.clone(), &kube_resource),
     };
     let objects = cluster.list_dynamic(&api, kind.group, kind.resource, namespace).await?;
-    Ok(objects.iter().filter(|object| !is_agent(object.metadata.name.as_deref())).map(|object| workload_row(kind, object)).collect())
+    Ok(objects
+        .iter()
+        .filter(|object| !is_agent(object.metadata.name.as_deref()))
+        .map(|object| workload_row(kind, object))
+        .collect())
 }
 
 fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {
     let name = object.metadata.name.clone().unwrap_or_default();
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
-    let template = if kind.kind == TargetKind::CronJob { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
+    let template =
+        if kind.kind == TargetKind::CronJob { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] };
     let containers = items(&template["spec"]["containers"]);
-    let texts = |field: &str| containers.iter().filter_map(|container| container[field].as_str().map(str::to_owned)).collect();
+    let texts =
+        |field: &str| containers.iter().filter_map(|container| container[field].as_str().map(str::to_owned)).collect();
     let (ready, reason) = readiness(kind.kind, spec, status);
     Row {
         path: format!("{}/{name}", kind.word),
@@ -131,7 +137,8 @@ fn items(value: &Value) -> &[Value] {
 }
 
 fn ports(spec: &Value, containers: &[Value]) -> Vec<u16> {
-    let of_containers = containers.iter().flat_map(|container| items(&container["ports"])).map(|port| &port["containerPort"]);
+    let of_containers =
+        containers.iter().flat_map(|container| items(&container["ports"])).map(|port| &port["containerPort"]);
     let of_service = items(&spec["ports"]).iter().map(|port| &port["port"]);
     of_containers.chain(of_service).filter_map(|port| port.as_u64()?.try_into().ok()).collect()
 }

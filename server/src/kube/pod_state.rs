@@ -10,7 +10,8 @@ pub(super) fn waiting(pod: &Pod) -> Option<String> {
     let of_container = containers.filter_map(container_waits).next();
     of_container.or_else(|| {
         let mut conditions = status.conditions.iter().flatten();
-        let unscheduled = conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+        let unscheduled =
+            conditions.find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
         Some(format!("it cannot be scheduled: {}", unscheduled.message.as_deref().unwrap_or("no reason given")))
     })
 }

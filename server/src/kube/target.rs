@@ -16,8 +16,16 @@ use crate::failure::{Class, Failure, Result, nearest};
 
 /// Containers that meshes and the like put beside an application: never chosen unless named.
 const SIDECARS: &[&str] = &[
-    "istio-proxy", "istio-init", "linkerd-proxy", "linkerd-init", "kuma-sidecar", "kuma-init",
-    "vault-agent", "vault-agent-init", "queue-proxy", "traffic-agent",
+    "istio-proxy",
+    "istio-init",
+    "linkerd-proxy",
+    "linkerd-init",
+    "kuma-sidecar",
+    "kuma-init",
+    "vault-agent",
+    "vault-agent-init",
+    "queue-proxy",
+    "traffic-agent",
 ];
 
 /// Says which container of a pod tools should take when none is named.
@@ -82,7 +90,8 @@ fn no_pods(target: &Target, namespace: &str) -> Failure {
 
 async fn find_pod(cluster: &Cluster, namespace: &str, name: &str) -> Result<Pod> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
-    let operation = Operation { verb: "get", group: "", resource: "pods", namespace: Some(namespace), name: Some(name) };
+    let operation =
+        Operation { verb: "get", group: "", resource: "pods", namespace: Some(namespace), name: Some(name) };
     match cluster.find(operation, api.get(name)).await? {
         Some(pod) => Ok(pod),
         None => Err(not_found(cluster, namespace, TargetKind::Pod.row(), name).await),
@@ -123,8 +132,13 @@ fn referenced(spec: &serde_json::Value) -> &'static Kind {
 
 async fn find_workload(cluster: &Cluster, namespace: &str, kind: &Kind, name: &str) -> Result<DynamicObject> {
     let api: Api<DynamicObject> = Api::namespaced_with(cluster.client.clone(), namespace, &resource(kind));
-    let operation =
-        Operation { verb: "get", group: kind.group, resource: kind.resource, namespace: Some(namespace), name: Some(name) };
+    let operation = Operation {
+        verb: "get",
+        group: kind.group,
+        resource: kind.resource,
+        namespace: Some(namespace),
+        name: Some(name),
+    };
     match cluster.find(operation, api.get(name)).await? {
         Some(object) => Ok(object),
         None => Err(not_found(cluster, namespace, kind, name).await),
@@ -146,8 +160,11 @@ async fn pods_by_selector(cluster: &Cluster, namespace: &str, selector: LabelSel
     let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
         && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     if empty {
-        return Err(Failure::new(Class::TargetNotFound, format!("{what} in namespace {namespace} selects no pods of its own"))
-            .next("choose a workload or a pod instead: `mirror ls`"));
+        return Err(Failure::new(
+            Class::TargetNotFound,
+            format!("{what} in namespace {namespace} selects no pods of its own"),
+        )
+        .next("choose a workload or a pod instead: `mirror ls`"));
     }
     let selector: Selector = selector
         .try_into()
@@ -199,7 +216,10 @@ pub async fn namespace_missing(cluster: &Cluster, namespace: &str) -> Option<Fai
     if names.contains(&namespace) {
         return None;
     }
-    let failure = Failure::new(Class::TargetNotFound, format!("there is no namespace {namespace:?} in context {}", cluster.context));
+    let failure = Failure::new(
+        Class::TargetNotFound,
+        format!("there is no namespace {namespace:?} in context {}", cluster.context),
+    );
     let failure = offer(failure, "namespaces", &names);
     Some(match nearest(namespace, names.iter().copied()).first() {
         Some(near) => failure.next(format!("did you mean -n {near}?")),
@@ -223,7 +243,11 @@ pub(super) fn not_ready(pod: &Pod) -> Option<String> {
     let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
     match ready {
         Some(condition) if condition.status == "True" => None,
-        Some(condition) => Some(super::pod_state::waiting(pod).or(condition.message.clone()).unwrap_or_else(|| "its containers are not ready".to_owned())),
+        Some(condition) => Some(
+            super::pod_state::waiting(pod)
+                .or(condition.message.clone())
+                .unwrap_or_else(|| "its containers are not ready".to_owned()),
+        ),
         None => Some("its containers are not ready".to_owned()),
     }
 }
@@ -235,7 +259,8 @@ struct Choice {
 }
 
 fn choose_container(pod: &Pod, wanted: Option<&str>) -> Result<Choice> {
-    let names: Vec<&str> = pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
+    let names: Vec<&str> =
+        pod.spec.iter().flat_map(|spec| &spec.containers).map(|container| container.name.as_str()).collect();
     let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
     if let Some(wanted) = wanted {
         if names.contains(&wanted) {
@@ -262,7 +287,8 @@ fn choose_container(pod: &Pod, wanted: Option<&str>) -> Result<Choice> {
 fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
     let name = pod.metadata.name.clone().unwrap_or_default();
     let incomplete = |what: &str| {
-        Failure::new(Class::TargetNotReady, format!("pod {name} does not say its {what} yet")).next("try again in a moment")
+        Failure::new(Class::TargetNotReady, format!("pod {name} does not say its {what} yet"))
+            .next("try again in a moment")
     };
     let spec = pod.spec.as_ref().ok_or_else(|| incomplete("spec"))?;
     let container = spec.containers.iter().find(|container| container.name == chosen.container);

@@ -51,7 +51,10 @@ fn put(set: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &str, value: &str) {
 fn map(set: &mut [(Vec<u8>, Vec<u8>)], options: &EnvironmentOptions) -> Result<()> {
     for (pattern, replacement) in &options.mapping {
         let regex = Regex::new(pattern).map_err(|error| {
-            Failure::new(Class::Config, format!("feature.env.mapping has a bad regular expression {pattern:?}: {error}"))
+            Failure::new(
+                Class::Config,
+                format!("feature.env.mapping has a bad regular expression {pattern:?}: {error}"),
+            )
         })?;
         for (name, value) in set.iter_mut() {
             let Ok(name) = std::str::from_utf8(name) else { continue };

@@ -194,7 +194,10 @@ async fn serve(started: &Started, start: &Start, processes: &mut Processes, laye
     let watch_hooks = async {
         tokio::time::sleep(HOOKED_WITHIN).await;
         if !layers.attached.load(Ordering::Acquire) {
-            tell(&format!("mirror: {} was started, but not hooked: it runs as an ordinary local program", start.program));
+            tell(&format!(
+                "mirror: {} was started, but not hooked: it runs as an ordinary local program",
+                start.program
+            ));
         }
         std::future::pending::<()>().await;
     };

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use protocol::agent::{ConnectTcp, Families, Resolve, ResolveError, ReverseResolve};
 use protocol::codec;
-use protocol::layer::{ConnectReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request, ResolveReply, ReverseReply, Settings, Token};
+use protocol::layer::{
+    ConnectReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request, ResolveReply, ReverseReply, Settings, Token,
+};
 use serde::Serialize;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -131,7 +133,13 @@ async fn resolve(layers: &Layers, name: &str, families: Families) -> ResolveRepl
 }
 
 /// Makes the pod's connection. The layer gives up by closing its end; then so does the pod.
-async fn connect(mut stream: UnixStream, layers: &Layers, cookie: u64, destination: SocketAddr, nonblocking: bool) -> io::Result<()> {
+async fn connect(
+    mut stream: UnixStream,
+    layers: &Layers,
+    cookie: u64,
+    destination: SocketAddr,
+    nonblocking: bool,
+) -> io::Result<()> {
     let data = layers.links.data.clone();
     let mut task = tokio::spawn(async move { open(&data, destination).await });
     let wait = if nonblocking { layers.connect_wait } else { Duration::MAX };

@@ -49,10 +49,9 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
     let (answer, _) = socket.recv_from_full()?;
     let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
     match answer.payload {
-        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => Ok(Owner {
-            cookie: u64::from_ne_bytes(found.header.socket_id.cookie),
-            uid: found.header.uid,
-        }),
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
+            Ok(Owner { cookie: u64::from_ne_bytes(found.header.socket_id.cookie), uid: found.header.uid })
+        }
         NetlinkPayload::Error(error) => Err(error.to_io()),
         _ => Err(io::Error::other("unexpected answer of sock_diag")),
     }

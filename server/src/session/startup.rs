@@ -121,7 +121,11 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Sta
     }
 }
 
-async fn find_target(cluster: &Cluster, spec: &SessionSpec, reporter: &Reporter) -> Result<(Option<PodTarget>, String)> {
+async fn find_target(
+    cluster: &Cluster,
+    spec: &SessionSpec,
+    reporter: &Reporter,
+) -> Result<(Option<PodTarget>, String)> {
     let Some(found) = target::resolve(cluster, &spec.target).await? else { return Ok((None, "targetless".to_owned())) };
     if found.guessed {
         reporter.tell(HostMessage::Warning(format!(
@@ -134,7 +138,12 @@ async fn find_target(cluster: &Cluster, spec: &SessionSpec, reporter: &Reporter)
     Ok((Some(found), text))
 }
 
-async fn create_agent(cluster: &Cluster, spec: &SessionSpec, target: Option<&PodTarget>, key: &SigningKey) -> Result<AgentJob> {
+async fn create_agent(
+    cluster: &Cluster,
+    spec: &SessionSpec,
+    target: Option<&PodTarget>,
+    key: &SigningKey,
+) -> Result<AgentJob> {
     let options = &spec.agent;
     let files = if options.image.is_none() { Some(bundle::agent_files()?) } else { None };
     let namespace = options.namespace.clone().or_else(|| target.map(|target| target.namespace.clone()));
@@ -213,7 +222,13 @@ enum Attempt {
     Hopeless(Failure),
 }
 
-async fn try_reach(cluster: &Cluster, job: &AgentJob, pod: &str, key: &SigningKey, channel: Channel) -> Result<Link, Attempt> {
+async fn try_reach(
+    cluster: &Cluster,
+    job: &AgentJob,
+    pod: &str,
+    key: &SigningKey,
+    channel: Channel,
+) -> Result<Link, Attempt> {
     let stream = match PortForward::open(cluster, &job.namespace, pod, AGENT_PORT).await {
         Ok(stream) => stream,
         Err(failure) if failure.class == Class::Permission => return Err(Attempt::Hopeless(failure)),
@@ -222,10 +237,9 @@ async fn try_reach(cluster: &Cluster, job: &AgentJob, pod: &str, key: &SigningKe
     let sign = |bytes: &[u8]| key.sign(bytes).to_bytes().to_vec();
     match link::connect(stream, channel, sign, LinkConfig::HOST).await {
         Ok(link) => Ok(link),
-        Err(ConnectError::Refused(refusal)) => Err(Attempt::Hopeless(Failure::new(
-            Class::Agent,
-            format!("the agent refused this client: {refusal:?}"),
-        ))),
+        Err(ConnectError::Refused(refusal)) => {
+            Err(Attempt::Hopeless(Failure::new(Class::Agent, format!("the agent refused this client: {refusal:?}"))))
+        }
         Err(error) => Err(Attempt::NotYet(error.to_string())),
     }
 }
@@ -233,8 +247,10 @@ async fn try_reach(cluster: &Cluster, job: &AgentJob, pod: &str, key: &SigningKe
 async fn environment(links: &Links) -> Result<Environment> {
     match links.control.call(GetEnvironment {}).await {
         Ok(Ok(environment)) => Ok(environment),
-        Ok(Err(error)) => Err(Failure::new(Class::Agent, format!("the agent cannot read the container's environment: {error}"))
-            .next("the container may have just restarted: try again")),
+        Ok(Err(error)) => {
+            Err(Failure::new(Class::Agent, format!("the agent cannot read the container's environment: {error}"))
+                .next("the container may have just restarted: try again"))
+        }
         Err(error) => Err(Failure::new(Class::Agent, format!("the agent was lost while starting: {error}"))),
     }
 }

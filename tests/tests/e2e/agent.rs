@@ -4,10 +4,19 @@ use serde_json::Value;
 use tests::{Cluster, Laptop, Running};
 
 fn session(laptop: &Laptop, options: &[&str]) -> Running {
-    let mut running = laptop.start(laptop.mirror([&["exec", "-q"], options, &["--", "sh", "-c", "echo ready; cat"]].concat()));
+    let mut running =
+        laptop.start(laptop.mirror([&["exec", "-q"], options, &["--", "sh", "-c", "echo ready; cat"]].concat()));
     running.wait_for("ready");
     // A session stands before the cluster shows its pod as running.
-    Cluster::shared().kubectl(&["wait", "--for=condition=Ready", "pod", "-A", "-l", &laptop.selector(), "--timeout=30s"]);
+    Cluster::shared().kubectl(&[
+        "wait",
+        "--for=condition=Ready",
+        "pod",
+        "-A",
+        "-l",
+        &laptop.selector(),
+        "--timeout=30s",
+    ]);
     running
 }
 
@@ -31,10 +40,15 @@ fn the_job_has_the_least_rights_and_says_whose_it_is() {
     );
     assert_eq!(spec["containers"][0]["image"], "mirror.test/echo-server:1", "no image of our own");
     assert!(spec["containers"][0]["resources"]["limits"]["cpu"].is_null(), "no limit of processor time");
-    assert!(spec["volumes"].as_array().is_some_and(|volumes| volumes.iter().all(|volume| volume["hostPath"].is_null())));
+    assert!(
+        spec["volumes"].as_array().is_some_and(|volumes| volumes.iter().all(|volume| volume["hostPath"].is_null()))
+    );
     let annotations = &pod["metadata"]["annotations"];
     assert!(annotations["mirror/owner"].as_str().is_some_and(|owner| owner.contains('@')), "{annotations}");
-    assert!(annotations["mirror/target"].as_str().is_some_and(|target| target.contains("echo-server")), "{annotations}");
+    assert!(
+        annotations["mirror/target"].as_str().is_some_and(|target| target.contains("echo-server")),
+        "{annotations}"
+    );
 }
 
 #[test]
@@ -44,7 +58,10 @@ fn a_targetless_agent_needs_nothing() {
     let pod = object(&laptop, "pods");
     assert!(pod["spec"]["hostPID"].is_null());
     let security = &pod["spec"]["containers"][0]["securityContext"];
-    assert_eq!((&security["allowPrivilegeEscalation"], &security["readOnlyRootFilesystem"]), (&false.into(), &true.into()));
+    assert_eq!(
+        (&security["allowPrivilegeEscalation"], &security["readOnlyRootFilesystem"]),
+        (&false.into(), &true.into())
+    );
     assert!(security["capabilities"]["add"].is_null());
 }
 

@@ -28,7 +28,13 @@ fn values_are_exact_and_the_machines_own_stay() {
     let laptop = Laptop::new();
     let outcome = laptop.exec("-q -t deployment/echo-server", "env -0").success();
     let entries: Vec<&str> = outcome.stdout.split('\0').collect();
-    for entry in ["MULTI_LINE=first\nsecond\n", "WITH_EQUALS=a=b=c", "UNICODE=grüße ☃", "EMPTY=", "FROM_SECRET=correct horse battery staple"] {
+    for entry in [
+        "MULTI_LINE=first\nsecond\n",
+        "WITH_EQUALS=a=b=c",
+        "UNICODE=grüße ☃",
+        "EMPTY=",
+        "FROM_SECRET=correct horse battery staple",
+    ] {
         assert!(entries.contains(&entry), "{entry:?} is missing");
     }
     let home = format!("HOME={}", laptop.home().display());

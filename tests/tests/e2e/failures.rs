@@ -88,7 +88,10 @@ fn a_missing_credential_plugin_is_named() {
 #[test]
 fn targets_that_are_not_there_are_answered_with_the_nearest() {
     let laptop = Laptop::new();
-    laptop.exec("-t deployment/echo-servr", "true").exited(TARGET_NOT_FOUND).says("did you mean deployment/echo-server?");
+    laptop
+        .exec("-t deployment/echo-servr", "true")
+        .exited(TARGET_NOT_FOUND)
+        .says("did you mean deployment/echo-server?");
     laptop.exec("-n othr -t pod/x", "true").exited(TARGET_NOT_FOUND).says("did you mean -n other?");
     laptop
         .exec("-t pod/echo-sidecar --container ap", "true")
@@ -169,7 +172,10 @@ fn an_expired_certificate_is_told_from_a_missing_permission() {
     // Ends when the certificate has: kubectl asks until it is refused.
     expired.args(["-c", "until kubectl --kubeconfig kubeconfig get pods 2>&1 | grep -q -i -e unauthorized -e expired -e logged; do :; done"]);
     laptop.run(expired).success();
-    laptop.exec("--kubeconfig kubeconfig -t deployment/echo-server", "true").exited(PERMISSION).says("log in to the cluster again");
+    laptop
+        .exec("--kubeconfig kubeconfig -t deployment/echo-server", "true")
+        .exited(PERMISSION)
+        .says("log in to the cluster again");
 }
 
 #[test]

@@ -11,10 +11,18 @@ fn ls(laptop: &Laptop, arguments: &[&str]) -> String {
 fn every_kind_is_listed_with_what_a_picker_needs() {
     let laptop = Laptop::new();
     let rows: Vec<Value> = serde_json::from_str(&ls(&laptop, &["-o", "json"])).expect("JSON");
-    let row = |path: &str| rows.iter().find(|row| row["path"] == path).unwrap_or_else(|| panic!("{path} is missing")).clone();
+    let row =
+        |path: &str| rows.iter().find(|row| row["path"] == path).unwrap_or_else(|| panic!("{path} is missing")).clone();
     for path in [
-        "deployment/echo-server", "statefulset/echo-stateful", "daemonset/echo-daemon", "replicaset/echo-replicas",
-        "job/echo-job", "cronjob/echo-cron", "service/echo-server", "rollout/echo-rollout", "pod/echo-sidecar",
+        "deployment/echo-server",
+        "statefulset/echo-stateful",
+        "daemonset/echo-daemon",
+        "replicaset/echo-replicas",
+        "job/echo-job",
+        "cronjob/echo-cron",
+        "service/echo-server",
+        "rollout/echo-rollout",
+        "pod/echo-sidecar",
     ] {
         row(path);
     }
@@ -68,7 +76,13 @@ fn each_setting_says_where_it_comes_from() {
     let mut command = laptop.mirror(["config", "show", "--namespace", "other"]);
     command.env("MIRROR_AGENT_LOG_LEVEL", "trace");
     let outcome = laptop.run(command).success();
-    let line = |key: &str| outcome.stdout.lines().find(|line| line.starts_with(key)).unwrap_or_else(|| panic!("{key}:\n{}", outcome.stdout));
+    let line = |key: &str| {
+        outcome
+            .stdout
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_else(|| panic!("{key}:\n{}", outcome.stdout))
+    };
     assert!(line("agent.ttl").contains(".mirror.json:1"), "{}", outcome.stdout);
     assert!(line("agent.log_level").contains("MIRROR_AGENT_LOG_LEVEL"), "{}", outcome.stdout);
     assert!(line("target.namespace").contains("--namespace"), "{}", outcome.stdout);

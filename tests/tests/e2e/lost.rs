@@ -115,7 +115,8 @@ fn a_program_that_the_layer_did_not_enter_is_reported() {
     laptop.write("program.c", "int main(void) { return 0; }\n");
     let loader = laptop.home().join("loader");
     let flag = format!("-Wl,--dynamic-linker={}", loader.display());
-    for arguments in [&["-static", "-nostdlib", "-o", "loader", "loader.c"][..], &[&flag, "-o", "program", "program.c"]] {
+    for arguments in [&["-static", "-nostdlib", "-o", "loader", "loader.c"][..], &[&flag, "-o", "program", "program.c"]]
+    {
         let mut compile = laptop.command("cc");
         compile.args(arguments);
         laptop.run(compile).success();

@@ -7,7 +7,14 @@ use tests::{Cluster, Laptop};
 fn asks(laptop: &Laptop, program: &str) {
     let outcome = laptop.exec("-q -t deployment/echo-server", program).success();
     assert!(outcome.stdout.contains("/hello"), "{}\n{}", outcome.stdout, outcome.stderr);
-    let own = Cluster::shared().kubectl(&["get", "pods", "-l", "app=echo-server", "-o", "jsonpath={.items[*].metadata.name}"]);
+    let own = Cluster::shared().kubectl(&[
+        "get",
+        "pods",
+        "-l",
+        "app=echo-server",
+        "-o",
+        "jsonpath={.items[*].metadata.name}",
+    ]);
     assert!(own.split_whitespace().any(|pod| outcome.stdout.contains(pod)), "{}", outcome.stdout);
 }
 
@@ -95,7 +102,9 @@ fn names_that_are_not_there_are_not_there() {
         ("no-such-service.default.svc.cluster.local", "Name or service not known"),
         ("no-such-service", "Temporary failure in name resolution"),
     ] {
-        let ask = format!("import socket\ntry: socket.getaddrinfo('{name}', 80)\nexcept OSError as error: print(error.strerror)");
+        let ask = format!(
+            "import socket\ntry: socket.getaddrinfo('{name}', 80)\nexcept OSError as error: print(error.strerror)"
+        );
         let in_pod = Cluster::shared().kubectl(&["exec", "deploy/debian", "-c", "python", "--", "python3", "-c", &ask]);
         assert_eq!(in_pod.trim(), expected);
         let outcome = laptop.exec("-q", &format!("./connect block {name} 80")).exited(1);
@@ -144,6 +153,8 @@ with concurrent.futures.ThreadPoolExecutor(64) as pool:
 #[test]
 fn large_bodies_arrive_whole_both_ways() {
     let laptop = Laptop::new();
-    let outcome = laptop.exec("-q", "curl -sS --max-time 60 http://echo-server/bytes/50000000 -o body -w %{size_download}").success();
+    let outcome = laptop
+        .exec("-q", "curl -sS --max-time 60 http://echo-server/bytes/50000000 -o body -w %{size_download}")
+        .success();
     assert_eq!(outcome.stdout, "50000000");
 }

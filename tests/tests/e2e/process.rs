@@ -23,7 +23,13 @@ fn a_signal_that_ends_the_program_is_seen_by_its_parent() {
 #[test]
 fn the_pid_is_kept_and_no_unknown_child_appears() {
     let laptop = Laptop::new();
-    let mut running = laptop.start(laptop.mirror(["exec", "--", "sh", "-c", "echo pid=$$; cat /proc/$$/task/$$/children | wc -w; read x"]));
+    let mut running = laptop.start(laptop.mirror([
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "echo pid=$$; cat /proc/$$/task/$$/children | wc -w; read x",
+    ]));
     let line = running.wait_for("pid=");
     assert_eq!(line, format!("pid={}", running.pid()));
     // `cat` and `wc` are the shell's own children.
@@ -36,7 +42,19 @@ fn the_pid_is_kept_and_no_unknown_child_appears() {
 fn input_output_and_arguments_are_unaltered() {
     use std::io::Write;
     let laptop = Laptop::new();
-    let arguments = ["exec", "-q", "--", "sh", "-c", r#"printf '%s|' "$@"; cat; echo to-stderr >&2"#, "name", "a b", "", "--flag", "ü*?"];
+    let arguments = [
+        "exec",
+        "-q",
+        "--",
+        "sh",
+        "-c",
+        r#"printf '%s|' "$@"; cat; echo to-stderr >&2"#,
+        "name",
+        "a b",
+        "",
+        "--flag",
+        "ü*?",
+    ];
     let mut running = laptop.start(laptop.mirror(arguments));
     running.stdin().write_all(b"from stdin\n").expect("written");
     running.close_stdin();
@@ -52,7 +70,16 @@ fn progress_is_plain_lines_without_a_terminal() {
     let laptop = Laptop::new();
     let outcome = laptop.exec("-t deployment/echo-server", "true").success();
     assert!(!outcome.stderr.contains('\u{1b}'), "no escape sequences:\n{}", outcome.stderr);
-    for part in ["runs true", "cluster:", "target: pod echo-server", "agent created:", "agent ready:", "environment:", "outgoing:", "dns:"] {
+    for part in [
+        "runs true",
+        "cluster:",
+        "target: pod echo-server",
+        "agent created:",
+        "agent ready:",
+        "environment:",
+        "outgoing:",
+        "dns:",
+    ] {
         assert!(outcome.stderr.contains(part), "{part} is missing:\n{}", outcome.stderr);
     }
     assert_eq!(outcome.stdout, "");
@@ -160,13 +187,21 @@ fn control_c_while_starting_leaves_nothing() {
 fn a_daemon_keeps_its_session() {
     let laptop = Laptop::new();
     let script = "(read -r line < fifo; curl -sS --max-time 10 http://echo-server/late > answer) & echo started";
-    laptop.run({
-        let mut command = laptop.command("mkfifo");
-        command.args(["-m", "666", "fifo", "done"]);
-        command
-    })
-    .success();
-    let outcome = laptop.run(laptop.mirror(["exec", "-q", "--", "sh", "-c", &format!("{{ {script}; }} > out 2>&1 < /dev/null; true")]));
+    laptop
+        .run({
+            let mut command = laptop.command("mkfifo");
+            command.args(["-m", "666", "fifo", "done"]);
+            command
+        })
+        .success();
+    let outcome = laptop.run(laptop.mirror([
+        "exec",
+        "-q",
+        "--",
+        "sh",
+        "-c",
+        &format!("{{ {script}; }} > out 2>&1 < /dev/null; true"),
+    ]));
     outcome.success();
     std::fs::write(laptop.home().join("fifo"), "go\n").expect("written");
     laptop.wait_hosts_gone();

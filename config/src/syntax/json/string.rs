@@ -8,20 +8,12 @@ impl Parser<'_> {
     /// A string in double quotes; single quotes are read as well, with a report.
     pub(super) fn string(&mut self) -> String {
         let start = self.at;
-        let quote = if self.peek() == Some(b'\'') {
-            '\''
-        } else {
-            '"'
-        };
+        let quote = if self.peek() == Some(b'\'') { '\'' } else { '"' };
         self.at += 1;
         let mut text = String::new();
         loop {
             let Some(character) = self.rest().chars().next() else {
-                self.report(
-                    start,
-                    self.at,
-                    "this text is not closed: add a double quote",
-                );
+                self.report(start, self.at, "this text is not closed: add a double quote");
                 return text;
             };
             let at = self.at;
@@ -29,11 +21,7 @@ impl Parser<'_> {
             match character {
                 '\n' => {
                     self.at = at;
-                    self.report(
-                        start,
-                        at,
-                        "this text is not closed on its line: add a double quote, or write \\n",
-                    );
+                    self.report(start, at, "this text is not closed on its line: add a double quote, or write \\n");
                     return text;
                 }
                 '\\' => self.escape(at, &mut text),
@@ -41,11 +29,7 @@ impl Parser<'_> {
                 _ if character == quote => break,
                 '\t' => text.push('\t'),
                 _ if character.is_control() => {
-                    self.report(
-                        at,
-                        self.at,
-                        "a control character in text: write it as \\u and four digits",
-                    );
+                    self.report(at, self.at, "a control character in text: write it as \\u and four digits");
                 }
                 _ => text.push(character),
             }
@@ -73,20 +57,14 @@ impl Parser<'_> {
             't' => text.push('\t'),
             'u' => match self.unicode() {
                 Some(character) => text.push(character),
-                None => self.report(
-                    at,
-                    self.at,
-                    "`\\u` needs four hexadecimal digits of a character",
-                ),
+                None => self.report(at, self.at, "`\\u` needs four hexadecimal digits of a character"),
             },
             _ => {
                 text.push(character);
                 self.report(
                     at,
                     self.at,
-                    format!(
-                        "`\\{character}` is no escape: write `\\\\{character}` for a backslash"
-                    ),
+                    format!("`\\{character}` is no escape: write `\\\\{character}` for a backslash"),
                 );
             }
         }
@@ -101,17 +79,12 @@ impl Parser<'_> {
             return None;
         }
         self.at += 2;
-        let second = self
-            .four_digits()
-            .filter(|second| (0xdc00..0xe000).contains(second))?;
+        let second = self.four_digits().filter(|second| (0xdc00..0xe000).contains(second))?;
         char::from_u32(0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00))
     }
 
     fn four_digits(&mut self) -> Option<u32> {
-        let digits = self
-            .rest()
-            .get(..4)
-            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        let digits = self.rest().get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         let number = u32::from_str_radix(digits, 16).ok()?;
         self.at += 4;
         Some(number)
