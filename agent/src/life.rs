@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use link::Ended;
 use protocol::launch::Launch;
 
 /// Why the agent leaves, as its last log line says it.
@@ -37,9 +38,9 @@ pub(crate) struct Life {
     linger: Duration,
     grace: Duration,
     clients: usize,
-    /// Since the last moment without clients one of them said goodbye: the session is over, and the cut of
-    /// its other connection right after it means nothing.
-    goodbye: bool,
+    /// The mildest of the ends since the last moment with all clients: a session has two connections, and the
+    /// cut of the second right after the goodbye of the first means nothing.
+    wait: Duration,
     deadline: Option<(Instant, Reason)>,
 }
 
@@ -50,7 +51,7 @@ impl Life {
             linger: launch.linger,
             grace: launch.grace,
             clients: 0,
-            goodbye: false,
+            wait: Duration::MAX,
             deadline: Some((now + launch.first_contact, Reason::NoClient)),
         }
     }
@@ -58,21 +59,24 @@ impl Life {
     /// A client was let in.
     pub(crate) fn came(&mut self) {
         self.clients += 1;
+        self.wait = Duration::MAX;
         self.deadline = None;
     }
 
-    /// A client is gone.
-    pub(crate) fn went(&mut self, said_goodbye: bool, now: Instant) {
+    /// A client is gone. A goodbye is the end of the session; an end of stream is what a killed client leaves,
+    /// and a restart of the API server, from which the client may return soon; silence is a network that may
+    /// take longer.
+    pub(crate) fn went(&mut self, ended: &Ended, now: Instant) {
         self.clients = self.clients.saturating_sub(1);
-        self.goodbye |= said_goodbye;
-        if self.clients > 0 {
-            return;
-        }
-        self.deadline = Some(match self.goodbye {
-            true => (now + self.linger, Reason::ClientLeft),
-            false => (now + self.grace, Reason::ClientLost),
+        self.wait = self.wait.min(match ended {
+            Ended::Goodbye => Duration::ZERO,
+            Ended::Cut(_) | Ended::Closed => self.linger,
+            Ended::Silent => self.grace,
         });
-        self.goodbye = false;
+        if self.clients == 0 {
+            let reason = if self.wait.is_zero() { Reason::ClientLeft } else { Reason::ClientLost };
+            self.deadline = Some((now + self.wait, reason));
+        }
     }
 
     /// When to leave unless somebody comes, and why.
@@ -89,28 +93,25 @@ mod tests {
     const LINGER: Duration = Duration::from_secs(10);
     const GRACE: Duration = Duration::from_secs(60);
 
-    enum Step {
-        Came,
-        Goodbye,
-        Lost,
-    }
-    use Step::{Came, Goodbye, Lost};
-
-    type Case = (&'static [Step], Option<(Duration, Reason)>);
-
     #[test]
     fn the_deadline_follows_from_how_the_last_clients_went() {
         let now = Instant::now();
-        let table: [Case; 9] = [
-            (&[], Some((FIRST, Reason::NoClient))),
-            (&[Came], None),
-            (&[Came, Goodbye], Some((LINGER, Reason::ClientLeft))),
-            (&[Came, Lost], Some((GRACE, Reason::ClientLost))),
-            (&[Came, Came, Goodbye], None),
-            (&[Came, Came, Goodbye, Lost], Some((LINGER, Reason::ClientLeft))),
-            (&[Came, Came, Lost, Goodbye], Some((LINGER, Reason::ClientLeft))),
-            (&[Came, Goodbye, Came], None),
-            (&[Came, Goodbye, Came, Lost], Some((GRACE, Reason::ClientLost))),
+        let goodbye = || Some(Ended::Goodbye);
+        let cut = || Some(Ended::Cut("end of stream".to_owned()));
+        let silent = || Some(Ended::Silent);
+        // None is a client that comes.
+        let table = [
+            (vec![], Some((FIRST, Reason::NoClient))),
+            (vec![None], None),
+            (vec![None, goodbye()], Some((Duration::ZERO, Reason::ClientLeft))),
+            (vec![None, cut()], Some((LINGER, Reason::ClientLost))),
+            (vec![None, silent()], Some((GRACE, Reason::ClientLost))),
+            (vec![None, None, goodbye()], None),
+            (vec![None, None, goodbye(), cut()], Some((Duration::ZERO, Reason::ClientLeft))),
+            (vec![None, None, cut(), goodbye()], Some((Duration::ZERO, Reason::ClientLeft))),
+            (vec![None, None, silent(), cut()], Some((LINGER, Reason::ClientLost))),
+            (vec![None, goodbye(), None], None),
+            (vec![None, goodbye(), None, silent()], Some((GRACE, Reason::ClientLost))),
         ];
         for (number, (steps, expected)) in table.into_iter().enumerate() {
             let launch = Launch {
@@ -123,11 +124,10 @@ mod tests {
                 log: "info".to_owned(),
             };
             let mut life = Life::new(&launch, now);
-            for step in steps {
+            for step in &steps {
                 match step {
-                    Came => life.came(),
-                    Goodbye => life.went(true, now),
-                    Lost => life.went(false, now),
+                    None => life.came(),
+                    Some(ended) => life.went(ended, now),
                 }
             }
             assert_eq!(life.deadline().map(|(at, reason)| (at - now, reason)), expected, "{number}");

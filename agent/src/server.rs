@@ -163,7 +163,8 @@ impl Server {
                         info!(?channel, %ended, "client gone");
                         ended
                     });
-                    life.went(matches!(ended, Ok(Ended::Goodbye)), Instant::now());
+                    let ended = ended.unwrap_or_else(|error| Ended::Cut(error.to_string()));
+                    life.went(&ended, Instant::now());
                 }
                 reason = time_is_up(&life) => return Ok(reason),
                 () = readable(target_end.as_ref()) => {

@@ -68,12 +68,12 @@ pub(crate) fn ask_as<T, const OUT: usize, const IN: usize>(
         codec::encode_into(&message, &mut out).map_or(0, <[u8]>::len)
     });
     let mut reply = [0; IN];
-    let received = exchange(session.socket_name(), out.get(..used).unwrap_or_default(), &mut reply, patience)?;
+    let received = exchange(session, out.get(..used).unwrap_or_default(), &mut reply, patience)?;
     guard(Stage::After, Err(AskError::Lost), || reply.get(PREFIX..received).and_then(decode).ok_or(AskError::Lost))
 }
 
 /// Sends `request` and receives one whole message into `reply`; the number of its bytes.
-fn exchange(name: &[u8], request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
+fn exchange(session: &Session, request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
     if request.is_empty() {
         return Err(AskError::Lost);
     }
@@ -82,16 +82,20 @@ fn exchange(name: &[u8], request: &[u8], reply: &mut [u8], patience: Patience) -
     }
     let frame = 0u8;
     let ticket = inflight::enter((&raw const frame).addr(), sys::unix_socket).map_err(refused)?;
-    let result = talk(ticket.fd, name, request, reply, patience);
+    let result = talk(ticket.fd, session, request, reply, patience);
     inflight::leave(ticket);
     result
 }
 
-fn talk(fd: i32, name: &[u8], request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
+fn talk(fd: i32, session: &Session, request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
     if let Some(limit) = patience.limit() {
         sys::set_timeouts(fd, limit);
     }
-    again(patience, || sys::connect_abstract(fd, name))?;
+    again(patience, || sys::connect_abstract(fd, session.socket_name()))?;
+    // In a user namespace of the program's own making the host's uid is shown as the program's.
+    if !sys::peer_uid(fd).is_some_and(|uid| uid == session.uid || uid == sys::own_uid()) {
+        return Err(AskError::Lost);
+    }
     let sent = again(patience, || sys::send(fd, request))?;
     if sent != request.len() {
         return Err(AskError::Lost);

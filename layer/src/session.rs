@@ -20,6 +20,8 @@ const PROGRAM_ROOM: usize = 256;
 pub(crate) struct Session {
     name: [u8; NAME_ROOM],
     name_length: usize,
+    /// The host's uid; whoever else answers under its name is not the host.
+    pub(crate) uid: u32,
     /// Proves to the host that we are of the session.
     pub(crate) token: Token,
     /// The host's settings as decisions; those of [`LOST`] while there is no host.
@@ -62,10 +64,10 @@ impl Session {
     }
 
     fn set_out(value: &[u8]) -> Option<Self> {
-        let (name, token) = layer::parse_session_value(value)?;
+        let layer::Session { name, uid, token } = layer::parse_session_value(value)?;
         let mut place = [0; NAME_ROOM];
         place.get_mut(..name.len())?.copy_from_slice(name);
-        Some(Self { name: place, name_length: name.len(), token, rules: LOST, dns: true, has_v6: true })
+        Some(Self { name: place, name_length: name.len(), uid, token, rules: LOST, dns: true, has_v6: true })
     }
 
     fn follow(&mut self, settings: Settings) {
@@ -95,11 +97,13 @@ mod tests {
 
     #[test]
     fn a_session_needs_a_name_that_fits() {
-        let value = |name: &str| layer::session_value(name, &Token([7; 16]));
-        let session = Session::set_out(value("mirror-1").as_bytes()).expect("a session");
+        let value = |name: &str| {
+            layer::session_value(&layer::Session { name: name.as_bytes(), uid: 1, token: Token([7; 16]) })
+        };
+        let session = Session::set_out(&value("mirror-1")).expect("a session");
         assert_eq!(session.socket_name(), b"mirror-1");
-        assert!(Session::set_out(value(&"n".repeat(NAME_ROOM)).as_bytes()).is_some());
-        assert!(Session::set_out(value(&"n".repeat(NAME_ROOM + 1)).as_bytes()).is_none());
+        assert!(Session::set_out(&value(&"n".repeat(NAME_ROOM))).is_some());
+        assert!(Session::set_out(&value(&"n".repeat(NAME_ROOM + 1))).is_none());
         assert!(Session::set_out(b"garbage").is_none());
     }
 }

@@ -138,6 +138,23 @@ pub(crate) fn connect_abstract(fd: c_int, name: &[u8]) -> Result<(), Errno> {
     unsafe { call(libc::SYS_connect, [fd as usize, bytes.as_ptr() as usize, length, 0, 0, 0]) }.map(drop)
 }
 
+/// Effective uid of the process that listens at the other end of a Unix socket (`SO_PEERCRED`, `unix(7)`).
+pub(crate) fn peer_uid(fd: c_int) -> Option<u32> {
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = size_of::<libc::ucred>() as libc::socklen_t;
+    let (place, size) = ((&raw mut credentials).addr(), (&raw mut length).addr());
+    let arguments = [fd as usize, libc::SOL_SOCKET as usize, libc::SO_PEERCRED as usize, place, size, 0];
+    // SAFETY: getsockopt(2) with room for a `ucred` and its length.
+    unsafe { call(libc::SYS_getsockopt, arguments) }.ok()?;
+    Some(credentials.uid)
+}
+
+/// The process's effective uid.
+pub(crate) fn own_uid() -> u32 {
+    // SAFETY: geteuid(2) has no arguments and cannot fail.
+    unsafe { call(libc::SYS_geteuid, [0; 6]) }.map_or(u32::MAX, |uid| uid as u32)
+}
+
 /// Connects the program's socket.
 pub(crate) fn connect(fd: c_int, address: &Encoded) -> Result<(), Errno> {
     let bytes = address.as_bytes();

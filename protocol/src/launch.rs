@@ -17,7 +17,7 @@ pub struct Launch {
     pub container_id: Option<String>,
     /// How long to wait for a first client.
     pub first_contact: Duration,
-    /// How long to wait after a clean end of the client.
+    /// How long to wait for the client after its connections ended without a goodbye: what a killed client leaves.
     pub linger: Duration,
     /// How long to wait for a client that went silent.
     pub grace: Duration,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::{Families, ResolveError};
 
-/// Environment variable that makes the layer active: `<socket name>:<token in hex>`.
+/// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
 
 /// Proof that a request comes from a process of the session.
@@ -27,16 +27,27 @@ impl core::fmt::Debug for Token {
     }
 }
 
-/// Writes [`SESSION_VARIABLE`]'s value for the abstract socket `name` (without its leading NUL).
-pub fn session_value(name: &str, token: &Token) -> String {
-    let hex: String = token.0.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{name}:{hex}")
+/// What [`SESSION_VARIABLE`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session<'a> {
+    /// The host's abstract socket, without its leading NUL.
+    pub name: &'a [u8],
+    /// The host's uid (`SO_PEERCRED`): after the host's end another user could take its name.
+    pub uid: u32,
+    /// The session's token.
+    pub token: Token,
+}
+
+/// Writes [`SESSION_VARIABLE`]'s value.
+pub fn session_value(session: &Session<'_>) -> Vec<u8> {
+    let hex: String = session.token.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    [session.name, format!(":{}:{hex}", session.uid).as_bytes()].concat()
 }
 
 /// Reads [`SESSION_VARIABLE`]'s value without allocating.
-pub fn parse_session_value(value: &[u8]) -> Option<(&[u8], Token)> {
-    let colon = value.iter().rposition(|byte| *byte == b':')?;
-    let (name, hex) = (&value[..colon], &value[colon + 1..]);
+pub fn parse_session_value(value: &[u8]) -> Option<Session<'_>> {
+    let mut parts = value.rsplitn(3, |byte| *byte == b':');
+    let (hex, uid, name) = (parts.next()?, parts.next()?, parts.next()?);
     if name.is_empty() || hex.len() != 32 {
         return None;
     }
@@ -45,7 +56,8 @@ pub fn parse_session_value(value: &[u8]) -> Option<(&[u8], Token)> {
         let digit = |c: u8| (c as char).to_digit(16);
         *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
     }
-    Some((name, Token(token)))
+    let uid = core::str::from_utf8(uid).ok()?.parse().ok()?;
+    Some(Session { name, uid, token: Token(token) })
 }
 
 /// One request as it travels.
@@ -156,12 +168,10 @@ mod tests {
 
     #[test]
     fn the_session_variable_round_trips_and_rejects_garbage() {
-        let token = Token([0xa5; 16]);
-        let value = session_value("mirror-abc", &token);
-        assert_eq!(parse_session_value(value.as_bytes()), Some((&b"mirror-abc"[..], token)));
-        for garbage in
-            ["", ":", "name", "name:", "name:00", &format!(":{}", "0".repeat(32)), &format!("n:{}", "g".repeat(32))]
-        {
+        let session = Session { name: b"mirror-abc", uid: 1000, token: Token([0xa5; 16]) };
+        assert_eq!(parse_session_value(&session_value(&session)), Some(session));
+        let zeros = "0".repeat(32);
+        for garbage in ["", ":", "name", "name:1:", "name:1:00", &format!(":1:{zeros}"), &format!("n:x:{zeros}")] {
             assert_eq!(parse_session_value(garbage.as_bytes()), None, "{garbage}");
         }
     }

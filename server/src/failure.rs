@@ -106,7 +106,7 @@ mod tests {
     fn nearest_offers_likely_names_only() {
         let names = ["echo-server", "other", "echo-client", "web"];
         assert_eq!(nearest("echo-servr", names), ["echo-server", "echo-client"]);
-        assert_eq!(nearest("echo", names), ["echo-server", "echo-client"]);
+        assert_eq!(nearest("echo", names), ["echo-client", "echo-server"]);
         assert_eq!(nearest("zzz", names), [""; 0]);
     }
 }

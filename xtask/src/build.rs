@@ -13,9 +13,9 @@ use clap::Args;
 /// The platform of agent and layer: static programs need the target to be named.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Static, at a fixed address and without unwinding: the smallest form, and the one in which the loader does
-/// without a C library.
-const AGENT_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static -C panic=abort";
+/// Static and at a fixed address: the smallest form. The agent unwinds, so that a panic ends one request; the
+/// loader aborts, and so needs no C library.
+const AGENT_FLAGS: &str = "-C target-feature=+crt-static -C relocation-model=static";
 
 /// Largest agent in compressed form, in bytes: it travels at every start.
 const AGENT_LIMIT: usize = 1_500_000;
@@ -40,9 +40,11 @@ pub(crate) fn mirror(profile: &str) -> Result<PathBuf> {
     let target = target_folder()?;
     let folder = if profile == "dev" { "debug" } else { profile };
     cargo(&["build", "--quiet", "--package", "server", "--package", "layer", "--profile", profile], &[])?;
-    let agent =
-        ["build", "--quiet", "--package", "agent", "--package", "loader", "--profile", "agent", "--target", TARGET];
-    cargo(&agent, &[("RUSTFLAGS", AGENT_FLAGS)])?;
+    for (package, more) in [("agent", ""), ("loader", " -C panic=abort")] {
+        let flags = format!("{AGENT_FLAGS}{more}");
+        let arguments = ["build", "--quiet", "--package", package, "--profile", "agent", "--target", TARGET];
+        cargo(&arguments, &[("RUSTFLAGS", flags.as_str())])?;
+    }
     let built = target.join(folder);
     let agent_folder = target.join(TARGET).join("agent");
     let parts = target.join("bundle").join(folder);

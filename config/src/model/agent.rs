@@ -61,7 +61,7 @@ section! {
     now communication_timeout: Duration = "30", Shape::seconds(1, DAY);
     /// How long to wait for the agent to run, in seconds.
     now startup_timeout: Duration = "60", Shape::seconds(1, DAY);
-    /// How long the agent waits for a client that went away without a goodbye, in seconds. Traffic goes to the
+    /// How long the agent waits for a client that has gone silent, in seconds. Traffic goes to the
     /// target meanwhile.
     now grace_time: Duration = "60", Shape::seconds(0, DAY);
     /// Run in an ephemeral container of the target's pod instead of a Job. Needs `image`; the pod keeps the entry

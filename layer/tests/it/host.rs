@@ -133,7 +133,10 @@ impl FakeHost {
 
     /// Value of the session variable.
     pub(crate) fn session(&self) -> String {
-        protocol::layer::session_value(&self.name, &self.shared.token)
+        // SAFETY: geteuid(2) cannot fail.
+        let uid = unsafe { libc::geteuid() };
+        let session = protocol::layer::Session { name: self.name.as_bytes(), uid, token: self.shared.token };
+        String::from_utf8(protocol::layer::session_value(&session)).expect("plain text")
     }
 
     /// Everything that was asked until now, without the attachments.

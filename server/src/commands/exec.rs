@@ -73,7 +73,7 @@ fn start(
 
 fn follow(host: &mut Host, progress: &mut Progress) -> Result<Ready> {
     loop {
-        match host.next()? {
+        match host.receive()? {
             HostMessage::Began(step) => progress.step_began(step),
             HostMessage::Done { step, text, took } => progress.step_done(step, &text, took),
             HostMessage::Warning(text) => progress.warning(&text),

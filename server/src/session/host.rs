@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::agent::{Event, Leaving, Subscribe};
-use protocol::layer::{SESSION_VARIABLE, Settings, Token, session_value};
+use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
@@ -152,11 +152,12 @@ fn prepare(
     let [spread0, spread1, token @ ..] = bytes;
     let token = Token(token);
     let socket_name = format!("mirror-{session}");
-    let value = session_value(&socket_name, &token);
+    let uid = rustix::process::getuid().as_raw();
+    let value = session_value(&Session { name: socket_name.as_bytes(), uid, token });
     let cannot = |error: io::Error| Failure::system("cannot open the session's sockets", error);
     let listener = layers::bind(&socket_name).map_err(cannot)?;
     let relay = Relay::start([spread0, spread1]).map_err(cannot)?;
-    let mark = format!("{SESSION_VARIABLE}={value}").into_bytes();
+    let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
     let layers = Arc::new(Layers {
@@ -178,7 +179,7 @@ fn prepare(
     tokio::spawn(layers::serve(listener, layers.clone()));
     let changes = environment::changes(started.pod_environment.clone(), &spec.environment)?;
     let mut set = changes.set;
-    set.push((SESSION_VARIABLE.as_bytes().to_vec(), value.into_bytes()));
+    set.push((SESSION_VARIABLE.as_bytes().to_vec(), value));
     let ready = Ready { set, unset: changes.unset, from_pod: changes.from_pod, session: session.to_owned(), log };
     Ok((ready, processes, layers))
 }

@@ -34,7 +34,7 @@ impl Host {
     }
 
     /// The next message; an end of stream before [`HostMessage::Ready`] is the host's death.
-    pub fn next(&mut self) -> Result<HostMessage> {
+    pub fn receive(&mut self) -> Result<HostMessage> {
         match message::receive(&mut self.socket) {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Failure::new(Class::Internal, "the session host ended without a word")
@@ -53,6 +53,8 @@ fn middle(argument: &str) -> Command {
 /// The middle process: starts the real host in a session of its own and ends.
 pub fn detach() -> std::io::Result<()> {
     rustix::process::setsid().ok();
+    // Whatever else the user's shell keeps open (locks, pipes) must not stay open because of the host.
+    close_fds::set_fds_cloexec(3, &[]);
     middle("--run").spawn().map(drop)
 }
 

@@ -35,7 +35,7 @@ fn programs_that_the_layer_cannot_enter_are_named_with_the_reason() {
 fn a_session_in_a_session_is_refused() {
     let laptop = Laptop::new();
     let mut command = laptop.mirror(["exec", "--", "true"]);
-    command.env("MIRROR_LAYER_SESSION", "mirror-x:00000000000000000000000000000000");
+    command.env("MIRROR_LAYER_SESSION", "mirror-x:0:00000000000000000000000000000000");
     laptop.run(command).exited(USAGE).says("already runs in a session");
 }
 
