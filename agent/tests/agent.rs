@@ -146,13 +146,13 @@ async fn it_leaves_when_nobody_comes_or_everybody_has_gone() {
     let mut agent = Agent::start(NOW, LONG, LONG).await;
     assert!(agent.wait().await.contains("no client came"));
 
-    let mut agent = Agent::start(LONG, NOW, LONG).await;
+    let mut agent = Agent::start(LONG, LONG, LONG).await;
     let (control, data) = (agent.connect(Channel::Control).await, agent.connect(Channel::Data).await);
     drop(data);
     control.goodbye().await;
     assert!(agent.wait().await.contains("the client ended the session"));
 
-    let mut agent = Agent::start(LONG, LONG, NOW).await;
+    let mut agent = Agent::start(LONG, NOW, LONG).await;
     drop(agent.connect(Channel::Control).await);
     assert!(agent.wait().await.contains("the client was lost and did not return"));
 }
