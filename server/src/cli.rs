@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Run a local program as if it ran in a pod of your Kubernetes cluster.
@@ -89,13 +90,13 @@ pub struct Exec {
     #[arg(long, value_name = "IMAGE")]
     pub agent_image: Option<String>,
     /// Show the start as JSON lines on standard error
-    #[arg(long)]
+    #[arg(long, env = "MIRROR_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
     /// Show nothing but errors
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long, conflicts_with = "verbose", env = "MIRROR_QUIET", value_parser = BoolishValueParser::new())]
     pub quiet: bool,
     /// Show more: where each setting comes from, the session's log
-    #[arg(short, long)]
+    #[arg(short, long, env = "MIRROR_VERBOSE", value_parser = BoolishValueParser::new())]
     pub verbose: bool,
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "COMMAND")]

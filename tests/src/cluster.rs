@@ -3,13 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::{Running, processes};
 
 static SHARED: LazyLock<Cluster> = LazyLock::new(Cluster::load);
 
 /// The cluster that `cargo xtask cluster up` made.
 pub struct Cluster {
+    folder: PathBuf,
     state: Value,
 }
 
@@ -21,11 +25,17 @@ impl Cluster {
 
     fn load() -> Self {
         let folder = std::env::var("MIRROR_CLUSTER_DIR").unwrap_or_else(|_| "/var/lib/mirror-cluster".to_owned());
-        let file = Path::new(&folder).join("cluster.json");
+        let folder = PathBuf::from(folder);
+        let file = folder.join("cluster.json");
         let text = std::fs::read_to_string(&file).unwrap_or_else(|error| {
             panic!("{}: {error}: run `cargo xtask test`, which starts the cluster", file.display())
         });
-        Self { state: serde_json::from_str(&text).expect("cluster.json is JSON") }
+        Self { folder, state: serde_json::from_str(&text).expect("cluster.json is JSON") }
+    }
+
+    /// Where the cluster's tool keeps its state.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     fn text(&self, key: &str) -> &str {
@@ -84,18 +94,51 @@ impl Cluster {
         listed.lines().map(str::to_owned).collect()
     }
 
-    /// Waits until nothing with `label` is left, or fails after `seconds` with what is.
-    pub fn wait_gone(&self, label: &str, seconds: u32) {
-        let timeout = format!("--timeout={seconds}s");
-        for kind in ["jobs", "pods", "configmaps"] {
-            let gone = self.try_kubectl(&["wait", "--for=delete", kind, "-A", "-l", label, &timeout]);
-            let left = self.labelled(kind, label);
-            assert!(
-                left.is_empty(),
-                "{kind} left after {seconds} s: {left:?}\n{}",
-                String::from_utf8_lossy(&gone.stderr)
-            );
+    /// Waits until nothing with `label` is left and returns how long that took, or fails after `seconds` with
+    /// what is.
+    #[track_caller]
+    pub fn wait_gone(&self, label: &str, seconds: u32) -> Duration {
+        const KINDS: &str = "jobs,pods,configmaps";
+        let began = Instant::now();
+        let limit = Duration::from_secs(seconds.into());
+        loop {
+            // It waits for what it finds at first, so that what comes later needs another turn.
+            let timeout = format!("--timeout={}s", limit.saturating_sub(began.elapsed()).as_secs().max(1));
+            let gone = self.try_kubectl(&["wait", "--for=delete", KINDS, "-A", "-l", label, &timeout]);
+            let left = self.labelled(KINDS, label);
+            if left.is_empty() {
+                return began.elapsed();
+            }
+            let said = String::from_utf8_lossy(&gone.stderr);
+            assert!(began.elapsed() < limit, "left after {seconds} s: {left:?}\n{said}");
         }
+    }
+
+    /// Follows the objects of a kind with a label: prints `kind/name` when one comes into being or changes.
+    pub fn watch(&self, kind: &str, label: &str) -> Running {
+        let mut command = Command::new(self.text("kubectl"));
+        command.args(["get", kind, "-A", "-l", label, "--watch", "-o", "name"]);
+        Running::start(command)
+    }
+
+    /// UIDs of the pods with a label.
+    pub fn pod_uids(&self, label: &str) -> Vec<String> {
+        let format = r#"jsonpath={range .items[*]}{.metadata.uid}{"\n"}{end}"#;
+        self.kubectl(&["get", "pods", "-A", "-l", label, "-o", format]).lines().map(str::to_owned).collect()
+    }
+
+    /// The processes of pods that are agents of ours, as this machine numbers them.
+    pub fn agents(&self, pod_uids: &[String]) -> Vec<i32> {
+        processes::find(|pid| {
+            let groups = String::from_utf8_lossy(&processes::read(pid, "cgroup")).into_owned();
+            pod_uids.iter().any(|uid| groups.contains(uid.as_str()))
+                && processes::has(&processes::read(pid, "cmdline"), "/mirror/loader")
+        })
+    }
+
+    /// Waits until pods have no agent's process any more.
+    pub fn wait_agents_gone(&self, pod_uids: &[String], within: Duration) {
+        processes::wait_gone(|| self.agents(pod_uids), Instant::now() + within);
     }
 
     /// The first pod of a label selector in a namespace.

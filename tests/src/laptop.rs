@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::Cluster;
-use crate::running::Running;
+use crate::{Cluster, Running, Turn, processes};
 
 /// The account of the laptop's user, which every Linux has.
 const USER: &str = "nobody";
@@ -36,6 +36,7 @@ static MIRROR: LazyLock<PathBuf> = LazyLock::new(|| {
 pub struct Laptop {
     home: tempfile::TempDir,
     label: String,
+    _turn: Turn,
 }
 
 /// How a command ended.
@@ -75,10 +76,15 @@ impl Outcome {
 impl Laptop {
     /// A new user with an empty home.
     pub fn new() -> Self {
+        Self::during(&Turn::together())
+    }
+
+    /// A new user, for a test that has the cluster alone.
+    pub fn during(turn: &Turn) -> Self {
         let home = tempfile::Builder::new().prefix("laptop-").tempdir().expect("a home");
         std::fs::set_permissions(home.path(), PermissionsExt::from_mode(0o777)).expect("chmod");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { home, label: format!("t{}-{number}", std::process::id()) }
+        Self { home, label: format!("t{}-{number}", std::process::id()), _turn: turn.clone() }
     }
 
     /// The user's home, which is also the current folder of its commands.
@@ -119,6 +125,11 @@ impl Laptop {
         command
     }
 
+    /// Where the built `mirror` is.
+    pub fn mirror_path(&self) -> &Path {
+        &MIRROR
+    }
+
     /// `mirror` with arguments.
     pub fn mirror<I, S>(&self, arguments: I) -> Command
     where
@@ -152,29 +163,26 @@ impl Laptop {
         Running::start(command)
     }
 
+    /// Processes of this laptop: session hosts, `mirror` commands and the user's programs.
+    pub fn processes(&self) -> Vec<i32> {
+        let home = format!("HOME={}", self.home().display());
+        processes::find(|pid| processes::has(&processes::read(pid, "environ"), &home))
+    }
+
     /// Session hosts of this laptop that still run.
     pub fn hosts(&self) -> Vec<i32> {
-        let home = format!("HOME={}", self.home().display());
-        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter(|pid: &i32| {
-            let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            let has = |bytes: &[u8], text: &str| bytes.split(|byte| *byte == 0).any(|part| part == text.as_bytes());
-            has(&read("cmdline"), "session-host") && has(&read("environ"), &home)
-        })
-        .collect()
+        let is_host = |pid: &i32| processes::has(&processes::read(*pid, "cmdline"), "session-host");
+        self.processes().into_iter().filter(is_host).collect()
     }
 
     /// Waits for the ends of this laptop's session hosts.
     pub fn wait_hosts_gone(&self) {
-        use rustix::process::{Pid, PidfdFlags, pidfd_open};
-        for pid in self.hosts() {
-            let Some(Ok(fd)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
-            let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
-            let limit = rustix::event::Timespec { tv_sec: GONE_WITHIN.into(), tv_nsec: 0 };
-            let n_ended = rustix::event::poll(&mut fds, Some(&limit)).expect("poll");
-            assert_eq!(n_ended, 1, "session host {pid} still runs after {GONE_WITHIN} s");
-        }
+        processes::wait_gone(|| self.hosts(), Instant::now() + Duration::from_secs(GONE_WITHIN.into()));
+    }
+
+    /// Waits until this laptop runs nothing at all.
+    pub fn wait_idle(&self, within: Duration) {
+        processes::wait_gone(|| self.processes(), Instant::now() + within);
     }
 }
 

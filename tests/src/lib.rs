@@ -6,8 +6,14 @@
 
 mod cluster;
 mod laptop;
+mod processes;
+mod random;
 mod running;
+mod turn;
 
 pub use cluster::Cluster;
 pub use laptop::{Laptop, Outcome};
+pub use processes::kill;
+pub use random::Random;
 pub use running::Running;
+pub use turn::Turn;

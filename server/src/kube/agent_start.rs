@@ -112,15 +112,18 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
         Class::Agent,
         format!("the agent ended while it started: {reason}, exit code {}", ended.exit_code),
     );
-    for line in last_words(cluster, job, name).await {
+    let words = ended.message.clone().unwrap_or_default();
+    let log = last_words(cluster, job, name).await;
+    for line in words.lines().map(str::to_owned).chain(log) {
         failure = failure.detail(line);
     }
-    let next = if reason == "OOMKilled" {
-        "raise agent.resources.limits.memory"
+    // A container that is killed at its very start gets other reasons than OOMKilled.
+    let out_of_memory = ended.exit_code == 137 || [reason, words.as_str()].iter().any(|text| text.contains("OOM"));
+    Some(failure.next(if out_of_memory {
+        "it may have run out of memory: raise agent.resources.limits.memory (32Mi are plenty)"
     } else {
-        "its log above says why; -v shows more"
-    };
-    Some(failure.next(next))
+        "look at the target node with `kubectl describe node` and at `kubectl get events`"
+    }))
 }
 
 async fn last_words(cluster: &Cluster, job: &AgentJob, pod: &str) -> Vec<String> {

@@ -25,8 +25,11 @@ const AGENT_PORT: u16 = 61616;
 /// How long the agent stays after the client's connection ended without a goodbye.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// First and longest pause between attempts to reach a starting agent.
-const RETRY: (Duration, Duration) = (Duration::from_millis(15), Duration::from_millis(200));
+/// Pause between attempts to reach a starting agent: short while agents usually come up, then calmer, since every
+/// attempt costs the API server and the node a connection.
+const EAGER: Duration = Duration::from_millis(20);
+const CALM: Duration = Duration::from_millis(250);
+const EAGER_FOR: Duration = Duration::from_secs(2);
 
 /// The two connections to the agent.
 #[derive(Clone)]
@@ -177,9 +180,8 @@ fn owner() -> String {
 async fn contact(cluster: &Cluster, job: &AgentJob, key: &SigningKey, limit: Duration) -> Result<(Links, String)> {
     let (scheduled_tx, scheduled) = watch::channel(None);
     let connect = async {
-        let control = reach(cluster, job, key, Channel::Control, scheduled.clone());
-        let data = reach(cluster, job, key, Channel::Data, scheduled.clone());
-        let (control, data) = tokio::try_join!(control, data)?;
+        let control = reach(cluster, job, key, Channel::Control, scheduled.clone()).await?;
+        let data = reach(cluster, job, key, Channel::Data, scheduled.clone()).await?;
         let pod = scheduled.borrow().clone().unwrap_or_default();
         Ok((Links { control, data }, format!("pod {pod}")))
     };
@@ -205,15 +207,14 @@ async fn reach(
         Ok(pod) => pod.clone().unwrap_or_default(),
         Err(_) => std::future::pending().await,
     };
-    let (mut pause, longest) = RETRY;
+    let began = Instant::now();
     loop {
         match try_reach(cluster, job, &pod, key, channel).await {
             Ok(link) => return Ok(link),
             Err(Attempt::Hopeless(failure)) => return Err(failure),
             Err(Attempt::NotYet(reason)) => tracing::debug!(?channel, %reason, "the agent does not answer yet"),
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 5 / 4).min(longest);
+        tokio::time::sleep(if began.elapsed() < EAGER_FOR { EAGER } else { CALM }).await;
     }
 }
 

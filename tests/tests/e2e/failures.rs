@@ -193,6 +193,9 @@ fn an_agent_that_cannot_come_up_is_explained() {
         .exited(AGENT)
         .says("mirror.test/absent:1")
         .says("agent.image");
+    let mut starved = laptop.mirror(["exec", "-t", "deployment/echo-server", "--", "true"]);
+    starved.env("MIRROR_AGENT_RESOURCES", r#"{"limits": {"memory": "4Mi"}}"#);
+    laptop.run(starved).exited(AGENT).says("memory");
     let mut greedy = laptop.mirror(["exec", "-t", "deployment/echo-server", "--", "true"]);
     greedy.env("MIRROR_AGENT_RESOURCES", r#"{"requests": {"cpu": "1000"}, "limits": {}}"#);
     laptop.run(greedy).exited(AGENT).says("cannot be scheduled").says("Insufficient cpu");

@@ -46,6 +46,35 @@ fn the_list_can_be_narrowed_and_widened() {
     laptop.run(laptop.mirror(["ls", "-t", "deploymnt"])).exited(64).says("did you mean deployment?");
 }
 
+/// Pods that no scheduler takes cost the node nothing and the API server as much as any.
+#[test]
+fn thousands_of_pods_are_listed() {
+    let n_pods = if std::env::var_os("MIRROR_TEST_LONG").is_some() { 5000 } else { 600 };
+    let laptop = Laptop::new();
+    let namespace = format!("many-{}", std::process::id());
+    let cluster = Cluster::shared();
+    cluster.kubectl(&["create", "namespace", &namespace]);
+    cluster.apply(&format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: many, namespace: {namespace}}}
+spec:
+  replicas: {n_pods}
+  selector: {{matchLabels: {{app: many}}}}
+  template:
+    metadata: {{labels: {{app: many}}}}
+    spec:
+      schedulingGates: [{{name: mirror.test/never}}]
+      containers: [{{name: app, image: mirror.test/echo-server:1}}]
+"
+    ));
+    let all = format!("--for=jsonpath={{.status.replicas}}={n_pods}");
+    cluster.kubectl(&["wait", &all, "deployment/many", "-n", &namespace, "--timeout=500s"]);
+    let names = ls(&laptop, &["-n", &namespace, "-t", "pod", "-o", "name"]);
+    assert_eq!(names.lines().count(), n_pods);
+    cluster.kubectl(&["delete", "namespace", &namespace, "--wait=false"]);
+}
+
 #[test]
 fn what_may_not_be_listed_is_left_out_but_an_empty_answer_is_not_made_up() {
     let laptop = Laptop::new();

@@ -5,6 +5,8 @@
 mod agent;
 mod environment;
 mod failures;
+mod image;
+mod kills;
 mod listing;
 mod lost;
 mod outgoing;

@@ -124,10 +124,8 @@ def expect(fd, pattern, seen=[b""]):
 mirror = sys.argv[1]
 "#;
     let file = laptop.write("terminal.py", &format!("{prelude}\n{script}"));
-    let mirror = laptop.mirror([""; 0]);
-    let path = mirror.get_args().last().expect("the path of mirror").to_owned();
     let mut command = laptop.command("/usr/bin/python3");
-    command.arg(file).arg(path).env("TERM", "xterm-256color");
+    command.arg(file).arg(laptop.mirror_path()).env("TERM", "xterm-256color");
     laptop.run(command).success().stdout
 }
 
@@ -190,7 +188,8 @@ fn control_c_while_starting_leaves_nothing() {
 #[test]
 fn a_daemon_keeps_its_session() {
     let laptop = Laptop::new();
-    let script = "(read -r line < fifo; curl -sS --max-time 10 http://echo-server/late > answer) > out 2>&1 < /dev/null &";
+    let script =
+        "(read -r line < fifo; curl -sS --max-time 10 http://echo-server/late > answer) > out 2>&1 < /dev/null &";
     laptop
         .run({
             let mut command = laptop.command("mkfifo");
@@ -198,14 +197,7 @@ fn a_daemon_keeps_its_session() {
             command
         })
         .success();
-    let outcome = laptop.run(laptop.mirror([
-        "exec",
-        "-q",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ]));
+    let outcome = laptop.run(laptop.mirror(["exec", "-q", "--", "sh", "-c", script]));
     outcome.success();
     std::fs::write(laptop.home().join("fifo"), "go\n").expect("written");
     laptop.wait_hosts_gone();

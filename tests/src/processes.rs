@@ -1,0 +1,42 @@
+//! Processes of this machine, as `/proc` shows them. The pods' are among them: the cluster's nodes are namespaces
+//! of this machine.
+
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// Processes for which `is_it` says yes.
+pub(crate) fn find(is_it: impl Fn(i32) -> bool) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|pid| is_it(*pid)).collect()
+}
+
+/// A file of a process, empty when the process is gone.
+pub(crate) fn read(pid: i32, file: &str) -> Vec<u8> {
+    std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()
+}
+
+/// Whether a list of texts that end with a zero (`cmdline`, `environ`) has one.
+pub(crate) fn has(list: &[u8], text: &str) -> bool {
+    list.split(|byte| *byte == 0).any(|part| part == text.as_bytes())
+}
+
+/// Waits until `list` lists nobody any more; at `deadline` the test fails and shows who is left.
+pub(crate) fn wait_gone(list: impl Fn() -> Vec<i32>, deadline: Instant) {
+    while let Some(pid) = list().first().copied() {
+        let Some(Ok(fd)) = Pid::from_raw(pid).map(|pid| pidfd_open(pid, PidfdFlags::empty())) else { continue };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = Timespec::try_from(left).expect("a short time");
+        let n_ended = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).expect("poll");
+        let command = String::from_utf8_lossy(&read(pid, "cmdline")).replace('\0', " ");
+        assert_eq!(n_ended, 1, "process {pid} still runs: {command}");
+    }
+}
+
+/// Kills processes by SIGKILL; that one is gone already is no failure.
+pub fn kill(pids: &[i32]) {
+    for pid in pids {
+        kill_process(Pid::from_raw(*pid).expect("a pid"), Signal::KILL).ok();
+    }
+}
