@@ -32,6 +32,9 @@ impl std::fmt::Display for Reason {
     }
 }
 
+/// Longer than any wait.
+const ENDLESS: (Duration, Reason) = (Duration::MAX, Reason::ClientLost);
+
 /// Counts clients and knows how long the agent waits without any.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -40,7 +43,7 @@ pub(crate) struct Life {
     clients: usize,
     /// The mildest of the ends since the last moment with all clients: a session has two connections, and the
     /// cut of the second right after the goodbye of the first means nothing.
-    wait: Duration,
+    wait: (Duration, Reason),
     deadline: Option<(Instant, Reason)>,
 }
 
@@ -51,7 +54,7 @@ impl Life {
             linger: launch.linger,
             grace: launch.grace,
             clients: 0,
-            wait: Duration::MAX,
+            wait: ENDLESS,
             deadline: Some((now + launch.first_contact, Reason::NoClient)),
         }
     }
@@ -59,7 +62,7 @@ impl Life {
     /// A client was let in.
     pub(crate) fn came(&mut self) {
         self.clients += 1;
-        self.wait = Duration::MAX;
+        self.wait = ENDLESS;
         self.deadline = None;
     }
 
@@ -68,14 +71,16 @@ impl Life {
     /// take longer.
     pub(crate) fn went(&mut self, ended: &Ended, now: Instant) {
         self.clients = self.clients.saturating_sub(1);
-        self.wait = self.wait.min(match ended {
-            Ended::Goodbye => Duration::ZERO,
-            Ended::Cut(_) | Ended::Closed => self.linger,
-            Ended::Silent => self.grace,
-        });
+        let wait = match ended {
+            Ended::Goodbye => (Duration::ZERO, Reason::ClientLeft),
+            Ended::Cut(_) | Ended::Closed => (self.linger, Reason::ClientLost),
+            Ended::Silent => (self.grace, Reason::ClientLost),
+        };
+        if wait.0 < self.wait.0 {
+            self.wait = wait;
+        }
         if self.clients == 0 {
-            let reason = if self.wait.is_zero() { Reason::ClientLeft } else { Reason::ClientLost };
-            self.deadline = Some((now + self.wait, reason));
+            self.deadline = Some((now + self.wait.0, self.wait.1));
         }
     }
 

@@ -97,9 +97,8 @@ mod tests {
 
     #[test]
     fn a_session_needs_a_name_that_fits() {
-        let value = |name: &str| {
-            layer::session_value(&layer::Session { name: name.as_bytes(), uid: 1, token: Token([7; 16]) })
-        };
+        let value =
+            |name: &str| layer::session_value(&layer::Session { name: name.as_bytes(), uid: 1, token: Token([7; 16]) });
         let session = Session::set_out(&value("mirror-1")).expect("a session");
         assert_eq!(session.socket_name(), b"mirror-1");
         assert!(Session::set_out(&value(&"n".repeat(NAME_ROOM))).is_some());

@@ -141,6 +141,32 @@ impl Cluster {
         processes::wait_gone(|| self.agents(pod_uids), Instant::now() + within);
     }
 
+    /// Gives every node an image from an archive.
+    pub fn import_image(&self, archive: &Path) {
+        for node in 0..self.n_nodes() {
+            self.ctr(node, &["images", "import", archive.to_str().expect("a plain path")]);
+        }
+    }
+
+    /// Takes an image from every node.
+    pub fn remove_image(&self, name: &str) {
+        for node in 0..self.n_nodes() {
+            self.ctr(node, &["images", "remove", name]);
+        }
+    }
+
+    fn n_nodes(&self) -> usize {
+        self.state["nodes"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Runs containerd's own tool on a node.
+    fn ctr(&self, node: usize, arguments: &[&str]) {
+        let command = self.state["nodes"][node]["ctr"].as_array().expect("a command line");
+        let words: Vec<&str> = command.iter().filter_map(Value::as_str).chain(arguments.iter().copied()).collect();
+        let output = Command::new(words[0]).args(&words[1..]).output().expect("ctr runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// The first pod of a label selector in a namespace.
     pub fn pod(&self, namespace: &str, label: &str) -> String {
         self.kubectl(&["get", "pods", "-n", namespace, "-l", label, "-o", "jsonpath={.items[0].metadata.name}"])

@@ -43,15 +43,21 @@ impl Running {
     /// Waits for a line that contains `text`, on either output, and returns it.
     #[track_caller]
     pub fn wait_for(&mut self, text: &str) -> String {
+        self.wait_until(text, |line| line.contains(text))
+    }
+
+    /// Waits for a line of which `is_it` holds, on either output, and returns it; `what` names it in a failure.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if line.contains(text) {
+                    if is_it(&line) {
                         return line;
                     }
                 }
-                Err(error) => panic!("no line with {text:?} ({error}); seen:\n{}", self.seen.join("\n")),
+                Err(error) => panic!("no line with {what:?} ({error}); seen:\n{}", self.seen.join("\n")),
             }
         }
     }

@@ -12,13 +12,14 @@ use protocol::codec;
 use protocol::layer::{
     ConnectReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request, ResolveReply, ReverseReply, Settings, Token,
 };
+use rustix::io::Errno;
 use serde::Serialize;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::processes::Announce;
-use super::relay::{Outcome, PodSide, Relay};
+use super::relay::{Attempt, Outcome, PodSide, Relay};
 use super::startup::Links;
 
 /// How long a local process may take to send its request.
@@ -141,29 +142,25 @@ async fn connect(
     nonblocking: bool,
 ) -> io::Result<()> {
     let data = layers.links.data.clone();
-    let mut task = tokio::spawn(async move { open(&data, destination).await });
+    let mut attempt = Attempt::start(async move { open(&data, destination).await });
     let wait = if nonblocking { layers.connect_wait } else { Duration::MAX };
     let mut nothing = [0; 1];
     let finished = tokio::select! {
-        outcome = &mut task => Some(outcome.unwrap_or(Err(rustix::io::Errno::CONNABORTED.raw_os_error()))),
+        outcome = attempt.outcome() => Some(outcome),
         () = sleep(wait) => None,
-        _ = stream.read(&mut nothing) => {
-            task.abort();
-            return Ok(());
-        }
+        _ = stream.read(&mut nothing) => return Ok(()),
     };
-    let reply = match finished {
-        Some(Err(errno)) => ConnectReply::Failed(errno),
-        Some(Ok((connected, pod))) => {
-            layers.relay.expect(cookie, destination, PodSide::Ready(connected, Box::new(pod)));
-            ConnectReply::Relay
-        }
-        None => {
-            layers.relay.expect(cookie, destination, PodSide::Pending(task));
-            ConnectReply::Relay
-        }
+    let pod_side = match finished {
+        Some(Err(errno)) => return write(&mut stream, &ConnectReply::Failed(errno)).await,
+        Some(Ok((connected, pod))) => PodSide::Ready(connected, Box::new(pod)),
+        None => PodSide::Pending(attempt),
     };
-    write(&mut stream, &reply).await
+    let announcement = layers.relay.expect(cookie, destination, pod_side);
+    let written = write(&mut stream, &ConnectReply::Relay).await;
+    if written.is_err() {
+        layers.relay.forget(cookie, announcement);
+    }
+    written
 }
 
 async fn sleep(duration: Duration) {
@@ -181,8 +178,18 @@ async fn open(data: &link::Link, destination: SocketAddr) -> Outcome {
             Err(error.errno)
         }
         Err(error) => {
-            tracing::debug!(%destination, %error, "the agent is not there to connect");
-            Err(rustix::io::Errno::NETUNREACH.raw_os_error())
+            tracing::debug!(%destination, %error, "the agent was not asked to connect, or did not answer");
+            Err(errno(&error).raw_os_error())
         }
+    }
+}
+
+/// What `connect(2)` says when there is no answer of the pod's kernel.
+fn errno(error: &link::LinkError) -> Errno {
+    match error {
+        link::LinkError::Ended(_) | link::LinkError::WrongChannel => Errno::NETUNREACH,
+        // As when all local ports are in use: other connections live on, and later ones may work.
+        link::LinkError::TooManyStreams => Errno::ADDRNOTAVAIL,
+        link::LinkError::Message(_) => Errno::CONNABORTED,
     }
 }

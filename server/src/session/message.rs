@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
-/// What the starter sends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What the starter sends. Has no `Debug`: the spec holds values of the user's variables.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// The process that becomes the user's program.
     pub pid: i32,
@@ -60,7 +60,7 @@ pub enum HostMessage {
 }
 
 /// What the program needs to be part of the session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// Variables to set, as bytes: they need not be UTF-8.
     pub set: Vec<(Vec<u8>, Vec<u8>)>,
@@ -70,8 +70,16 @@ pub struct Ready {
     pub from_pod: usize,
     /// The session's name, for `mirror session` and logs.
     pub session: String,
-    /// The host's log file.
+    /// The host's log file, or why there is none.
     pub log: String,
+}
+
+/// Shows names of variables only: values are often secrets, and one is the session's token.
+impl core::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let names: Vec<_> = self.set.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
+        f.debug_struct("Ready").field("session", &self.session).field("set", &names).finish_non_exhaustive()
+    }
 }
 
 /// Writes one message.
@@ -91,4 +99,27 @@ pub fn receive<T: DeserializeOwned, R: Read>(reader: &mut R) -> io::Result<Optio
     let mut body = vec![0; codec::length(prefix).map_err(io::Error::other)?];
     reader.read_exact(&mut body)?;
     codec::decode(&body).map(Some).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_travel_and_never_show_values() {
+        let ready = HostMessage::Ready(Ready {
+            set: vec![(b"PASSWORD".to_vec(), b"hunter2".to_vec())],
+            unset: Vec::new(),
+            from_pod: 1,
+            session: "abc".to_owned(),
+            log: "abc.log".to_owned(),
+        });
+        let mut bytes = Vec::new();
+        send(&mut bytes, &ready).expect("sent");
+        let mut reader = bytes.as_slice();
+        assert_eq!(receive::<HostMessage, _>(&mut reader).expect("received"), Some(ready.clone()));
+        assert_eq!(receive::<HostMessage, _>(&mut reader).expect("the end"), None);
+        let shown = format!("{ready:?}");
+        assert!(shown.contains("PASSWORD") && !shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -50,6 +50,9 @@ impl Processes {
                     Some(Ok(pid)) => { self.known.remove(&pid); }
                     Some(Err(_)) => {}
                     None => {
+                        while let Ok(pid) = self.announced.try_recv() {
+                            self.watch(pid);
+                        }
                         self.find_unannounced();
                         if self.alive.is_empty() {
                             return;

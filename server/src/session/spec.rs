@@ -66,7 +66,7 @@ pub struct AgentOptions {
 }
 
 /// Which of the pod's variables the program gets, in the terms of `feature.env`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvironmentOptions {
     /// False leaves the local environment as it is.
     pub enabled: bool,
@@ -82,6 +82,21 @@ pub struct EnvironmentOptions {
     pub file: BTreeMap<String, String>,
     /// Regular expressions on names, with the value that takes the place of the pod's.
     pub mapping: BTreeMap<String, String>,
+}
+
+/// Shows names of variables only: their values may be secrets.
+impl core::fmt::Debug for EnvironmentOptions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EnvironmentOptions")
+            .field("enabled", &self.enabled)
+            .field("include", &self.include)
+            .field("exclude", &self.exclude)
+            .field("overrides", &self.overrides.keys())
+            .field("unset", &self.unset)
+            .field("file", &self.file.keys())
+            .field("mapping", &self.mapping.keys())
+            .finish()
+    }
 }
 
 /// Outgoing connections and names.

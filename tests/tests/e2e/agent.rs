@@ -1,7 +1,7 @@
 //! The agent: what it shows of itself, whom it lets in, what it costs, and that it leaves.
 
 use serde_json::Value;
-use tests::{Cluster, Laptop, Running};
+use tests::{Cluster, Laptop, Running, kill};
 
 fn session(laptop: &Laptop, options: &[&str]) -> Running {
     let mut running =
@@ -128,4 +128,34 @@ fn it_is_small() {
     assert!(n_bytes <= 1_500_000, "{n_bytes} bytes travel");
     assert_eq!(maps["immutable"], true);
     assert_eq!(maps["metadata"]["ownerReferences"][0]["kind"], "Job");
+}
+
+#[test]
+fn it_needs_little_memory_while_nothing_happens() {
+    let laptop = Laptop::new();
+    for options in [&[][..], &["-t", "deployment/echo-server"]] {
+        let running = session(&laptop, options);
+        let cluster = Cluster::shared();
+        let agents = cluster.agents(&cluster.pod_uids(&laptop.selector()));
+        let [agent] = agents.as_slice() else { panic!("one agent, not {agents:?}") };
+        let status = std::fs::read_to_string(format!("/proc/{agent}/status")).expect("it runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        let n_kib: u32 = resident.and_then(|text| text.trim().parse().ok()).expect("a number");
+        assert!(n_kib <= 8 * 1024, "{n_kib} KiB\n{status}");
+        drop(running);
+        cluster.wait_gone(&laptop.selector(), 20);
+    }
+}
+
+#[test]
+fn it_leaves_when_its_client_never_comes() {
+    let laptop = Laptop::new();
+    let mut command = laptop.mirror(["exec", "--", "true"]);
+    command.env("MIRROR_AGENT_COMMUNICATION_TIMEOUT", "3");
+    let mut running = laptop.start(command);
+    running.wait_for("agent created");
+    kill(&laptop.hosts());
+    assert!(!running.wait().success());
+    // Long before the Job's deadline.
+    Cluster::shared().wait_gone(&laptop.selector(), 20);
 }

@@ -5,10 +5,12 @@
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tests::{Cluster, Laptop, Random, Running, Turn, kill};
 
 /// Answers each line of its input by a request to the cluster, and ends with it.
@@ -28,8 +30,10 @@ const BEFORE_CONTACT: u32 = 75;
 /// Events in the order of a session's life.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Moment {
-    /// A part of a line of progress.
-    Progress(&'static str),
+    /// A line of progress: its type, and its step if it has one.
+    Progress(&'static str, &'static str),
+    /// The program began.
+    Started,
     /// The cluster shows an object of this kind.
     Object(&'static str),
     /// A request was asked for.
@@ -53,20 +57,19 @@ enum Victim {
 }
 
 /// Moments without a host, with a host but without an agent, before the first contact, and after it.
-const BEFORE_HOST: &[Moment] = &[Moment::Progress(r#""type":"begin""#)];
+const BEFORE_HOST: &[Moment] = &[Moment::Progress("begin", "")];
 const BEFORE_AGENT: &[Moment] = &[
-    Moment::Progress(r#"{"step":"cluster","type":"step-began"}"#),
-    Moment::Progress(r#"{"step":"target","type":"step-began"}"#),
-    Moment::Progress(r#"{"step":"agent-created","type":"step-began"}"#),
+    Moment::Progress("step-began", "cluster"),
+    Moment::Progress("step-began", "target"),
+    Moment::Progress("step-began", "agent-created"),
     Moment::Object("jobs"),
     Moment::Object("configmaps"),
 ];
-const STARTING: &[Moment] =
-    &[Moment::Progress(r#"{"step":"agent-ready","type":"step-began"}"#), Moment::Object("pods")];
+const STARTING: &[Moment] = &[Moment::Progress("step-began", "agent-ready"), Moment::Object("pods")];
 const STANDING: &[Moment] = &[
-    Moment::Progress(r#""step":"agent-ready","text""#),
-    Moment::Progress(r#""type":"ready""#),
-    Moment::Progress("started mirror-"),
+    Moment::Progress("step-done", "agent-ready"),
+    Moment::Progress("ready", ""),
+    Moment::Started,
     Moment::Asked(0),
     Moment::Answered(0),
     Moment::Asked(3),
@@ -111,7 +114,7 @@ impl Plan {
     }
 
     fn had_contact(&self) -> bool {
-        STANDING.contains(&self.moment) || LEAVING.contains(&self.moment)
+        ![BEFORE_HOST, BEFORE_AGENT, STARTING].iter().any(|moments| moments.contains(&self.moment))
     }
 
     /// Seconds within which nothing may be left: who lives removes the Job, else it needs its deadline.
@@ -145,7 +148,10 @@ impl<'p> Life<'p> {
     /// Goes on to the session's moment.
     fn reach(&mut self) {
         match self.plan.moment {
-            Moment::Progress(line) => drop(self.running.wait_for(line)),
+            Moment::Progress(kind, step) => {
+                self.running.wait_until(kind, |line| is_progress(line, kind, step));
+            }
+            Moment::Started => drop(self.running.wait_for("started mirror-")),
             Moment::Object(kind) => {
                 Cluster::shared().watch(kind, &self.laptop.selector()).wait_for("/mirror-agent-");
             }
@@ -169,20 +175,16 @@ impl<'p> Life<'p> {
         }
     }
 
-    /// Kills all victims, as good as at once.
+    /// Kills all victims, as good as at once; the program first, which would end when it sees the others' ends.
     fn strike(&self, pod_uids: &[String]) {
-        let selector = self.laptop.selector();
+        let strikes = |victim| self.plan.victims.contains(&victim);
         let mut pids = Vec::new();
-        for victim in &self.plan.victims {
-            match victim {
-                Victim::Host => pids.extend(self.laptop.hosts()),
-                Victim::Program => pids.push(self.running.pid()),
-                Victim::Agent => pids.extend(Cluster::shared().agents(pod_uids)),
-                Victim::Pod => {}
-            }
-        }
+        pids.extend(strikes(Victim::Program).then(|| self.running.pid()));
+        pids.extend(strikes(Victim::Host).then(|| self.laptop.hosts()).into_iter().flatten());
+        pids.extend(strikes(Victim::Agent).then(|| Cluster::shared().agents(pod_uids)).into_iter().flatten());
         kill(&pids);
-        if self.plan.victims.contains(&Victim::Pod) {
+        if strikes(Victim::Pod) {
+            let selector = self.laptop.selector();
             let how = ["delete", "pods", "-l", &selector, "--grace-period=0", "--force", "--wait=false"];
             Cluster::shared().kubectl(&how);
         }
@@ -201,10 +203,12 @@ impl<'p> Life<'p> {
         self.running.close_stdin();
         let output = self.running.rest();
         let status = self.running.wait();
-        let started = output.contains(r#""type":"ready""#);
+        let started = output.lines().any(|line| is_progress(line, "ready", ""));
         let fine = match started {
             true => status.success() && output.lines().any(|line| line == "end"),
-            false => output.contains(r#""type":"failed""#) && matches!(status.code(), Some(64..=78)),
+            false => {
+                output.lines().any(|line| is_progress(line, "failed", "")) && matches!(status.code(), Some(64..=78))
+            }
         };
         assert!(fine, "{:?}: {status}\n{output}", self.plan);
         assert!(output.matches("the session is lost").count() <= 1, "{output}");
@@ -229,6 +233,11 @@ impl<'p> Life<'p> {
         }
         format!("{:5.1} s of {bound} until nothing was left: {:?}", took.as_secs_f32(), self.plan)
     }
+}
+
+fn is_progress(line: &str, kind: &str, step: &str) -> bool {
+    let Ok(line) = serde_json::from_str::<Value>(line) else { return false };
+    line["type"] == kind && line["step"].as_str().unwrap_or_default() == step
 }
 
 /// One whole life; `over` hears of its end, before all is cleaned up.
@@ -290,7 +299,8 @@ fn nothing_is_left_whatever_is_killed_whenever() {
                 break;
             }
         }
-        let told: Vec<(String, String)> = lives.into_iter().map(|life| life.join().expect("it went well")).collect();
+        let told: Vec<(String, String)> =
+            lives.into_iter().map(|life| life.join().unwrap_or_else(|panic| resume_unwind(panic))).collect();
         told.iter().for_each(|(line, _)| say(line));
         nothing_came_later(&told.into_iter().map(|(_, selector)| selector).collect::<Vec<_>>());
     });
@@ -315,7 +325,6 @@ fn all_come(ends: &Receiver<()>, n_expected: usize) -> bool {
 fn nothing_is_left_when_the_api_server_is_killed_as_well() {
     let mut random = Random::new();
     say(&format!("MIRROR_TEST_SEED={}", random.seed()));
-    let turn = Turn::alone();
     let n_rounds = if is_long() { 6 } else { 1 };
     let mut selectors = Vec::new();
     for _ in 0..n_rounds {
@@ -330,16 +339,17 @@ fn nothing_is_left_when_the_api_server_is_killed_as_well() {
         let victims = random.choose(&[&[][..], &[Victim::Host], &[Victim::Program]]).to_vec();
         plans.push(Plan { moment, victims, ..Plan::bystander() });
         plans.iter_mut().for_each(|plan| plan.with_api_server = true);
-        selectors.extend(without_api_server(&plans, &turn));
+        selectors.extend(without_api_server(&plans));
     }
     nothing_came_later(&selectors);
 }
 
-fn without_api_server(plans: &[Plan], turn: &Turn) -> Vec<String> {
+fn without_api_server(plans: &[Plan]) -> Vec<String> {
+    let turn = Turn::alone();
     let cluster = Cluster::shared();
     let mut lives = Vec::new();
     for plan in plans {
-        let mut life = Life::start(plan, Laptop::during(turn));
+        let mut life = Life::start(plan, Laptop::during(&turn));
         life.reach();
         let pods =
             if plan.victims.contains(&Victim::Agent) { cluster.pod_uids(&life.laptop.selector()) } else { Vec::new() };
@@ -348,6 +358,7 @@ fn without_api_server(plans: &[Plan], turn: &Turn) -> Vec<String> {
     cluster.task(&["stop", "kube-apiserver"]);
     lives.iter().for_each(|(life, pods)| life.strike(pods));
     cluster.task(&["start", "kube-apiserver"]);
+    turn.share();
     let since = Instant::now();
     let outputs: Vec<String> = lives.iter_mut().map(|(life, _)| life.end()).collect();
     for ((life, pods), output) in lives.iter().zip(outputs) {

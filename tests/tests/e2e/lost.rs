@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{Cluster, Laptop, Running};
+use tests::{Cluster, Laptop, Running, Turn};
 
 /// A program that connects, or looks a name up, for each line it reads, and prints what came of it.
 const ASKER: &str = r#"
@@ -48,8 +48,8 @@ impl Session {
         self.running.stdin().write_all(format!("{line}\n").as_bytes()).expect("the program still reads");
     }
 
-    /// After the loss each kind of call fails, and the program goes on to its own end.
-    fn calls_fail_and_the_program_lives(mut self) {
+    /// After the loss each kind of call fails, and the program goes on to its own end. All that was printed.
+    fn calls_fail_and_the_program_lives(mut self) -> String {
         let service = self.service.clone();
         self.ask(&service);
         self.running.wait_for("connect failed ENETUNREACH");
@@ -58,6 +58,7 @@ impl Session {
         self.running.close_stdin();
         self.running.wait_for("end");
         assert!(self.running.wait().success());
+        self.running.rest()
     }
 }
 
@@ -85,6 +86,19 @@ fn the_session_host_is_killed() {
     }
     session.calls_fail_and_the_program_lives();
     // Nobody is left to remove anything: the agent itself leaves.
+    Cluster::shared().wait_gone(&laptop.selector(), 20);
+}
+
+#[test]
+fn the_api_server_restarts() {
+    let turn = Turn::alone();
+    let laptop = Laptop::during(&turn);
+    let mut session = Session::start(&laptop, &["-t", "deployment/echo-server"]);
+    Cluster::shared().task(&["restart", "kube-apiserver"]);
+    turn.share();
+    session.running.wait_for("the session is lost: the connection was cut");
+    let output = session.calls_fail_and_the_program_lives();
+    assert_eq!(output.matches("the session is lost").count(), 1, "{output}");
     Cluster::shared().wait_gone(&laptop.selector(), 20);
 }
 
