@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use object::read::{ReadCache, elf::ElfFile64};
@@ -14,6 +14,7 @@ use rustix::fs::StatVfsMountFlags;
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Class, Failure, Result};
+use crate::folders;
 
 /// The layer, compressed by zstd.
 const LAYER_SECTION: &str = ".mirror.layer";
@@ -52,10 +53,9 @@ pub fn layer_path() -> Result<PathBuf> {
     let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let mut reasons = Vec::new();
     for root in layer_roots() {
-        let folder = root.join("layer").join(&hash);
-        match usable(&folder).and_then(|()| unpack_into(&folder, &packed)) {
+        match usable(&root, &hash).and_then(|folder| unpack_into(&folder, &packed)) {
             Ok(path) => return Ok(path),
-            Err(reason) => reasons.push(format!("{}: {reason}", folder.display())),
+            Err(reason) => reasons.push(format!("{}: {reason}", root.display())),
         }
     }
     let failure = Failure::new(Class::System, "cannot unpack the layer anywhere");
@@ -67,36 +67,29 @@ pub fn layer_path() -> Result<PathBuf> {
 
 fn layer_roots() -> Vec<PathBuf> {
     let cache = directories::ProjectDirs::from("", "", "mirror").map(|dirs| dirs.cache_dir().to_owned());
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| Path::new(&dir).join("mirror"));
-    let user = rustix::process::getuid().as_raw();
-    let temporary = PathBuf::from(format!("/tmp/mirror-{user}"));
-    cache.into_iter().chain(runtime).chain([temporary]).collect()
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let runtime = runtime.map(|dir| dir.join("mirror"));
+    cache.into_iter().chain(runtime).chain([folders::temporary()]).collect()
 }
 
 /// `LD_PRELOAD` separates by spaces and colons, maps code, and must not come from a folder of somebody else.
-fn usable(folder: &Path) -> Result<(), String> {
-    let text = folder.as_os_str().as_encoded_bytes();
-    if text.iter().any(|byte| matches!(byte, b' ' | b':' | b'$')) {
+fn usable(root: &Path, hash: &str) -> Result<PathBuf, String> {
+    let text = root.as_os_str().as_encoded_bytes();
+    if text.iter().any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b':' | b'$')) {
         return Err("LD_PRELOAD cannot name a path with spaces, colons or dollar signs".to_owned());
     }
-    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-    let metadata = fs::metadata(folder).map_err(|error| error.to_string())?;
-    if metadata.uid() != rustix::process::getuid().as_raw() {
-        return Err("it belongs to another user".to_owned());
-    }
-    if metadata.mode() & 0o022 != 0 {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
-    }
-    let system = rustix::fs::statvfs(folder).map_err(|error| error.to_string())?;
+    // Others may read it: the program may go on as another user.
+    let folder = folders::own(root, &["layer", hash], 0o755)?;
+    let system = rustix::fs::statvfs(&folder).map_err(|error| error.to_string())?;
     if system.f_flag.contains(StatVfsMountFlags::from_bits_retain(rustix::mount::MountFlags::NOEXEC.bits().into())) {
         return Err("its file system is mounted noexec".to_owned());
     }
-    Ok(())
+    Ok(folder)
 }
 
 fn unpack_into(folder: &Path, packed: &[u8]) -> Result<PathBuf, String> {
     let path = folder.join(LAYER_FILE);
-    if path.is_file() {
+    if folders::is_own_file(&path) {
         return Ok(path);
     }
     let text = |error: std::io::Error| error.to_string();
@@ -104,6 +97,8 @@ fn unpack_into(folder: &Path, packed: &[u8]) -> Result<PathBuf, String> {
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(text)?;
     file.write_all(&bytes).map_err(text)?;
     file.as_file().set_permissions(fs::Permissions::from_mode(0o755)).map_err(text)?;
+    // Else a crash of the machine may leave an empty file under the final name.
+    file.as_file().sync_all().map_err(text)?;
     file.persist(&path).map_err(|error| error.to_string())?;
     Ok(path)
 }

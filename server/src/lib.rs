@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod failure;
+pub mod folders;
 pub mod kube;
 pub mod program;
 pub mod progress;

@@ -3,16 +3,19 @@
 //! It starts the agent for whoever spawned it, then serves the layer in the user's processes, and ends
 //! after the last of them. What it must tell a user after the start goes once to the terminal's stderr.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::agent::{Event, Leaving, Subscribe};
 use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value};
-use tokio::io::AsyncReadExt;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::environment;
@@ -35,58 +38,107 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Longest time that the end of a session may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// Descriptors that a host may have open: each connection needs one or two, and a usual limit of 1024 is soon
+/// reached. No more than this, because some credential plugins close every number up to the limit.
+const DESCRIPTORS: u64 = 65_536;
+
+/// Longest time that a line to the terminal may take before it is left to itself.
+const TELL: Duration = Duration::from_secs(1);
+
+/// What a host has before it begins.
+struct Equipment {
+    session: String,
+    log: String,
+    spec: SessionSpec,
+    program: OwnedFd,
+    runtime: Runtime,
+}
+
 /// Runs the host: reads its task from standard input, returns when the session is over.
 pub fn run() -> Result<()> {
     let lost = |error: io::Error| Failure::system("cannot use the starter's socket", error);
-    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(lost)?;
-    let mut socket = std::os::unix::net::UnixStream::from(socket);
+    let mut socket = take_socket().map_err(lost)?;
     let Some(start) = message::receive::<Start, _>(&mut socket).map_err(lost)? else { return Ok(()) };
-    let session = startup::random_name(10)?;
-    let log = spawn::log_folder().join(format!("{session}.log"));
-    init_log(&log);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::system("cannot start the session host", error))?;
+    let Equipment { session, log, spec, program, runtime } = match equip(&start) {
+        Ok(equipment) => equipment,
+        Err(failure) => {
+            message::send(&mut socket, &HostMessage::Failed(failure.clone())).ok();
+            return Err(failure);
+        }
+    };
     let ended = runtime.block_on(async {
         socket.set_nonblocking(true).map_err(lost)?;
         let socket = UnixStream::from_std(socket).map_err(lost)?;
-        hold(socket, start, &session, log.display().to_string()).await
+        hold(socket, start, spec, program, &session, log).await
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
     ended
 }
 
-fn init_log(path: &std::path::Path) {
+/// The starter's socket is standard input, which credential plugins would inherit: they get nothing to read.
+fn take_socket() -> io::Result<std::os::unix::net::UnixStream> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket.into())
+}
+
+fn equip(start: &Start) -> Result<Equipment> {
+    let session = startup::random_name(10)?;
+    let log = init_log(&session);
+    raise_descriptor_limit();
+    let spec = serde_json::from_str(&start.spec)
+        .map_err(|error| Failure::new(Class::Internal, format!("the session's spec cannot be read: {error}")))?;
+    let program = processes::open(start.pid)
+        .map_err(|error| Failure::system(format!("cannot watch process {} (pidfd_open)", start.pid), error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("cannot start the session host", error))?;
+    Ok(Equipment { session, log, spec, program, runtime })
+}
+
+/// Opens the log and returns its path, or why there is none.
+fn init_log(session: &str) -> String {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MIRROR_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    if let Ok(file) = spawn::open_log(path) {
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(file);
-        subscriber.try_init().ok();
+    match spawn::open_log(session) {
+        Ok((file, path)) => {
+            // A full disk is no reason to write to the user's terminal.
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+            subscriber.with_ansi(false).with_writer(file).try_init().ok();
+            std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a defect of mirror")));
+            path.display().to_string()
+        }
+        Err(reason) => format!("none: {} cannot be used: {reason}", spawn::log_folder().display()),
+    }
+}
+
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
+    if limit.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit }).ok();
     }
 }
 
 /// Starts the session, answers the starter, serves, and ends.
-async fn hold(socket: UnixStream, start: Start, session: &str, log: String) -> Result<()> {
-    let Some(program) = processes::open(start.pid) else { return Ok(()) };
-    let spec: SessionSpec = serde_json::from_str(&start.spec)
-        .map_err(|error| Failure::new(Class::Internal, format!("the session's spec cannot be read: {error}")))?;
+async fn hold(
+    socket: UnixStream,
+    start: Start,
+    spec: SessionSpec,
+    program: OwnedFd,
+    session: &str,
+    log: String,
+) -> Result<()> {
     let (mut from_starter, to_starter) = socket.into_split();
-    let (messages, mut outbox) = mpsc::unbounded_channel();
-    let writer = tokio::spawn(async move {
-        let mut to_starter = to_starter;
-        while let Some(message) = outbox.recv().await {
-            let Ok(bytes) = protocol::codec::encode(&message) else { continue };
-            if tokio::io::AsyncWriteExt::write_all(&mut to_starter, &bytes).await.is_err() {
-                return;
-            }
-        }
-    });
+    let (messages, outbox) = mpsc::unbounded_channel();
+    let writer = tokio::spawn(write_messages(to_starter, outbox));
     let reporter = Reporter(messages.clone());
+    let mut asked_to_end = asked_to_end()?;
     // A starter that goes away before the session is ready was interrupted. What has begun is finished, so
     // that its traces are known and can be removed.
-    let gone = async move {
+    let gone = async {
         let mut nothing = [0; 1];
         while from_starter.read(&mut nothing).await.is_ok_and(|length| length > 0) {}
     };
@@ -132,11 +184,37 @@ async fn hold(socket: UnixStream, start: Start, session: &str, log: String) -> R
     drop((messages, reporter));
     writer.await.ok();
     gone.await;
-    serve(&started, &start, &mut processes, &layers).await;
+    tokio::select! {
+        () = serve(&started, &start, &mut processes, &layers) => {}
+        _ = asked_to_end.recv() => {
+            tell("mirror: the session is over: its host was asked to end (SIGTERM)".to_owned()).await;
+            tracing::info!("ended by SIGTERM");
+        }
+    }
     silence();
     farewell(&started).await;
     tracing::info!("the session is over");
     Ok(())
+}
+
+/// SIGTERM (somebody's `kill`, the end of the machine) ends the session with a goodbye; while it starts it is
+/// kept until then.
+fn asked_to_end() -> Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        .map_err(|error| Failure::system("cannot watch for SIGTERM", error))
+}
+
+async fn write_messages(mut to_starter: OwnedWriteHalf, mut outbox: mpsc::UnboundedReceiver<HostMessage>) {
+    while let Some(message) = outbox.recv().await {
+        let message = protocol::codec::encode(&message).or_else(|error| {
+            let failure = Failure::new(Class::Internal, format!("cannot tell the starter: {error}"));
+            protocol::codec::encode(&HostMessage::Failed(failure))
+        });
+        let Ok(bytes) = message else { continue };
+        if to_starter.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn prepare(
@@ -144,7 +222,7 @@ fn prepare(
     started: &Started,
     session: &str,
     log: String,
-    program: std::os::fd::OwnedFd,
+    program: OwnedFd,
     start: &Start,
 ) -> Result<(Ready, Processes, Arc<Layers>)> {
     let mut bytes = [0; 18];
@@ -188,17 +266,19 @@ fn prepare(
 async fn serve(started: &Started, start: &Start, processes: &mut Processes, layers: &Layers) {
     let watch_links = async {
         let cause = lost(&started.links).await;
-        tell(&format!("mirror: the session is lost: {cause}; the program goes on, but what it asks of the pod fails"));
         tracing::error!(%cause, "the session is lost");
+        let and = "the program goes on, but what it asks of the pod fails";
+        tell(format!("mirror: the session is lost: {cause}; {and}")).await;
         std::future::pending::<()>().await;
     };
     let watch_hooks = async {
         tokio::time::sleep(HOOKED_WITHIN).await;
         if !layers.attached.load(Ordering::Acquire) {
-            tell(&format!(
+            tell(format!(
                 "mirror: {} was started, but not hooked: it runs as an ordinary local program",
                 start.program
-            ));
+            ))
+            .await;
         }
         std::future::pending::<()>().await;
     };
@@ -217,20 +297,27 @@ async fn serve(started: &Started, start: &Start, processes: &mut Processes, laye
 
 /// Returns the cause when the agent can no longer be reached.
 async fn lost(links: &Links) -> String {
-    let mut told = std::pin::pin!(told(&links.control));
     let ended = async {
         tokio::select! {
             ended = links.control.ended() => ended,
             ended = links.data.ended() => ended,
         }
     };
+    cause(told(&links.control), ended).await
+}
+
+/// The agent tells its reason before it hangs up, but on another connection than the one that may end first.
+async fn cause(told: impl Future<Output = Option<String>>, ended: impl Future<Output = link::Ended>) -> String {
+    let told = async {
+        match told.await {
+            Some(cause) => cause,
+            None => std::future::pending().await,
+        }
+    };
+    let mut told = std::pin::pin!(told);
     tokio::select! {
-        Some(cause) = &mut told => cause,
-        // The agent tells its reason before it hangs up, but on another connection than the one that may end first.
-        ended = ended => match tokio::time::timeout(LAST_WORDS, told).await {
-            Ok(Some(cause)) => cause,
-            _ => ended.to_string(),
-        },
+        cause = &mut told => cause,
+        ended = ended => tokio::time::timeout(LAST_WORDS, told).await.unwrap_or_else(|_| ended.to_string()),
     }
 }
 
@@ -239,17 +326,18 @@ async fn told(control: &link::Link) -> Option<String> {
     let ((), mut events) = control.open(Subscribe {}).await.ok()?;
     loop {
         match link::read_message::<Event>(&mut events).await.ok()? {
-            Event::Warning(text) => tell(&format!("mirror: {text}")),
+            Event::Warning(text) => tell(format!("mirror: {text}")).await,
             Event::Leaving(Leaving::TargetEnded) => return Some("the target container ended".to_owned()),
             Event::Leaving(Leaving::Terminated) => return Some("the agent was ended from outside".to_owned()),
         }
     }
 }
 
-/// One line to the user's terminal, which is this process's stderr.
-#[expect(clippy::print_stderr, reason = "the only way to tell a user of the terminal after the start")]
-fn tell(line: &str) {
-    eprintln!("{line}");
+/// One line to the user's terminal, which is this process's stderr: the only way to tell a user anything after
+/// the start. The terminal may be gone, and a pipe's reader may have stopped reading: neither holds up the host.
+async fn tell(line: String) {
+    let write = tokio::task::spawn_blocking(move || io::stderr().write_all(format!("{line}\n").as_bytes()).ok());
+    tokio::time::timeout(TELL, write).await.ok();
 }
 
 /// Lets go of the terminal: whoever waits for the end of the program's stderr must not wait for us.
@@ -264,14 +352,37 @@ async fn farewell(started: &Started) {
     let goodbye = async {
         tokio::join!(started.links.control.goodbye(), started.links.data.goodbye());
     };
-    let removal = agent_job::delete(&started.cluster, &started.job);
+    let (cluster, job) = (started.cluster.clone(), started.job.clone());
+    // A task of its own: credentials may have to be renewed by a plugin, which blocks its thread.
+    let removal = tokio::spawn(async move { agent_job::delete(&cluster, &job).await });
     let both = async {
-        let (removed, ()) = tokio::join!(removal, goodbye);
-        if let Err(failure) = removed {
+        let ((), removed) = tokio::join!(goodbye, removal);
+        if let Ok(Err(failure)) = removed {
             tracing::warn!(%failure, "cannot delete the agent's job; it ends by itself");
         }
     };
     if tokio::time::timeout(FAREWELL, both).await.is_err() {
         tracing::warn!("the cluster does not answer; the agent ends by itself");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_agents_own_reason_wins_and_a_cut_without_one_is_told() {
+        let ended = || async { link::Ended::Silent };
+        let late = async {
+            tokio::time::sleep(LAST_WORDS / 2).await;
+            Some("the target container ended".to_owned())
+        };
+        assert_eq!(cause(late, ended()).await, "the target container ended");
+        // Which of the two is seen first is chance.
+        for _ in 0..20 {
+            assert_eq!(cause(async { None }, ended()).await, link::Ended::Silent.to_string());
+        }
+        let never = std::future::pending::<link::Ended>();
+        assert_eq!(cause(async { Some("terminated".to_owned()) }, never).await, "terminated");
     }
 }

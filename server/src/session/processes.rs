@@ -67,7 +67,7 @@ impl Processes {
         if self.known.contains(&pid) {
             return;
         }
-        if let Some(fd) = open(pid) {
+        if let Ok(fd) = open(pid) {
             self.known.insert(pid);
             self.alive.spawn(ended(fd, pid));
         }
@@ -86,14 +86,14 @@ impl Processes {
     }
 }
 
-/// Opens a process for watching; none when it is gone.
-pub(super) fn open(pid: i32) -> Option<OwnedFd> {
-    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+/// Opens a process for watching.
+pub(super) fn open(pid: i32) -> rustix::io::Result<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
 }
 
 /// Returns when the process `pid` has ended.
 pub(super) async fn end_of(pid: i32) {
-    if let Some(fd) = open(pid) {
+    if let Ok(fd) = open(pid) {
         ended(fd, pid).await;
     }
 }

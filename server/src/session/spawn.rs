@@ -3,17 +3,24 @@
 //! `mirror exec` becomes the user's program, which must not find a child it did not make. So the host is
 //! started by a short-lived middle process (`mirror session-host --detach`) and adopted by init.
 
-use std::fs::OpenOptions;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, OpenOptions};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use super::message::{self, HostMessage, Start};
 use crate::failure::{Class, Failure, Result};
+use crate::folders;
 
 /// The hidden command that runs the host.
 pub const COMMAND: &str = "session-host";
+
+/// Logs that are kept; older ones are removed when a session begins.
+const LOGS: usize = 50;
 
 /// A host that was just started.
 pub struct Host {
@@ -38,7 +45,7 @@ impl Host {
         match message::receive(&mut self.socket) {
             Ok(Some(message)) => Ok(message),
             Ok(None) => Err(Failure::new(Class::Internal, "the session host ended without a word")
-                .next(format!("its log is in {}", log_folder().display()))),
+                .next(format!("the newest file in {} may say why", log_folder().display()))),
             Err(error) => Err(Failure::system("cannot read from the session host", error)),
         }
     }
@@ -47,7 +54,17 @@ impl Host {
 fn middle(argument: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(COMMAND).arg(argument).current_dir("/").stdout(Stdio::null());
+    // The host lives in another folder.
+    if let Some(list) = std::env::var_os("KUBECONFIG") {
+        command.env("KUBECONFIG", absolute_paths(&list));
+    }
     command
+}
+
+/// A list of paths as they are meant in the current folder.
+fn absolute_paths(list: &OsStr) -> OsString {
+    let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+    std::env::join_paths(std::env::split_paths(list).map(absolute)).unwrap_or_else(|_| list.to_owned())
 }
 
 /// The middle process: starts the real host in a session of its own and ends.
@@ -58,18 +75,64 @@ pub fn detach() -> std::io::Result<()> {
     middle("--run").spawn().map(drop)
 }
 
-/// Where session hosts write their logs.
+/// Where session hosts write their logs, if they can.
 pub fn log_folder() -> PathBuf {
-    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".local/state"));
-    let user = rustix::process::getuid().as_raw();
-    state.or_else(home).map_or_else(|| PathBuf::from(format!("/tmp/mirror-{user}/log")), |dir| dir.join("mirror/log"))
+    log_root().join("log")
 }
 
-/// Opens the log of one session.
-pub fn open_log(path: &Path) -> std::io::Result<std::fs::File> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+fn log_root() -> PathBuf {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".local/state"));
+    state.or_else(home).map_or_else(folders::temporary, |dir| dir.join("mirror"))
+}
+
+/// Opens the log of one session, for this user's eyes only, and removes the oldest of the others.
+pub fn open_log(session: &str) -> Result<(File, PathBuf), String> {
+    let folder = folders::own(&log_root(), &["log"], 0o700)?;
+    let path = folder.join(format!("{session}.log"));
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let file = file.map_err(|error| error.to_string())?;
+    remove_oldest(&folder, LOGS);
+    Ok((file, path))
+}
+
+/// Keeps the `kept` logs that were written to last. A log that goes away too early is no harm.
+fn remove_oldest(folder: &Path, kept: usize) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let logs = entries.flatten().filter(|entry| Path::new(&entry.file_name()).extension() == Some(OsStr::new("log")));
+    let mut logs: Vec<(SystemTime, PathBuf)> =
+        logs.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
+    logs.sort();
+    let surplus = logs.len().saturating_sub(kept);
+    for (_, path) in logs.into_iter().take(surplus) {
+        fs::remove_file(path).ok();
     }
-    OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_newest_logs_are_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for age in 0..5 {
+            let file = File::create(folder.path().join(format!("{age}.log"))).expect("a log");
+            file.set_modified(SystemTime::now() - Duration::from_secs(age * 60)).expect("an age");
+        }
+        fs::write(folder.path().join("other"), "").expect("written");
+        remove_oldest(folder.path(), 2);
+        let mut left: Vec<_> = fs::read_dir(folder.path()).expect("read").flatten().map(|e| e.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["0.log", "1.log", "other"]);
+    }
+
+    #[test]
+    fn relative_kubeconfigs_are_those_of_the_current_folder() {
+        let here = std::env::current_dir().expect("a folder");
+        let expected = format!("/a:{}", here.join("b").display());
+        assert_eq!(absolute_paths(OsStr::new("/a:b")), OsString::from(expected));
+        assert_eq!(absolute_paths(OsStr::new("")), OsString::new());
+    }
 }

@@ -58,15 +58,30 @@ fn an_api_server_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_certificate_of_somebody_else_is_refused() {
+fn a_server_with_a_certificate_of_somebody_else_is_refused() {
     let laptop = Laptop::new();
     let kubeconfig = std::fs::read_to_string(Cluster::shared().user_kubeconfig()).expect("a kubeconfig");
-    let url = Cluster::shared().api_url();
-    // The server's certificate names addresses; 127.0.0.2 is none of them.
-    let wrong_name = kubeconfig.replace(url, &url.replace("127.0.0.1", "localhost.localdomain"));
-    laptop.write("wrong-name", &wrong_name);
-    let outcome = laptop.exec("--kubeconfig wrong-name", "true").exited(CLUSTER_UNREACHABLE);
-    assert!(outcome.stderr.contains("next:"), "{}", outcome.stderr);
+    let value = |key: &str| {
+        let (_, rest) = kubeconfig.split_once(&format!("{key}: ")).expect(key);
+        rest.lines().next().expect("a value")
+    };
+    // Trusts the user's own certificate in place of the cluster's authority.
+    let distrustful = kubeconfig.replace(value("certificate-authority-data"), value("client-certificate-data"));
+    laptop.write("distrustful", &distrustful);
+    laptop
+        .exec("--kubeconfig distrustful", "true")
+        .exited(CLUSTER_UNREACHABLE)
+        .says("no secure connection")
+        .says("--accept-invalid-certificates");
+    laptop.exec("--kubeconfig distrustful --accept-invalid-certificates", "true").success();
+}
+
+#[test]
+fn an_api_server_whose_name_nobody_knows_is_told_so() {
+    let laptop = Laptop::new();
+    let kubeconfig = std::fs::read_to_string(Cluster::shared().user_kubeconfig()).expect("a kubeconfig");
+    laptop.write("nameless", &kubeconfig.replace("127.0.0.1", "api.invalid"));
+    laptop.exec("--kubeconfig nameless", "true").exited(CLUSTER_UNREACHABLE).says("its name cannot be resolved");
 }
 
 #[test]
