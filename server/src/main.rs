@@ -39,8 +39,10 @@ fn run(command: Command) -> Result<()> {
         Command::Config(ConfigCommand::Show { source, all, json }) => commands::config_show::run(&source, all, json),
         Command::Image(ImageCommand::Save { output, name }) => commands::image::save(&output, &name),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mirror", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: the generators panic when their writer fails.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mirror", &mut script);
+            commands::answer(&String::from_utf8_lossy(&script))
         }
     };
     if let Err(failure) = &shown {
@@ -51,7 +53,8 @@ fn run(command: Command) -> Result<()> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let filter = EnvFilter::try_from_env("MIRROR_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
+    subscriber.with_writer(std::io::stderr).try_init().ok();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -22,6 +22,14 @@ const MAX_SCRIPTS: usize = 5;
 /// Bytes of a script's first line that the kernel reads (`BINPRM_BUF_SIZE`).
 const FIRST_LINE: usize = 256;
 
+/// Where `execvp(3)` looks without a `PATH`.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The folders in which programs are looked for.
+pub fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
 /// Finds `name` like `execvp(3)`: with a slash as it is, else in the folders of `path`.
 pub fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf> {
     let shown = Path::new(name).display();
@@ -29,28 +37,40 @@ pub fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf> {
         let file = PathBuf::from(name);
         return match fs::metadata(&file) {
             Ok(metadata) if metadata.is_dir() => Err(unusable(&file, "it is a folder")),
-            Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => {
-                Err(unusable(&file, "it is not executable").next(format!("chmod +x {shown}")))
-            }
-            Ok(_) => Ok(file),
+            // A pipe must not even be opened: that would wait for its writer.
+            Ok(metadata) if !metadata.is_file() => Err(unusable(&file, "it is not a file")),
+            Ok(metadata) => executable(&file, &metadata).map(|()| file),
             Err(error) => {
                 Err(Failure::new(Class::ProgramNotFound, format!("cannot find the program {shown}: {error}")))
             }
         };
     }
-    let mut not_executable = None;
-    for folder in std::env::split_paths(path) {
-        let file = folder.join(name);
+    let mut refused = None;
+    for folder in std::env::split_paths(path).filter(|_| !name.is_empty()) {
+        // An empty entry is the current folder. With a slash, lest the name be looked for once more.
+        let file = if folder.as_os_str().is_empty() { Path::new(".").join(name) } else { folder.join(name) };
         match fs::metadata(&file) {
-            Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => return Ok(file),
-            Ok(metadata) if metadata.is_file() => not_executable = Some(file),
+            Ok(metadata) if metadata.is_file() => match executable(&file, &metadata) {
+                Ok(()) => return Ok(file),
+                Err(failure) => refused = Some(failure),
+            },
             _ => {}
         }
     }
-    Err(match not_executable {
-        Some(file) => unusable(&file, "it is not executable").next(format!("chmod +x {}", file.display())),
-        None => Failure::new(Class::ProgramNotFound, format!("command not found: {shown}"))
-            .next("check the spelling, or give its path: mirror exec -- ./program"),
+    Err(refused.unwrap_or_else(|| {
+        Failure::new(Class::ProgramNotFound, format!("command not found: {shown}"))
+            .next("check the spelling, or give its path: mirror exec -- ./program")
+    }))
+}
+
+/// Refuses files that this user may not execute, before anything is made in the cluster for them.
+fn executable(file: &Path, metadata: &fs::Metadata) -> Result<()> {
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(unusable(file, "it is not executable").next(format!("chmod +x {}", file.display())));
+    }
+    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).map_err(|error| {
+        unusable(file, &format!("you may not execute it: {error}"))
+            .next("see its permissions, and whether its file system is mounted noexec")
     })
 }
 
@@ -59,11 +79,26 @@ pub fn check(file: &Path, path: &OsStr) -> Result<()> {
     let mut current = file.to_owned();
     for _ in 0..MAX_SCRIPTS {
         match script_interpreter(&current)? {
-            Some(words) => current = find_interpreter(&words, path).unwrap_or_else(|| PathBuf::from(&words[0])),
+            Some(words) => {
+                let interpreter = find_interpreter(&words, path).unwrap_or_else(|| PathBuf::from(&words[0]));
+                if let Err(error) = fs::metadata(&interpreter) {
+                    return Err(no_interpreter(&current, &interpreter, &error));
+                }
+                current = interpreter;
+            }
             None => return check_binary(&current),
         }
     }
     Err(unusable(file, "too many scripts interpret each other"))
+}
+
+fn no_interpreter(script: &Path, interpreter: &Path, error: &std::io::Error) -> Failure {
+    // Escaped: a carriage return at its end would not be seen.
+    let failure = unusable(script, &format!("its #! line names the interpreter {interpreter:?}: {error}"));
+    if interpreter.as_os_str().as_bytes().ends_with(b"\r") {
+        return failure.next("the script has the line ends of Windows: save it with those of Unix");
+    }
+    failure.next("install the interpreter, or correct the script's first line")
 }
 
 /// The words of a script's `#!` line.
@@ -103,7 +138,7 @@ fn check_binary(file: &Path) -> Result<()> {
     let cache = ReadCache::new(BufReader::new(opened));
     let elf: ElfFile64<'_, object::Endianness, _> = match ElfFile64::parse(&cache) {
         Ok(elf) => elf,
-        Err(_) => return Err(unusable(file, not_elf64(file))),
+        Err(_) => return Err(not_elf64(file)),
     };
     let own = if cfg!(target_arch = "x86_64") { Architecture::X86_64 } else { Architecture::Aarch64 };
     if elf.architecture() != own {
@@ -119,6 +154,9 @@ fn check_binary(file: &Path) -> Result<()> {
         Some(loader) if loader.contains("musl") => {
             Err(unusable(file, "it uses musl, not glibc").next("build it for glibc, or use a glibc build of it"))
         }
+        Some(loader) if !Path::new(&loader).exists() => {
+            Err(unusable(file, &format!("the dynamic loader that it asks for, {loader}, is not on this machine")))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -132,12 +170,13 @@ fn interpreter<'d, R: object::ReadRef<'d>>(elf: &ElfFile64<'d, object::Endiannes
     Some(String::from_utf8_lossy(bytes).trim_end_matches('\0').to_owned())
 }
 
-fn not_elf64(file: &Path) -> &'static str {
+fn not_elf64(file: &Path) -> Failure {
     let mut head = [0; 5];
     let read = File::open(file).and_then(|mut opened| opened.read_exact(&mut head));
     match (read, head) {
-        (Ok(()), [0x7f, b'E', b'L', b'F', 1]) => "it is a 32-bit program, the layer is for 64 bits",
-        _ => "it is neither a script nor an ELF program",
+        (Ok(()), [0x7f, b'E', b'L', b'F', 1]) => unusable(file, "it is a 32-bit program, the layer is for 64 bits"),
+        _ => unusable(file, "it is neither a script nor an ELF program")
+            .next("if it is a script, begin it with a line such as #!/bin/sh"),
     }
 }
 
@@ -174,12 +213,27 @@ mod tests {
         let plain = file(b"text", 0o644);
         assert_eq!(find(plain.as_os_str(), path).expect_err("plain").class, Class::ProgramUnusable);
         assert_eq!(find(OsStr::new("/"), path).expect_err("folder").class, Class::ProgramUnusable);
+        assert!(find(OsStr::new("/dev/null"), path).expect_err("a device").message.contains("not a file"));
+        assert_eq!(find(OsStr::new(""), path).expect_err("no name").class, Class::ProgramNotFound);
+    }
+
+    #[test]
+    fn an_empty_entry_of_the_path_is_the_current_folder() {
+        let script = tempfile::NamedTempFile::new_in(".").expect("a file in the current folder").into_temp_path();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("chmod");
+        let name = script.file_name().expect("a name");
+        for path in ["", "/nonexistent:", ":/nonexistent"] {
+            assert_eq!(find(name, OsStr::new(path)).expect("found"), Path::new(".").join(name), "{path:?}");
+        }
+        assert!(find(name, OsStr::new("/nonexistent")).is_err());
     }
 
     #[test]
     fn scripts_are_followed_to_their_interpreter() {
         assert_eq!(reason(&file(b"#!/bin/sh\nexit", 0o755)), "fine");
         assert_eq!(reason(&file(b"#!/usr/bin/env -S sh -x\n", 0o755)), "fine");
+        assert!(reason(&file(b"#!/bin/sh\r\n", 0o755)).contains(r#""/bin/sh\r""#));
+        assert!(reason(&file(b"#!/no/such\n", 0o755)).contains("names the interpreter"));
         assert!(reason(&file(b"#!\n", 0o755)).contains("names no interpreter"));
         assert!(reason(&file(b"\x7fELF\x01\x01\x01", 0o755)).contains("32-bit"));
         assert!(reason(&file(b"no program", 0o755)).contains("neither a script nor an ELF program"));

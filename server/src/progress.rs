@@ -30,12 +30,19 @@ impl Mode {
         match (json, quiet) {
             (true, _) => Self::Json,
             (_, true) => Self::Quiet,
-            _ if std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb") => {
-                Self::Terminal
-            }
+            _ if std::io::stderr().is_terminal() && !is_dumb() => Self::Terminal,
             _ => Self::Plain,
         }
     }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Whether text on `stream` may have colours (<https://no-color.org>).
+pub fn colourful(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && !is_dumb() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Shows one start.
@@ -48,7 +55,7 @@ pub struct Progress {
 impl Progress {
     /// Begins with the headline.
     pub fn begin(mode: Mode, headline: &str) -> Self {
-        let colour = mode == Mode::Terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = mode == Mode::Terminal && colourful(&std::io::stderr());
         let progress = Self { mode, colour, spinner: None };
         match mode {
             Mode::Json => {
@@ -157,9 +164,7 @@ impl Progress {
 
     /// Shows a failure of a command that has no progress to show.
     pub fn show(failure: &Failure) {
-        let colour =
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { mode: Mode::Plain, colour, spinner: None }.failed(failure);
+        Self { mode: Mode::Plain, colour: colourful(&std::io::stderr()), spinner: None }.failed(failure);
     }
 
     fn clear(&mut self) {

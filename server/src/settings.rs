@@ -164,11 +164,41 @@ fn environment_options(config: &Config) -> Result<EnvironmentOptions> {
     })
 }
 
-/// Reads a file of `NAME=value` lines.
+/// Reads a file of `NAME=value` lines. A line that cannot be read is never shown: it may hold a secret.
 fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
-    let failed = |error: dotenvy::Error| {
-        Failure::new(Class::Config, format!("cannot read feature.env.env_file {}: {error}", path.display()))
+    let failed = |after: Option<&str>, error: dotenvy::Error| {
+        let reason = match (error, after) {
+            (dotenvy::Error::LineParse(..), None) => "its first line is not of the form NAME=value".to_owned(),
+            (dotenvy::Error::LineParse(..), Some(name)) => {
+                format!("what follows {name} is not of the form NAME=value")
+            }
+            (error, _) => error.to_string(),
+        };
+        Failure::new(Class::Config, format!("cannot read feature.env.env_file {}: {reason}", path.display()))
             .next("it holds lines of the form NAME=value, with quotes around values that have spaces; its path is relative to the current folder")
     };
-    dotenvy::from_path_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+    let mut variables = BTreeMap::new();
+    let mut last: Option<String> = None;
+    for variable in dotenvy::from_path_iter(path).map_err(|error| failed(None, error))? {
+        let (name, value) = variable.map_err(|error| failed(last.as_deref(), error))?;
+        last = Some(name.clone());
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_line_of_an_env_file_is_told_and_not_shown() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "A=1\nPASSWORD hunter2\n").expect("written");
+        let failure = read_env_file(file.path()).expect_err("a bad line");
+        assert!(failure.message.contains("what follows A is not"), "{}", failure.message);
+        assert!(!format!("{failure:?}").contains("hunter2"));
+        std::fs::write(file.path(), "A=1\nB='2 3'\n").expect("written");
+        assert_eq!(read_env_file(file.path()).expect("good")["B"], "2 3");
+    }
 }

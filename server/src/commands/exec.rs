@@ -48,7 +48,7 @@ fn start(
         return Err(Failure::new(Class::Usage, "this process already runs in a session of mirror")
             .next("run the command without `mirror exec`: it is part of the session already"));
     }
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = program::search_path();
     let file = program::find(name, &path)?;
     program::check(&file, &path)?;
     let loaded = settings::load(&exec.source, settings::exec_options(exec))?;
@@ -119,13 +119,23 @@ fn become_program(file: &Path, name: &OsStr, arguments: &[OsString], ready: &Rea
     for (variable, value) in &ready.set {
         command.env(OsStr::from_bytes(variable), OsStr::from_bytes(value));
     }
-    command.env("LD_PRELOAD", preload(layer, std::env::var_os("LD_PRELOAD")));
+    command.env("LD_PRELOAD", preload(layer, users_preload(ready, std::env::var_os("LD_PRELOAD"))));
     let error = command.exec();
     let failure = Failure::new(Class::ProgramUnusable, format!("cannot execute {}: {error}", file.display()));
     match error.raw_os_error() {
         Some(code) if code == rustix::io::Errno::TOOBIG.raw_os_error() => failure
             .next("the pod's environment is larger than this machine allows: take less of it with feature.env.include"),
         _ => failure,
+    }
+}
+
+/// What the user wants to be preloaded: by the configuration (the pod is never asked), else as it was.
+fn users_preload(ready: &Ready, present: Option<OsString>) -> Option<OsString> {
+    let set = ready.set.iter().rev().find(|(name, _)| name == b"LD_PRELOAD");
+    let unset = || ready.unset.iter().any(|name| name.eq_ignore_ascii_case("LD_PRELOAD"));
+    match set {
+        Some((_, value)) => Some(OsString::from_vec(value.clone())),
+        None => present.filter(|_| !unset()),
     }
 }
 
@@ -137,4 +147,29 @@ fn preload(layer: &Path, present: Option<OsString>) -> OsString {
         value.extend(present.into_vec());
     }
     OsString::from_vec(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(set: &[(&str, &str)], unset: &[&str], present: &str) -> String {
+        let ready = Ready {
+            set: set.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect(),
+            unset: unset.iter().map(|name| (*name).to_owned()).collect(),
+            from_pod: 0,
+            session: String::new(),
+            log: String::new(),
+        };
+        let users = users_preload(&ready, Some(present.into()));
+        preload(Path::new("/layer.so"), users).into_string().expect("text")
+    }
+
+    #[test]
+    fn the_layer_is_preloaded_first_and_the_users_libraries_stay() {
+        assert_eq!(value(&[], &[], ""), "/layer.so");
+        assert_eq!(value(&[], &[], "/a.so:/b.so"), "/layer.so:/a.so:/b.so");
+        assert_eq!(value(&[("LD_PRELOAD", "/c.so")], &[], "/a.so"), "/layer.so:/c.so");
+        assert_eq!(value(&[], &["ld_preload"], "/a.so"), "/layer.so");
+    }
 }

@@ -11,7 +11,7 @@ use std::io::Write;
 use crate::failure::{Failure, Result};
 
 /// Writes a command's answer to standard output. A reader that has seen enough (`| head`) is no failure.
-fn answer(text: &str) -> Result<()> {
+pub fn answer(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {

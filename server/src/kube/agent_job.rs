@@ -7,6 +7,8 @@
 //! therefore leaves, at every point, only things that the deadline removes.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -106,9 +108,20 @@ async fn fill_and_release(cluster: &Cluster, plan: &AgentPlan<'_>, job: &AgentJo
     patch(cluster, job, json!({"spec": {"parallelism": 1}})).await
 }
 
-/// Takes the deadline away: from the first contact on the agent itself watches its client.
+/// Takes the deadline away: from the first contact on the agent itself watches its client. Tried again while
+/// there is time, because the cluster ends the session otherwise.
 pub async fn keep(cluster: &Cluster, job: &AgentJob) -> Result<()> {
-    patch(cluster, job, json!({"spec": {"activeDeadlineSeconds": null}})).await
+    let mut pause = Duration::from_secs(1);
+    loop {
+        match patch(cluster, job, json!({"spec": {"activeDeadlineSeconds": null}})).await {
+            Err(failure) if failure.class == Class::ClusterUnreachable && pause.as_secs() < DEADLINE.into() => {
+                tracing::debug!(%failure, "cannot take the deadline of the agent's job away yet");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            other => return other,
+        }
+    }
 }
 
 /// Removes the Job and, by ownership, everything of it. Who may not delete it moves its deadline to now.
@@ -143,17 +156,12 @@ fn operation<'a>(
 async fn borrow(cluster: &Cluster, namespace: &str) -> Result<Borrowed> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), namespace);
     let running = ListParams::default().fields("status.phase=Running");
-    let pods = cluster.list(&api, Some(namespace), running).await?;
-    let mut candidates = pods.into_iter().filter(|pod| super::target::not_ready(pod).is_none());
-    let found = candidates.find_map(|pod| {
-        let spec = pod.spec?;
-        let secrets = spec.image_pull_secrets.unwrap_or_default();
-        Some(Borrowed {
-            image: spec.containers.into_iter().next()?.image?,
-            node: spec.node_name?,
-            pull_secrets: secrets.into_iter().map(|secret| secret.name).collect(),
-        })
-    });
+    let mut found = None;
+    let visit = |pod: Pod| {
+        found = image_of(pod);
+        if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    cluster.each(&api, Some(namespace), running, visit).await?;
     if let Some(borrowed) = found {
         return Ok(borrowed);
     }
@@ -165,6 +173,19 @@ async fn borrow(cluster: &Cluster, namespace: &str) -> Result<Borrowed> {
         format!("no pod runs in namespace {namespace}, so there is no image to run the agent in"),
     )
     .next("choose a namespace with running pods (-n), or set agent.image (see `mirror image --help`)"))
+}
+
+fn image_of(pod: Pod) -> Option<Borrowed> {
+    if super::target::not_ready(&pod).is_some() {
+        return None;
+    }
+    let spec = pod.spec?;
+    let secrets = spec.image_pull_secrets.unwrap_or_default();
+    Some(Borrowed {
+        image: spec.containers.into_iter().next()?.image?,
+        node: spec.node_name?,
+        pull_secrets: secrets.into_iter().map(|secret| secret.name).collect(),
+    })
 }
 
 /// Distributes the files over as few parts as the size limit of a ConfigMap allows.

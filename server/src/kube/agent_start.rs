@@ -18,6 +18,9 @@ use crate::failure::{Class, Failure};
 /// After this long without a pod the Job's events are read: they say why the Job may not make one.
 const EVENTS_AFTER: Duration = Duration::from_millis(700);
 
+/// Pause before a watch that ended or failed is opened again.
+const WATCH_AGAIN: Duration = Duration::from_millis(200);
+
 /// Reasons of a waiting container that do not pass by waiting.
 const HOPELESS: &[&str] = &[
     "ErrImagePull",
@@ -42,6 +45,12 @@ pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sen
             Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&job.namespace), name: None };
         let stream = match cluster.ask(operation, opened).await {
             Ok(stream) => stream,
+            // The caller's time limit ends this.
+            Err(failure) if failure.class == Class::ClusterUnreachable => {
+                tracing::debug!(%failure, "cannot watch the agent's pod yet");
+                tokio::time::sleep(WATCH_AGAIN).await;
+                continue;
+            }
             Err(failure) => return failure,
         };
         let mut stream = std::pin::pin!(stream);
@@ -60,7 +69,10 @@ pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sen
                         .next("an admission policy or somebody else removed it: `kubectl get events` tells more");
                 }
                 Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(_)) | None) => break,
+                Ok(Some(Err(_)) | None) => {
+                    tokio::time::sleep(WATCH_AGAIN).await;
+                    break;
+                }
                 Err(_) if !seen => {
                     if let Some(failure) = refused_by_events(cluster, job).await {
                         return failure;
@@ -91,7 +103,7 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
         return Some(
             Failure::new(Class::Agent, "the agent's pod cannot be scheduled")
                 .detail(condition.message.clone().unwrap_or_default())
-                .next("free some room on the target's node, lower agent.resources, or set agent.priority_class"),
+                .next("free some room on its node, lower agent.resources, or set agent.priority_class"),
         );
     }
     let container = status.container_statuses.iter().flatten().next()?;

@@ -3,6 +3,7 @@
 //! The client is built from a connector of our own because `kube` leaves Nagle's algorithm on: a message
 //! in two parts then waits 40 ms for a delayed acknowledgement.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,11 +12,13 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::serde::de::DeserializeOwned;
 use kube::api::{Api, DynamicObject, ListParams, ObjectList};
+use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, Resource};
 use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;
+use tower::retry::RetryLayer;
 
 use super::errors;
 use crate::failure::{Class, Failure, Result, nearest};
@@ -77,7 +80,13 @@ impl Cluster {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         let namespace = config.default_namespace.clone();
-        let client = build_client(config).map_err(|error| errors::opening(&error, &server, &context))?;
+        // A credential plugin runs here. It may wait for a person, and blocks its thread meanwhile.
+        let client = tokio::task::spawn_blocking(move || build_client(config)).await;
+        let client = client
+            .map_err(|error| {
+                Failure::new(Class::Internal, format!("cannot prepare a connection to {server}: {error}"))
+            })?
+            .map_err(|error| errors::opening(&error, &server, &context))?;
         Ok(Self { client, context, server, namespace })
     }
 
@@ -115,40 +124,68 @@ impl Cluster {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     {
-        self.list_pages(api, &K::group(&()), &K::plural(&()), namespace, params).await
+        let mut all = Vec::new();
+        self.each(api, namespace, params, |object| {
+            all.push(object);
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(all)
     }
 
-    /// Lists all objects of a kind that is known by name only.
-    pub(super) async fn list_dynamic(
+    /// Visits the objects of a typed kind, page by page, until `visit` breaks off.
+    pub(super) async fn each<K>(
+        &self,
+        api: &Api<K>,
+        namespace: Option<&str>,
+        params: ListParams,
+        visit: impl FnMut(K) -> ControlFlow<()>,
+    ) -> Result<()>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        self.each_of_pages(api, &K::group(&()), &K::plural(&()), namespace, params, visit).await
+    }
+
+    /// Visits all objects of a kind that is known by name only, page by page.
+    pub(super) async fn each_dynamic(
         &self,
         api: &Api<DynamicObject>,
         group: &str,
         resource: &str,
         namespace: Option<&str>,
-    ) -> Result<Vec<DynamicObject>> {
-        self.list_pages(api, group, resource, namespace, ListParams::default()).await
+        mut visit: impl FnMut(DynamicObject),
+    ) -> Result<()> {
+        let visit = |object| {
+            visit(object);
+            ControlFlow::Continue(())
+        };
+        self.each_of_pages(api, group, resource, namespace, ListParams::default(), visit).await
     }
 
-    async fn list_pages<K>(
+    /// Holds one page at a time: thousands of whole objects are hundreds of megabytes.
+    async fn each_of_pages<K>(
         &self,
         api: &Api<K>,
         group: &str,
         resource: &str,
         namespace: Option<&str>,
         params: ListParams,
-    ) -> Result<Vec<K>>
+        mut visit: impl FnMut(K) -> ControlFlow<()>,
+    ) -> Result<()>
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
         let operation = Operation { verb: "list", group, resource, namespace, name: None };
         let mut params = params.limit(PAGE);
-        let mut all = Vec::new();
         loop {
             let page: ObjectList<K> = self.ask(operation, api.list(&params)).await?;
-            all.extend(page.items);
+            if page.items.into_iter().try_for_each(&mut visit).is_break() {
+                return Ok(());
+            }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
-                None => return Ok(all),
+                None => return Ok(()),
             }
         }
     }
@@ -221,6 +258,8 @@ fn build_client(config: Config) -> Result<Client, kube::Error> {
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
+        // An API server that is busy or changes its leader says 429, 503 or 504: it is asked three times more.
+        .layer(RetryLayer::new(RetryPolicy::default()))
         .map_err(Into::<tower::BoxError>::into)
         .service(HyperClient::builder(TokioExecutor::new()).build::<_, Body>(https));
     Ok(ClientBuilder::new(service, namespace).build())

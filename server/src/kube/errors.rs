@@ -44,7 +44,7 @@ pub(super) fn kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Failur
 /// The client could not be made: credentials, certificates.
 pub(super) fn opening(error: &kube::Error, server: &str, context: &str) -> Failure {
     match error {
-        kube::Error::Auth(auth) => credentials(auth),
+        kube::Error::Auth(auth) => credentials(auth, context),
         kube::Error::InferKubeconfig(error) => kubeconfig(error, None),
         other => {
             Failure::new(Class::Config, format!("cannot prepare a connection to {server} (context {context}): {other}"))
@@ -53,8 +53,8 @@ pub(super) fn opening(error: &kube::Error, server: &str, context: &str) -> Failu
     }
 }
 
-/// Credentials could not be had.
-fn credentials(error: &AuthError) -> Failure {
+/// Credentials could not be had. The plugin's command line is not shown: `kube` gives it with its variables.
+fn credentials(error: &AuthError, context: &str) -> Failure {
     match error {
         AuthError::AuthExecStart(source) => Failure::new(
             Class::Permission,
@@ -64,15 +64,15 @@ fn credentials(error: &AuthError) -> Failure {
         .next(
             "install it, or put its folder into PATH (`kubectl config view` shows its name under users.*.exec.command)",
         ),
-        AuthError::AuthExecRun { cmd, out } => {
+        AuthError::AuthExecRun { out, .. } => {
             let words = String::from_utf8_lossy(&out.stderr);
-            let failure =
-                Failure::new(Class::Permission, format!("the credential plugin failed: {cmd} ({})", out.status));
+            let message = format!("the credential plugin of context {context} failed ({})", out.status);
+            let failure = Failure::new(Class::Permission, message);
             words
                 .lines()
                 .take(5)
                 .fold(failure, |failure, line| failure.detail(line.to_owned()))
-                .next("log in to the cluster again, then repeat")
+                .next("log in to the cluster again, then repeat (a plugin cannot ask for a password here: let kubectl run it first)")
         }
         other => Failure::new(Class::Permission, format!("cannot get credentials for the cluster: {other}"))
             .next("log in to the cluster again, then repeat"),
@@ -92,7 +92,7 @@ pub(super) fn timeout(operation: Operation<'_>, cluster: &Cluster, limit: Durati
 pub(super) fn explain(error: &kube::Error, operation: Operation<'_>, cluster: &Cluster) -> Failure {
     match error {
         kube::Error::Api(status) => refused(status, operation, cluster),
-        kube::Error::Auth(auth) => credentials(auth),
+        kube::Error::Auth(auth) => credentials(auth, &cluster.context),
         other => transport(other, operation, cluster),
     }
 }
@@ -123,6 +123,12 @@ fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Fail
             format!("there is no namespace {}", operation.namespace.unwrap_or_default()),
         )
         .next("list them with `kubectl get namespaces`, choose one with -n"),
+        429 | 502..=504 => Failure::new(
+            Class::ClusterUnreachable,
+            format!("{} is overloaded or not ready ({}), asked to {what}", cluster.server, status.code),
+        )
+        .detail(status.message.clone())
+        .next("try again in a moment"),
         404 => Failure::new(Class::TargetNotFound, format!("cannot {what}: not found")).detail(status.message.clone()),
         _ => Failure::new(Class::Agent, format!("the cluster refused to {what} ({})", status.code))
             .detail(status.message.clone()),
@@ -149,7 +155,7 @@ fn forbidden(status: &Status, operation: Operation<'_>) -> Failure {
 fn transport(error: &kube::Error, operation: Operation<'_>, cluster: &Cluster) -> Failure {
     let chain = chain(error);
     if let Some(auth) = find::<AuthError>(error) {
-        return credentials(auth);
+        return credentials(auth, &cluster.context);
     }
     let text = chain.last().cloned().unwrap_or_else(|| error.to_string());
     let lower = chain.join(": ").to_lowercase();

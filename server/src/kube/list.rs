@@ -1,5 +1,7 @@
 //! Everything that can be a target, in one namespace or all.
 
+use std::ops::ControlFlow;
+
 use config::target::{Kind, TargetKind};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -62,8 +64,15 @@ async fn list_pods(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Row
         Some(namespace) => Api::namespaced(cluster.client.clone(), namespace),
         None => Api::all(cluster.client.clone()),
     };
-    let pods = cluster.list(&api, namespace, ListParams::default()).await?;
-    Ok(pods.iter().filter(|pod| !is_agent(pod.metadata.name.as_deref())).map(pod_row).collect())
+    let mut rows = Vec::new();
+    let visit = |pod: Pod| {
+        if !is_agent(pod.metadata.name.as_deref()) {
+            rows.push(pod_row(&pod));
+        }
+        ControlFlow::Continue(())
+    };
+    cluster.each(&api, namespace, ListParams::default(), visit).await?;
+    Ok(rows)
 }
 
 fn is_agent(name: Option<&str>) -> bool {
@@ -99,12 +108,14 @@ async fn list_workloads(cluster: &Cluster, kind: &Kind, namespace: Option<&str>)
         Some(namespace) => Api::namespaced_with(cluster.client.clone(), namespace, &kube_resource),
         None => Api::all_with(cluster.client.clone(), &kube_resource),
     };
-    let objects = cluster.list_dynamic(&api, kind.group, kind.resource, namespace).await?;
-    Ok(objects
-        .iter()
-        .filter(|object| !is_agent(object.metadata.name.as_deref()))
-        .map(|object| workload_row(kind, object))
-        .collect())
+    let mut rows = Vec::new();
+    let visit = |object: DynamicObject| {
+        if !is_agent(object.metadata.name.as_deref()) {
+            rows.push(workload_row(kind, &object));
+        }
+    };
+    cluster.each_dynamic(&api, kind.group, kind.resource, namespace, visit).await?;
+    Ok(rows)
 }
 
 fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {

@@ -79,8 +79,12 @@ impl PortForward {
     }
 }
 
+/// The kind of an error is kept: an end of stream is no more than that, however TLS words it.
 fn broken(error: tokio_tungstenite::tungstenite::Error) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::BrokenPipe, error)
+    match error {
+        tokio_tungstenite::tungstenite::Error::Io(error) => error,
+        other => std::io::Error::new(std::io::ErrorKind::BrokenPipe, other),
+    }
 }
 
 impl AsyncRead for PortForward {

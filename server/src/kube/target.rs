@@ -210,21 +210,33 @@ async fn not_found(cluster: &Cluster, namespace: &str, kind: &Kind, name: &str) 
 /// A failure that says so, with the nearest names, when a namespace is not there.
 pub async fn namespace_missing(cluster: &Cluster, namespace: &str) -> Option<Failure> {
     let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(cluster.client.clone());
-    let list = api.list_metadata(&ListParams::default().limit(500)).await.ok()?;
+    // Who may not ask for it may still list; a list can be cut short, and then tells only what is there.
+    let known_missing = match api.get_metadata_opt(namespace).await {
+        Ok(Some(_)) => return None,
+        Ok(None) => true,
+        Err(_) => false,
+    };
+    let list = match api.list_metadata(&ListParams::default().limit(500)).await {
+        Ok(list) => list,
+        Err(_) if known_missing => return Some(no_namespace(cluster, namespace)),
+        Err(_) => return None,
+    };
+    let complete = list.metadata.continue_.as_ref().is_none_or(String::is_empty);
     let names: Vec<String> = list.items.into_iter().filter_map(|item| item.metadata.name).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    if names.contains(&namespace) {
+    if names.contains(&namespace) || !(known_missing || complete) {
         return None;
     }
-    let failure = Failure::new(
-        Class::TargetNotFound,
-        format!("there is no namespace {namespace:?} in context {}", cluster.context),
-    );
-    let failure = offer(failure, "namespaces", &names);
+    let failure = offer(no_namespace(cluster, namespace), "namespaces", &names);
     Some(match nearest(namespace, names.iter().copied()).first() {
         Some(near) => failure.next(format!("did you mean -n {near}?")),
-        None => failure.next("choose one with -n NAMESPACE"),
+        None => failure,
     })
+}
+
+fn no_namespace(cluster: &Cluster, namespace: &str) -> Failure {
+    let message = format!("there is no namespace {namespace:?} in context {}", cluster.context);
+    Failure::new(Class::TargetNotFound, message).next("choose one with -n NAMESPACE")
 }
 
 fn phase(pod: &Pod) -> &str {

@@ -14,7 +14,7 @@ use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value}
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -131,18 +131,14 @@ async fn hold(
     session: &str,
     log: String,
 ) -> Result<()> {
-    let (mut from_starter, to_starter) = socket.into_split();
+    let (from_starter, to_starter) = socket.into_split();
     let (messages, outbox) = mpsc::unbounded_channel();
     let writer = tokio::spawn(write_messages(to_starter, outbox));
     let reporter = Reporter(messages.clone());
     let mut asked_to_end = asked_to_end()?;
     // A starter that goes away before the session is ready was interrupted. What has begun is finished, so
     // that its traces are known and can be removed.
-    let gone = async {
-        let mut nothing = [0; 1];
-        while from_starter.read(&mut nothing).await.is_ok_and(|length| length > 0) {}
-    };
-    let mut gone = std::pin::pin!(gone);
+    let mut gone = std::pin::pin!(end_of_stream(from_starter));
     let mut interrupted = false;
     let started = {
         let mut starting = std::pin::pin!(startup::start(&spec, &reporter));
@@ -195,6 +191,11 @@ async fn hold(
     farewell(&started).await;
     tracing::info!("the session is over");
     Ok(())
+}
+
+async fn end_of_stream(mut from_starter: OwnedReadHalf) {
+    let mut nothing = [0; 1];
+    while from_starter.read(&mut nothing).await.is_ok_and(|length| length > 0) {}
 }
 
 /// SIGTERM (somebody's `kill`, the end of the machine) ends the session with a goodbye; while it starts it is
@@ -370,7 +371,7 @@ async fn farewell(started: &Started) {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn the_agents_own_reason_wins_and_a_cut_without_one_is_told() {
         let ended = || async { link::Ended::Silent };
         let late = async {

@@ -308,7 +308,9 @@ mod tests {
 
     async fn end_of(socket: TcpSocket, relay: &Relay) -> io::ErrorKind {
         match socket.connect(relay.v4.into()).await {
-            Ok(mut stream) => stream.read(&mut [0; 1]).await.map_or_else(|error| error.kind(), |_| io::ErrorKind::Other),
+            Ok(mut stream) => {
+                stream.read(&mut [0; 1]).await.map_or_else(|error| error.kind(), |_| io::ErrorKind::Other)
+            }
             Err(error) => error.kind(),
         }
     }

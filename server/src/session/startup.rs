@@ -25,11 +25,18 @@ const AGENT_PORT: u16 = 61616;
 /// How long the agent stays after the client's connection ended without a goodbye.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// Before this no container is up. Asking sooner only keeps the API server from telling its node authorizer of the pod,
+/// and a kubelet that is refused the pod's ConfigMap waits a second before it asks again.
+const HEAD_START: Duration = Duration::from_millis(150);
+
 /// Pause between attempts to reach a starting agent: short while agents usually come up, then calmer, since every
 /// attempt costs the API server and the node a connection.
 const EAGER: Duration = Duration::from_millis(20);
 const CALM: Duration = Duration::from_millis(250);
 const EAGER_FOR: Duration = Duration::from_secs(2);
+
+/// Pause between attempts to take the Job's deadline away.
+const KEEP_AGAIN: Duration = Duration::from_secs(2);
 
 /// The two connections to the agent.
 #[derive(Clone)]
@@ -109,11 +116,9 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Sta
     });
     match ready.await {
         Ok((links, pod_environment)) => {
-            let (keep_cluster, keep_job) = (cluster.clone(), job.clone());
+            let (kept, control) = (keep(cluster.clone(), job.clone()), links.control.clone());
             tokio::spawn(async move {
-                if let Err(failure) = agent_job::keep(&keep_cluster, &keep_job).await {
-                    tracing::warn!(%failure, "cannot take the deadline of the agent's job away");
-                }
+                tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
             Ok(Started { cluster, job, links, pod_environment })
         }
@@ -121,6 +126,14 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Sta
             agent_job::delete(&cluster, &job).await.ok();
             Err(failure)
         }
+    }
+}
+
+/// Takes the Job's deadline away, if need be after an API server's bad moment: it would end a session that stands.
+async fn keep(cluster: Cluster, job: AgentJob) {
+    while let Err(failure) = agent_job::keep(&cluster, &job).await {
+        tracing::warn!(%failure, "cannot take the deadline of the agent's job away yet");
+        tokio::time::sleep(KEEP_AGAIN).await;
     }
 }
 
@@ -208,6 +221,9 @@ async fn reach(
         Err(_) => std::future::pending().await,
     };
     let began = Instant::now();
+    if channel == Channel::Control {
+        tokio::time::sleep(HEAD_START).await;
+    }
     loop {
         match try_reach(cluster, job, &pod, key, channel).await {
             Ok(link) => return Ok(link),

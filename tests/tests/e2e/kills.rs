@@ -90,9 +90,10 @@ struct Plan {
 impl Plan {
     fn random(random: &mut Random) -> Self {
         // As often in the start, where most can go wrong, as later.
-        let moments =
-            [BEFORE_HOST, BEFORE_AGENT, BEFORE_AGENT, STARTING, STARTING, STANDING, STANDING, STANDING, LEAVING];
-        let moments = random.choose(&moments);
+        const CHOICE: &[(usize, &[Moment])] =
+            &[(1, BEFORE_HOST), (4, BEFORE_AGENT), (4, STARTING), (7, STANDING), (1, LEAVING)];
+        let choice: Vec<&[Moment]> = CHOICE.iter().flat_map(|(weight, moments)| vec![*moments; *weight]).collect();
+        let moments = random.choose(&choice);
         let possible: &[Victim] = match moments {
             BEFORE_HOST => &[Victim::Program],
             BEFORE_AGENT => &[Victim::Host, Victim::Program],
@@ -156,6 +157,7 @@ impl<'p> Life<'p> {
                 Cluster::shared().watch(kind, &self.laptop.selector()).wait_for("/mirror-agent-");
             }
             Moment::Asked(number) => {
+                self.running.wait_for("started mirror-");
                 self.answered_before(number);
                 self.ask();
             }
@@ -181,6 +183,7 @@ impl<'p> Life<'p> {
         let mut pids = Vec::new();
         pids.extend(strikes(Victim::Program).then(|| self.running.pid()));
         pids.extend(strikes(Victim::Host).then(|| self.laptop.hosts()).into_iter().flatten());
+        assert!(!pids.is_empty() || !strikes(Victim::Host) || self.plan.moment == Moment::Ended, "no host to kill");
         pids.extend(strikes(Victim::Agent).then(|| Cluster::shared().agents(pod_uids)).into_iter().flatten());
         kill(&pids);
         if strikes(Victim::Pod) {
