@@ -92,8 +92,8 @@ pub struct Exec {
     /// Show the start as JSON lines on standard error
     #[arg(long, env = "MIRROR_JSON", value_parser = BoolishValueParser::new())]
     pub json: bool,
-    /// Show nothing but errors
-    #[arg(short, long, conflicts_with = "verbose", env = "MIRROR_QUIET", value_parser = BoolishValueParser::new())]
+    /// Show nothing but errors; wins over -v
+    #[arg(short, long, env = "MIRROR_QUIET", value_parser = BoolishValueParser::new())]
     pub quiet: bool,
     /// Show more: where each setting comes from, the session's log
     #[arg(short, long, env = "MIRROR_VERBOSE", value_parser = BoolishValueParser::new())]

@@ -60,6 +60,12 @@ impl Cluster {
         output
     }
 
+    /// Kills the API server.
+    pub fn stop_api_server(&'static self) -> Outage {
+        self.task(&["stop", "kube-apiserver"]);
+        Outage { cluster: self }
+    }
+
     /// A kubeconfig for `user`, who may do nothing until the test binds a role.
     pub fn mint_kubeconfig(&self, user: &str, file: &Path, extra: &[&str]) {
         let file_text = file.to_str().expect("a plain path");
@@ -85,6 +91,22 @@ impl Cluster {
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
         file.write_all(manifest.as_bytes()).expect("written");
         self.kubectl(&["apply", "-f", file.path().to_str().expect("a plain path")]);
+    }
+
+    /// Waits until a Job has been placed, has run, has ended and has been collected.
+    fn runs_a_job(&self) {
+        let name = format!("canary-{}", std::process::id());
+        self.apply(&format!(
+            r#"{{apiVersion: batch/v1, kind: Job, metadata: {{name: {name}, labels: {{mirror-test: {name}}}}}, spec: {{
+                backoffLimit: 0, ttlSecondsAfterFinished: 0, template: {{
+                    metadata: {{labels: {{mirror-test: {name}}}}},
+                    spec: {{restartPolicy: Never, containers: [{{
+                        name: canary, image: "mirror.test/echo-server:1", imagePullPolicy: Never, args: [--help]
+                    }}]}}
+                }}
+            }}}}"#
+        ));
+        self.wait_gone(&format!("mirror-test={name}"), 120);
     }
 
     /// Objects of a kind with a label, in all namespaces: `namespace/name`.
@@ -170,5 +192,29 @@ impl Cluster {
     /// The first pod of a label selector in a namespace.
     pub fn pod(&self, namespace: &str, label: &str) -> String {
         self.kubectl(&["get", "pods", "-n", namespace, "-l", label, "-o", "jsonpath={.items[0].metadata.name}"])
+    }
+}
+
+/// A time without an API server. Its end waits until the cluster works as before.
+#[must_use]
+pub struct Outage {
+    cluster: &'static Cluster,
+}
+
+impl Drop for Outage {
+    fn drop(&mut self) {
+        let start = |mode: &str, part: &str| {
+            let ended = Command::new(self.cluster.text("xtask")).args(["cluster", mode, part]).status();
+            assert!(std::thread::panicking() || ended.is_ok_and(|status| status.success()), "{mode} {part}");
+        };
+        start("start", "kube-apiserver");
+        // Who lost its watches asks again after ever longer pauses: a kubelet then starts no pod for up to a minute.
+        let nodes = self.cluster.state["nodes"].as_array().into_iter().flatten();
+        let kubelets = nodes.filter_map(|node| Some(format!("{}/kubelet", node["name"].as_str()?)));
+        ["kube-controller-manager", "kube-scheduler"].into_iter().for_each(|part| start("restart", part));
+        kubelets.for_each(|part| start("restart", &part));
+        if !std::thread::panicking() {
+            self.cluster.runs_a_job();
+        }
     }
 }

@@ -11,7 +11,7 @@ mod random;
 mod running;
 mod turn;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Outage};
 pub use laptop::{Laptop, Outcome};
 pub use processes::kill;
 pub use random::Random;

@@ -60,6 +60,13 @@ fn start(
             problem.message
         ));
     }
+    if exec.verbose {
+        let set = loaded.resolved.effective().into_iter().filter(|setting| setting.origin != config::Origin::Default);
+        for setting in set {
+            let place = config::render::place(&setting.origin, loaded.document.as_ref());
+            progress.note("setting", &format!("{} = {} ({place})", setting.key, setting.value));
+        }
+    }
     let layer = bundle::layer_path()?;
     let json = serde_json::to_string(&spec)
         .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
@@ -101,7 +108,7 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
         progress.note("ipv6", "off");
     }
     if verbose {
-        progress.note("session", &format!("{}, log in {}", ready.session, ready.log));
+        progress.note("session", &format!("{}, log: {}", ready.session, ready.log));
     }
 }
 

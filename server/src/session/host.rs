@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::environment;
 use super::layers::{self, Layers};
@@ -24,7 +24,7 @@ use super::message::{self, HostMessage, Ready, Start};
 use super::processes::{self, Processes};
 use super::relay::Relay;
 use super::spec::SessionSpec;
-use super::startup::{self, Links, Reporter, Started};
+use super::startup::{self, Links, Reporter, Started, Starter};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::agent_job;
@@ -136,21 +136,13 @@ async fn hold(
     let writer = tokio::spawn(write_messages(to_starter, outbox));
     let reporter = Reporter(messages.clone());
     let mut asked_to_end = asked_to_end()?;
-    // A starter that goes away before the session is ready was interrupted. What has begun is finished, so
-    // that its traces are known and can be removed.
-    let mut gone = std::pin::pin!(end_of_stream(from_starter));
-    let mut interrupted = false;
-    let started = {
-        let mut starting = std::pin::pin!(startup::start(&spec, &reporter));
-        tokio::select! {
-            started = &mut starting => started,
-            () = &mut gone => {
-                interrupted = true;
-                starting.await
-            }
-        }
-    };
-    let started = match started {
+    let (gone_tx, gone) = watch::channel(false);
+    tokio::spawn(async move {
+        end_of_stream(from_starter).await;
+        gone_tx.send(true).ok();
+    });
+    let starter = Starter(gone);
+    let started = match startup::start(&spec, &reporter, &starter).await {
         Ok(started) => started,
         Err(failure) => {
             tracing::error!(class = ?failure.class, %failure, "the session did not start");
@@ -160,11 +152,6 @@ async fn hold(
             return Ok(());
         }
     };
-    if interrupted {
-        tracing::info!("interrupted before the program started");
-        farewell(&started).await;
-        return Ok(());
-    }
     let served = prepare(&spec, &started, session, log, program, &start);
     let (ready, mut processes, layers) = match served {
         Ok(served) => served,
@@ -179,7 +166,7 @@ async fn hold(
     messages.send(HostMessage::Ready(ready)).ok();
     drop((messages, reporter));
     writer.await.ok();
-    gone.await;
+    starter.gone().await;
     tokio::select! {
         () = serve(&started, &start, &mut processes, &layers) => {}
         _ = asked_to_end.recv() => {

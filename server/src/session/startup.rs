@@ -29,6 +29,9 @@ const LINGER: Duration = Duration::from_secs(10);
 /// and a kubelet that is refused the pod's ConfigMap waits a second before it asks again.
 const HEAD_START: Duration = Duration::from_millis(150);
 
+/// Longest time of one attempt to reach the agent.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
 /// Pause between attempts to reach a starting agent: short while agents usually come up, then calmer, since every
 /// attempt costs the API server and the node a connection.
 const EAGER: Duration = Duration::from_millis(20);
@@ -85,19 +88,32 @@ pub(super) fn random(bytes: &mut [u8]) -> Result<()> {
     if got == bytes.len() { Ok(()) } else { Err(Failure::new(Class::System, "the kernel gave too few random bytes")) }
 }
 
+/// Whether the process that wants the session still waits for it.
+#[derive(Clone)]
+pub(super) struct Starter(pub(super) watch::Receiver<bool>);
+
+impl Starter {
+    /// Returns when it is gone, or has become the program.
+    pub(super) async fn gone(&self) {
+        self.0.clone().wait_for(|gone| *gone).await.map(drop).ok();
+    }
+
+    /// Drops the work when nobody waits for it any more (Ctrl-C).
+    async fn unless_gone<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.gone() => Err(Failure::new(Class::Interrupted, "interrupted before the program started")),
+        }
+    }
+}
+
 /// Starts the session. On failure nothing is left in the cluster.
-pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Started> {
-    let cluster = reporter
-        .step(Step::Cluster, async {
-            let cluster = Cluster::open(&spec.cluster).await?;
-            let text = format!("{} (context {}, namespace {})", cluster.server, cluster.context, cluster.namespace);
-            Ok((cluster, text))
-        })
-        .await?;
-    let target = reporter.step(Step::Target, find_target(&cluster, spec, reporter)).await?;
+pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Starter) -> Result<Started> {
+    let (cluster, target) = starter.unless_gone(find(spec, reporter)).await?;
     let mut seed = [0; 32];
     random(&mut seed)?;
     let key = SigningKey::from_bytes(&seed);
+    // Not to be dropped: a Job whose making was begun must be known, so that it can be removed.
     let job = reporter
         .step(Step::AgentCreated, async {
             let job = create_agent(&cluster, spec, target.as_ref(), &key).await?;
@@ -114,7 +130,7 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Sta
         };
         Ok(((links, pod_environment), node))
     });
-    match ready.await {
+    match starter.unless_gone(ready).await {
         Ok((links, pod_environment)) => {
             let (kept, control) = (keep(cluster.clone(), job.clone()), links.control.clone());
             tokio::spawn(async move {
@@ -127,6 +143,19 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter) -> Result<Sta
             Err(failure)
         }
     }
+}
+
+/// The cluster, and the target in it.
+async fn find(spec: &SessionSpec, reporter: &Reporter) -> Result<(Cluster, Option<PodTarget>)> {
+    let cluster = reporter
+        .step(Step::Cluster, async {
+            let cluster = Cluster::open(&spec.cluster).await?;
+            let text = format!("{} (context {}, namespace {})", cluster.server, cluster.context, cluster.namespace);
+            Ok((cluster, text))
+        })
+        .await?;
+    let target = reporter.step(Step::Target, find_target(&cluster, spec, reporter)).await?;
+    Ok((cluster, target))
 }
 
 /// Takes the Job's deadline away, if need be after an API server's bad moment: it would end a session that stands.
@@ -225,7 +254,10 @@ async fn reach(
         tokio::time::sleep(HEAD_START).await;
     }
     loop {
-        match try_reach(cluster, job, &pod, key, channel).await {
+        // A connection that falls silent must not keep the next from being tried.
+        let attempt = tokio::time::timeout(ATTEMPT, try_reach(cluster, job, &pod, key, channel));
+        let silent = |_| Err(Attempt::NotYet("no answer".to_owned()));
+        match attempt.await.unwrap_or_else(silent) {
             Ok(link) => return Ok(link),
             Err(Attempt::Hopeless(failure)) => return Err(failure),
             Err(Attempt::NotYet(reason)) => tracing::debug!(?channel, %reason, "the agent does not answer yet"),

@@ -183,7 +183,8 @@ impl<'p> Life<'p> {
         let mut pids = Vec::new();
         pids.extend(strikes(Victim::Program).then(|| self.running.pid()));
         pids.extend(strikes(Victim::Host).then(|| self.laptop.hosts()).into_iter().flatten());
-        assert!(!pids.is_empty() || !strikes(Victim::Host) || self.plan.moment == Moment::Ended, "no host to kill");
+        let may_be_gone = self.plan.moment == Moment::Ended || self.plan.with_api_server;
+        assert!(!pids.is_empty() || !strikes(Victim::Host) || may_be_gone, "no host to kill");
         pids.extend(strikes(Victim::Agent).then(|| Cluster::shared().agents(pod_uids)).into_iter().flatten());
         kill(&pids);
         if strikes(Victim::Pod) {
@@ -358,9 +359,15 @@ fn without_api_server(plans: &[Plan]) -> Vec<String> {
             if plan.victims.contains(&Victim::Agent) { cluster.pod_uids(&life.laptop.selector()) } else { Vec::new() };
         lives.push((life, pods));
     }
-    cluster.task(&["stop", "kube-apiserver"]);
-    lives.iter().for_each(|(life, pods)| life.strike(pods));
-    cluster.task(&["start", "kube-apiserver"]);
+    // A program that is starting would end by itself without the API server.
+    let (before, after): (Vec<_>, Vec<_>) =
+        lives.iter().partition(|(life, _)| life.plan.victims.contains(&Victim::Program));
+    before.iter().for_each(|(life, pods)| life.strike(pods));
+    let outage = cluster.stop_api_server();
+    after.iter().for_each(|(life, pods)| life.strike(pods));
+    let down = Instant::now();
+    drop(outage);
+    say(&format!("{:5.1} s without a cluster that works", down.elapsed().as_secs_f32()));
     turn.share();
     let since = Instant::now();
     let outputs: Vec<String> = lives.iter_mut().map(|(life, _)| life.end()).collect();

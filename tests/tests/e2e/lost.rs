@@ -94,11 +94,12 @@ fn the_api_server_restarts() {
     let turn = Turn::alone();
     let laptop = Laptop::during(&turn);
     let mut session = Session::start(&laptop, &["-t", "deployment/echo-server"]);
-    Cluster::shared().task(&["restart", "kube-apiserver"]);
-    turn.share();
+    let outage = Cluster::shared().stop_api_server();
     session.running.wait_for("the session is lost: the connection was cut");
     let output = session.calls_fail_and_the_program_lives();
     assert_eq!(output.matches("the session is lost").count(), 1, "{output}");
+    drop(outage);
+    turn.share();
     Cluster::shared().wait_gone(&laptop.selector(), 20);
 }
 

@@ -94,6 +94,20 @@ fn a_refusal_and_an_unreachable_address_are_told_truly() {
 }
 
 #[test]
+fn a_connection_that_nobody_answers_waits_as_long_as_the_caller_wants() {
+    let laptop = Laptop::new();
+    compiled(&laptop);
+    // A service address that belongs to no service: the node drops what goes there.
+    let limited = laptop.exec("-q", "./connect timeout 10.96.255.254 80").exited(1);
+    assert_eq!(limited.stdout, "connect EINPROGRESS\n", "what connect(2) says when SO_SNDTIMEO is over");
+    if std::env::var_os("MIRROR_TEST_LONG").is_some() {
+        // The pod's kernel gives up after six repetitions of the SYN: 127 s.
+        let endless = laptop.exec("-q", "./connect block 10.96.255.254 80").exited(1);
+        assert_eq!(endless.stdout, "connect ETIMEDOUT\n");
+    }
+}
+
+#[test]
 fn names_that_are_not_there_are_not_there() {
     let laptop = Laptop::new();
     compiled(&laptop);

@@ -7,7 +7,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// One process of one boot of the machine.
@@ -37,25 +39,21 @@ impl Identity {
         let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.is_alive()) else {
             return Ok(());
         };
-        match kill_process(pid, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error).with_context(|| format!("kill process {}", self.pid)),
+        let ended = || format!("end process {}", self.pid);
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Ok(()),
+            process => process.with_context(ended)?,
+        };
+        match pidfd_send_signal(&process, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error).with_context(ended),
         }
-        if !self.ends_within(Duration::from_secs(10)) {
+        // Its first thread may be gone, and it a zombie, while others still hold its ports. This waits for all.
+        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)).with_context(ended)? == 0 {
             bail!("process {} does not end after SIGKILL", self.pid);
         }
         Ok(())
-    }
-
-    fn ends_within(self, patience: Duration) -> bool {
-        let begin = Instant::now();
-        while self.is_alive() {
-            if begin.elapsed() > patience {
-                return false;
-            }
-            sleep(Duration::from_millis(10));
-        }
-        true
     }
 }
 
