@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{build, check, cluster};
 
 /// End-to-end tests that run at the same time: each waits for the cluster most of its time.
-const THREADS: &str = "4";
+const THREADS: &str = "6";
 
 /// What to test.
 #[derive(Args)]
