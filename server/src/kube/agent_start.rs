@@ -129,8 +129,10 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
     for line in words.lines().map(str::to_owned).chain(log) {
         failure = failure.detail(line);
     }
-    // A container that is killed at its very start gets other reasons than OOMKilled.
-    let out_of_memory = ended.exit_code == 137 || [reason, words.as_str()].iter().any(|text| text.contains("OOM"));
+    // A container that is killed at its very start gets other reasons than OOMKilled (containerd 1.6, runc 1.1).
+    let signs = ["OOM", "cannot start a stopped process"];
+    let out_of_memory =
+        ended.exit_code == 137 || signs.iter().any(|sign| reason.contains(sign) || words.contains(sign));
     Some(failure.next(if out_of_memory {
         "it may have run out of memory: raise agent.resources.limits.memory (32Mi are plenty)"
     } else {
