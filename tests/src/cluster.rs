@@ -47,6 +47,11 @@ impl Cluster {
         PathBuf::from(self.text("user_kubeconfig"))
     }
 
+    /// kubectl, for a laptop's own commands.
+    pub fn kubectl_path(&self) -> PathBuf {
+        PathBuf::from(self.text("kubectl"))
+    }
+
     /// The API server's address.
     pub fn api_url(&self) -> &str {
         self.text("api_url")

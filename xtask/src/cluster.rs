@@ -39,6 +39,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use layout::Layout;
+pub(crate) use packages::ensure_for_tests;
 use state::State;
 pub(crate) use up::Up;
 

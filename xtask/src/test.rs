@@ -28,6 +28,7 @@ pub(crate) struct Test {
 
 /// Runs the tests.
 pub(crate) fn run(test: &Test) -> Result<()> {
+    cluster::ensure_for_tests()?;
     if !test.e2e && test.filter.is_none() {
         check::run(&check::Check::default())?;
     }
@@ -46,6 +47,7 @@ pub(crate) fn run(test: &Test) -> Result<()> {
 
 /// Shows the main job on the embedded cluster.
 pub(crate) fn demo() -> Result<()> {
+    cluster::ensure_for_tests()?;
     let mirror = prepare()?;
     println!("\n$ mirror exec -- curl http://echo-server/");
     let mut command = Command::new(mirror);

@@ -91,7 +91,7 @@ fn who_has_not_the_key_is_refused_and_logged() {
     let pod = object(&laptop, "pods");
     let name = pod["metadata"]["name"].as_str().expect("a name");
     let port = "61616";
-    let mut forward = laptop.command("kubectl");
+    let mut forward = laptop.command(Cluster::shared().kubectl_path());
     forward.args(["port-forward", name, &format!(":{port}")]);
     let mut forward = laptop.start(forward);
     let line = forward.wait_for("Forwarding from 127.0.0.1:");

@@ -185,7 +185,7 @@ fn an_expired_certificate_is_told_from_a_missing_permission() {
     Cluster::shared().mint_kubeconfig("late", &file, &["--expires", "1s"]);
     let mut expired = laptop.command("sh");
     // Ends when the certificate has: kubectl asks until it is refused.
-    expired.args(["-c", "until kubectl --kubeconfig kubeconfig get pods 2>&1 | grep -q -i -e unauthorized -e expired -e logged; do :; done"]);
+    expired.args(["-c", "until \"$0\" --kubeconfig kubeconfig get pods 2>&1 | grep -q -i -e unauthorized -e expired -e logged; do :; done"]).arg(Cluster::shared().kubectl_path());
     laptop.run(expired).success();
     laptop
         .exec("--kubeconfig kubeconfig -t deployment/echo-server", "true")

@@ -1,28 +1,65 @@
-//! Debian packages that the cluster is made of, installed when missing.
+//! Debian packages that the cluster is made of and that tests run, installed when missing.
 
 use anyhow::{Context, Result};
 
 use super::command::{run, run_in};
 use super::progress::long_step;
 
-const PACKAGES: &[&str] = &[
-    "conntrack",
-    "containerd",
-    "containernetworking-plugins",
-    "debootstrap",
-    "gcc",
-    "iproute2",
-    "iptables",
-    "libc6-dev",
-    "nftables",
-    "openssl",
-    "runc",
-    "util-linux",
+/// One package, and the program that makes it unnecessary where it comes from elsewhere.
+struct Need {
+    package: &'static str,
+    program: Option<&'static str>,
+}
+
+const fn package(package: &'static str) -> Need {
+    Need { package, program: None }
+}
+
+const fn program(program: &'static str, package: &'static str) -> Need {
+    Need { package, program: Some(program) }
+}
+
+/// What the cluster is made of.
+const CLUSTER: &[Need] = &[
+    package("conntrack"),
+    package("containerd"),
+    package("containernetworking-plugins"),
+    package("debootstrap"),
+    package("gcc"),
+    package("iproute2"),
+    package("iptables"),
+    package("libc6-dev"),
+    package("nftables"),
+    package("openssl"),
+    package("runc"),
+    package("util-linux"),
 ];
 
-/// Makes sure that all packages are there.
+/// What tests run on this machine, and what the build of `mirror` needs beside Rust.
+const TESTS: &[Need] = &[
+    program("objcopy", "binutils"),
+    program("curl", "curl"),
+    package("gcc-multilib"),
+    package("musl-tools"),
+    program("java", "default-jdk-headless"),
+    program("nc", "netcat-openbsd"),
+    program("node", "nodejs"),
+    program("python3", "python3"),
+    program("wget", "wget"),
+];
+
+/// Makes sure that all packages of the cluster are there.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing()?;
+    install(CLUSTER)
+}
+
+/// Makes sure that everything is there that builds and tests use.
+pub(crate) fn ensure_for_tests() -> Result<()> {
+    install(TESTS)
+}
+
+fn install(needs: &[Need]) -> Result<()> {
+    let missing = missing(needs)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -38,12 +75,17 @@ pub(crate) fn ensure() -> Result<()> {
     })
 }
 
-fn missing() -> Result<Vec<&'static str>> {
+fn missing(needs: &[Need]) -> Result<Vec<&'static str>> {
     let arguments = ["-W", "-f", "${Package} ${db:Status-Status}\n"];
     let installed = run("dpkg-query", &arguments).context("list the installed packages")?;
-    let is_there = |package: &&str| {
-        let line = format!("{package} installed");
-        installed.lines().any(|present| present == line)
+    let is_there = |need: &&Need| {
+        let line = format!("{} installed", need.package);
+        need.program.is_some_and(is_in_path) || installed.lines().any(|present| present == line)
     };
-    Ok(PACKAGES.iter().copied().filter(|package| !is_there(package)).collect())
+    Ok(needs.iter().filter(|need| !is_there(need)).map(|need| need.package).collect())
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
