@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
-use protocol::agent::{AnyRequest, GetEnvironment, Request, Resolve, ReverseResolve};
+use protocol::agent::{
+    AnyRequest, ConnectUnix, Describe, GetEnvironment, OpenUdp, QueryDns, RemoteError, Request, Resolve, ResolveError,
+    ReverseResolve,
+};
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
@@ -78,6 +81,10 @@ pub(crate) async fn answer(pod: Arc<Pod>, mut call: Call) {
                 () = call.stream.aborted() => Ok(()),
             }
         }
+        AnyRequest::Describe(_) => reply::<Describe>(call, &Err(not_yet())).await,
+        AnyRequest::QueryDns(_) => reply::<QueryDns>(call, &Err(ResolveError::Fail)).await,
+        AnyRequest::OpenUdp(_) => reply::<OpenUdp>(call, &Err(not_yet())).await,
+        AnyRequest::ConnectUnix(_) => reply::<ConnectUnix>(call, &Err(not_yet())).await,
         AnyRequest::ConnectTcp(request) => outgoing::serve_tcp(&pod.counters, call, request).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
@@ -85,6 +92,10 @@ pub(crate) async fn answer(pod: Arc<Pod>, mut call: Call) {
     if let Err(error) = replied {
         debug!(error = crate::with_causes(error), "reply");
     }
+}
+
+fn not_yet() -> RemoteError {
+    RemoteError { errno: rustix::io::Errno::NOSYS.raw_os_error(), context: "not yet".to_owned() }
 }
 
 /// A reply that nothing follows.

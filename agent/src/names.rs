@@ -14,7 +14,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hickory_proto::rr::{Name, RData, RecordType};
-use protocol::agent::{Families, Resolve, ResolveError};
+use protocol::agent::{Families, Resolve, ResolveError, Resolved};
 use resolv_conf::Config;
 
 use crate::files::Root;
@@ -37,7 +37,13 @@ impl Names {
     }
 
     /// Addresses of a name, IPv4 before IPv6.
-    pub(crate) async fn resolve(&self, request: &Resolve) -> Result<Vec<IpAddr>, ResolveError> {
+    pub(crate) async fn resolve(&self, request: &Resolve) -> Result<Resolved, ResolveError> {
+        let addresses = self.addresses(request).await?;
+        let canonical = request.name.strip_suffix('.').unwrap_or(&request.name).to_owned();
+        Ok(Resolved { addresses, canonical })
+    }
+
+    async fn addresses(&self, request: &Resolve) -> Result<Vec<IpAddr>, ResolveError> {
         let wanted = |address: &IpAddr| match request.families {
             Families::V4 => address.is_ipv4(),
             Families::V6 => address.is_ipv6(),

@@ -74,9 +74,9 @@ async fn names_and_environment_come_from_where_the_agent_is() {
     let link = agent.connect(Channel::Control).await;
     let resolve = |name: &str| Resolve { name: name.to_owned(), families: Families::V4 };
     let found = link.call(resolve("localhost")).await.expect("answers");
-    assert_eq!(found, Ok(vec![[127, 0, 0, 1].into()]));
+    assert_eq!(found.map(|found| found.addresses), Ok(vec![[127, 0, 0, 1].into()]));
     let found = link.call(resolve("no..name")).await.expect("answers");
-    assert_eq!(found, Err(ResolveError::NoName));
+    assert_eq!(found.map(|found| found.addresses), Err(ResolveError::NoName));
     let found = link.call(ReverseResolve { address: [127, 0, 0, 1].into() }).await.expect("answers");
     assert!(found.is_ok() || found == Err(ResolveError::NoName) || found == Err(ResolveError::Again));
     let environment = link.call(GetEnvironment {}).await.expect("answers").expect("reads");
@@ -88,7 +88,7 @@ async fn connections_carry_bytes_and_both_ends() {
     let agent = Agent::start(LONG, LONG, LONG).await;
     let link = agent.connect(Channel::Data).await;
     let destination = echo_server().await;
-    let (connected, stream) = link.open(ConnectTcp { destination }).await.expect("answers");
+    let (connected, stream) = link.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers");
     let connected = connected.expect("connects");
     assert_eq!(connected.peer, destination);
     assert!(connected.local.ip().is_loopback());
@@ -113,19 +113,19 @@ async fn failures_and_resets_are_the_kernels_own() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let destination = listener.local_addr().expect("bound");
 
-    let (opened, accepted) = tokio::join!(link.open(ConnectTcp { destination }), listener.accept());
+    let (opened, accepted) = tokio::join!(link.open(ConnectTcp { destination, source_port: 0 }), listener.accept());
     let (_, mut stream) = opened.expect("answers");
     accepted.expect("accepts").0.set_zero_linger().expect("option");
     let error = stream.read(&mut [0; 8]).await.expect_err("reset by the far end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 
-    let (opened, accepted) = tokio::join!(link.open(ConnectTcp { destination }), listener.accept());
+    let (opened, accepted) = tokio::join!(link.open(ConnectTcp { destination, source_port: 0 }), listener.accept());
     drop(opened.expect("answers").1);
     let error = accepted.expect("accepts").0.read(&mut [0; 8]).await.expect_err("reset by this end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 
     drop(listener);
-    let (refused, _) = link.open(ConnectTcp { destination }).await.expect("answers");
+    let (refused, _) = link.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers");
     assert_eq!(refused.map_err(|error| error.errno), Err(ECONNREFUSED));
 }
 
@@ -138,7 +138,7 @@ async fn a_new_connection_replaces_the_old_one_of_its_channel() {
     assert!(matches!(old.ended().await, Ended::Cut(_)));
     control.call(GetEnvironment {}).await.expect("answers").expect("reads");
     let destination = echo_server().await;
-    assert!(new.open(ConnectTcp { destination }).await.expect("answers").0.is_ok());
+    assert!(new.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers").0.is_ok());
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn a_target_gives_its_environment_and_network_and_its_end() {
     assert_eq!(environment.0, [(b"TARGET".to_vec(), b"yes".to_vec())]);
     let destination = echo_server().await;
     // The target's network has not even a loopback.
-    let (refused, _) = data.open(ConnectTcp { destination }).await.expect("answers");
+    let (refused, _) = data.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers");
     assert_eq!(refused.map_err(|error| error.errno), Err(ENETUNREACH));
     let ((), mut events) = control.open(Subscribe {}).await.expect("answers");
     agent.end_target();

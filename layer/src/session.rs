@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use decide::outgoing::Rules;
 use protocol::codec;
-use protocol::layer::{self, Request, Settings, Token};
+use protocol::layer::{self, AttachReply, Request, Settings, Token};
 
 use crate::client::{self, Patience};
 
@@ -71,7 +71,7 @@ impl Session {
     }
 
     fn follow(&mut self, settings: Settings) {
-        let Settings { relay_v4, relay_v6, outgoing_tcp, ignore_localhost, dns, ipv6 } = settings;
+        let Settings { relay_v4, relay_v6, outgoing_tcp, ignore_localhost, dns, ipv6, .. } = settings;
         self.rules = Rules { tcp: outgoing_tcp, ignore_localhost, ipv6, relay_v4, relay_v6 };
         self.dns = dns;
         self.has_v6 = ipv6 && relay_v6.is_some();
@@ -81,9 +81,12 @@ impl Session {
 /// Joins the session that the environment names by `value`; without a good value nothing happens.
 pub(crate) fn attach(value: &[u8], program: &[u8]) {
     let Some(mut session) = Session::set_out(value) else { return };
-    let request = Request::Attach { program: program.get(..PROGRAM_ROOM).unwrap_or(program) };
-    let decode = |body: &[u8]| codec::decode::<Settings>(body).ok();
-    if let Ok(settings) = client::ask_as::<_, 512, 128>(&session, request, Patience::Brief, decode) {
+    let request = Request::Attach { program: program.get(..PROGRAM_ROOM).unwrap_or(program), executable: b"" };
+    let decode = |body: &[u8]| match codec::decode(body).ok()? {
+        AttachReply::Member { settings, .. } => Some(settings),
+        AttachReply::Skipped => None,
+    };
+    if let Ok(settings) = client::ask_as::<_, 768, 256>(&session, request, Patience::Brief, decode) {
         session.follow(settings);
     }
     if SESSION.set(session).is_ok() {

@@ -42,7 +42,7 @@ async fn over_tcp(channel: Channel) -> (Link, Incoming) {
 }
 
 fn destination() -> ConnectTcp {
-    ConnectTcp { destination: SocketAddr::from(([10, 0, 0, 1], 80)) }
+    ConnectTcp { destination: SocketAddr::from(([10, 0, 0, 1], 80)), source_port: 0 }
 }
 
 fn connected() -> Connected {

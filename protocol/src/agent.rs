@@ -42,12 +42,21 @@ macro_rules! requests {
 requests! {
     /// The target container's environment.
     GetEnvironment -> Result<Environment, RemoteError>, Control;
+    /// Who the pod is, and the files by which its programs resolve names.
+    Describe -> Result<Description, RemoteError>, Control;
     /// Addresses of a name, as the pod resolves it.
-    Resolve -> Result<Vec<IpAddr>, ResolveError>, Control;
+    Resolve -> Result<Resolved, ResolveError>, Control;
     /// Name of an address, as the pod resolves it.
     ReverseResolve -> Result<String, ResolveError>, Control;
+    /// A question of any kind to the pod's name servers; the answer is a whole DNS message (RFC 1035 4.1).
+    QueryDns -> Result<Vec<u8>, ResolveError>, Control;
     /// A TCP connection from the pod; raw bytes follow a success.
     ConnectTcp -> Result<Connected, RemoteError>, Data;
+    /// A UDP socket of the pod; [`UdpMessage`]s follow a success, both ways.
+    OpenUdp -> Result<UdpOpened, RemoteError>, Data;
+    /// A connection to a Unix socket of the pod. After a success follow raw bytes for a stream and
+    /// [`UnixDatagram`]s both ways for the other kinds.
+    ConnectUnix -> Result<(), RemoteError>, Data;
     /// Events that the agent tells by itself; [`Event`] messages follow.
     Subscribe -> (), Control;
 }
@@ -68,6 +77,24 @@ impl core::fmt::Debug for Environment {
     }
 }
 
+/// Asks who the pod is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Describe {}
+
+/// Who the pod is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// `uname(2)`'s node name.
+    pub host_name: String,
+    /// The addresses of its interfaces, loopback aside.
+    pub addresses: Vec<IpAddr>,
+    /// The files of [`POD_FILES`], in that order; none for one that the pod does not have.
+    pub files: Vec<Option<Vec<u8>>>,
+}
+
+/// The files by which programs resolve names and find out their host's name. A session shows the pod's.
+pub const POD_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/hostname"];
+
 /// Asks for a name's addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resolve {
@@ -75,6 +102,34 @@ pub struct Resolve {
     pub name: String,
     /// Which addresses are wanted.
     pub families: Families,
+}
+
+/// What a name is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Its addresses in the order in which to try them.
+    pub addresses: Vec<IpAddr>,
+    /// The name behind all aliases (`AI_CANONNAME`), without a trailing dot.
+    pub canonical: String,
+}
+
+/// Asks the pod's name servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QueryDns {
+    /// A whole message, which goes out as it is (`res_send`). Every response is an answer, whatever its code.
+    Message(Vec<u8>),
+    /// Records of a name (`res_query`, or with the search list `res_search`). A response without records of
+    /// the answer section is a failure.
+    Records {
+        /// The name as the program wrote it.
+        name: String,
+        /// DNS class, such as 1 for `IN`.
+        class: u16,
+        /// DNS type, such as 33 for `SRV`.
+        kind: u16,
+        /// Whether the search list of the pod applies.
+        search: bool,
+    },
 }
 
 /// Address families of a look-up.
@@ -115,6 +170,9 @@ pub enum ResolveError {
 pub struct ConnectTcp {
     /// Where to.
     pub destination: SocketAddr,
+    /// The port to connect from, as the program has bound its socket; 0 for any. A port that cannot be had in
+    /// the pod becomes any.
+    pub source_port: u16,
 }
 
 /// A connection that stands.
@@ -125,6 +183,78 @@ pub struct Connected {
     /// The far end, as the pod's kernel names it.
     pub peer: SocketAddr,
 }
+
+/// Asks for a UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenUdp {
+    /// `AF_INET` or `AF_INET6`, by example: the first destination. A connected socket is connected to it
+    /// (`udp(7)`): it gets datagrams from there only, and refusals.
+    pub peer: SocketAddr,
+    /// Whether to connect the socket.
+    pub connect: bool,
+    /// The port to send from; 0 for any. A port that cannot be had in the pod becomes any.
+    pub source_port: u16,
+}
+
+/// A UDP socket that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpOpened {
+    /// The pod's own end; the address is unspecified while the socket is not connected.
+    pub local: SocketAddr,
+}
+
+/// Longest payload of a datagram over IPv4 in bytes (`udp(7)`: 65,535 with both headers). IPv6 has 20 more.
+pub const MAX_DATAGRAM: usize = 65_527;
+
+/// What travels over the stream of a UDP socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UdpMessage {
+    /// One datagram, from or for `peer`.
+    Datagram {
+        /// The far end.
+        peer: SocketAddr,
+        /// At most [`MAX_DATAGRAM`] bytes.
+        payload: Vec<u8>,
+    },
+    /// Agent to host: the pod's kernel reports an error on a connected socket (ICMP, `udp(7)`).
+    Failed {
+        /// Such as `ECONNREFUSED`.
+        errno: i32,
+    },
+}
+
+/// Asks for a connection to a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectUnix {
+    /// Where to.
+    pub address: UnixAddress,
+    /// What for.
+    pub kind: UnixKind,
+}
+
+/// Name of a Unix socket (`unix(7)`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnixAddress {
+    /// A path, absolute below the container's root.
+    Path(Vec<u8>),
+    /// An abstract name without its leading NUL.
+    Abstract(Vec<u8>),
+}
+
+/// Kind of a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum UnixKind {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM`.
+    Datagram,
+    /// `SOCK_SEQPACKET`.
+    SeqPacket,
+}
+
+/// One message of a Unix socket that keeps boundaries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnixDatagram(pub Vec<u8>);
 
 /// Asks for the agent's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,9 +302,10 @@ mod tests {
 
     #[test]
     fn a_request_keeps_its_bytes() {
-        let request = AnyRequest::from(ConnectTcp { destination: SocketAddr::from(([10, 1, 2, 3], 80)) });
+        let request =
+            AnyRequest::from(ConnectTcp { destination: SocketAddr::from(([10, 1, 2, 3], 80)), source_port: 0 });
         let bytes = codec::encode(&request).expect("encodes");
-        assert_eq!(bytes, [7, 0, 0, 0, 3, 0, 10, 1, 2, 3, 80]);
+        assert_eq!(bytes, [8, 0, 0, 0, 5, 0, 10, 1, 2, 3, 80, 0]);
         assert_eq!(codec::decode::<AnyRequest>(&bytes[codec::PREFIX..]), Ok(request));
     }
 

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Families, ResolveError};
+use crate::agent::{Families, POD_FILES, ResolveError, Resolved, UnixKind};
 
 /// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
@@ -70,33 +70,83 @@ pub struct Message<'a> {
     pub request: Request<'a>,
 }
 
-/// Largest encoded [`Message`] that the layer sends, in bytes: a name has at most 253 (RFC 1035 2.3.4).
-pub const MAX_REQUEST: usize = 1024;
+/// Largest encoded [`Message`] that the layer sends, in bytes: room for a question to a name server.
+pub const MAX_REQUEST: usize = 4 * 1024;
 
-/// Largest encoded reply that the layer reads, in bytes: room for [`MAX_ADDRESSES`].
+/// Largest encoded reply that the layer reads on its stack, in bytes: room for [`MAX_ADDRESSES`].
 pub const MAX_REPLY: usize = 8 * 1024;
+
+/// Largest encoded [`DnsReply`], in bytes, which is read into allocated memory.
+pub const MAX_DNS_REPLY: usize = 65_535 + 16;
 
 /// Most addresses in one answer; the host cuts longer ones.
 pub const MAX_ADDRESSES: usize = 256;
 
+/// Longest host name in bytes (`gethostname(2)` on Linux).
+pub const MAX_HOST_NAME: usize = 64;
+
 /// What the layer asks. Each variant names the reply that belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request<'a> {
-    /// A process has loaded the layer. Reply: [`Settings`].
+    /// A process has loaded the layer. Reply: [`AttachReply`].
     Attach {
         /// `argv[0]`, cut to 256 bytes.
         program: &'a [u8],
+        /// Path of the executable (`/proc/self/exe`), cut to 256 bytes from its front.
+        executable: &'a [u8],
     },
-    /// A TCP socket wants to connect to an address that the rules call remote. Reply: [`ConnectReply`].
+    /// A TCP socket wants to connect to an address that the layer's rules call remote. Reply: [`ConnectReply`].
     Connect {
         /// `SO_COOKIE` of the user's socket.
         cookie: u64,
         /// Where the program wants to go; v4-mapped IPv6 addresses arrive as IPv4.
         destination: SocketAddr,
+        /// The port to which the program has bound the socket; 0 for none.
+        source_port: u16,
+        /// Which loopback addresses the socket can reach.
+        over: Over,
         /// Whether the call must not wait for long (`O_NONBLOCK`).
         nonblocking: bool,
     },
-    /// What `getsockname` and `getpeername` should say of a socket. Reply: [`NamesReply`].
+    /// A socket connects to the address of [`ConnectReply::Park`] and waits there. Reply: `()`.
+    Parked {
+        /// `SO_COOKIE` of the user's socket.
+        cookie: u64,
+        /// The socket's own address as this machine's kernel names it.
+        local: SocketAddr,
+    },
+    /// A UDP socket wants to send or to be connected to a remote address. Reply: [`UdpReply`].
+    ///
+    /// With a `connect` of a socket that the program has not bound, the layer passes the socket itself along
+    /// (`SCM_RIGHTS`), through which the host can raise a refusal; the host keeps it for a short time only.
+    Udp {
+        /// `SO_COOKIE` of the user's socket.
+        cookie: u64,
+        /// The remote address; v4-mapped IPv6 addresses arrive as IPv4.
+        peer: SocketAddr,
+        /// The socket's own address as this machine's kernel names it; the layer has bound it, if need be.
+        local: SocketAddr,
+        /// The port to which the program itself has bound the socket; 0 for none.
+        source_port: u16,
+        /// Which loopback addresses the socket can reach.
+        over: Over,
+        /// Whether the socket is to be connected.
+        connect: bool,
+    },
+    /// Who stands behind the loopback address that a datagram came from. Reply: [`UdpPeerReply`].
+    UdpPeer {
+        /// The address.
+        relay: SocketAddr,
+    },
+    /// A Unix socket wants to connect or to send to a name. Asked only where [`Settings::unix`] is set.
+    /// Reply: [`UnixReply`].
+    Unix {
+        /// What the program passed: a path without its NUL, or an abstract name with its leading NUL.
+        address: &'a [u8],
+        /// The socket's kind.
+        kind: UnixKind,
+    },
+    /// What `getsockname` and `getpeername` should say of a TCP or UDP socket. Reply: [`NamesReply`].
     Names {
         /// `SO_COOKIE` of the socket.
         cookie: u64,
@@ -113,23 +163,85 @@ pub enum Request<'a> {
         /// The address.
         address: IpAddr,
     },
+    /// A question to name servers. Reply: [`DnsReply`].
+    QueryDns(DnsQuestion<'a>),
+}
+
+/// Which loopback addresses a socket can reach, thus of which family the host's answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Over {
+    /// 127.0.0.0/8, in v4-mapped form if the socket is an IPv6 one.
+    V4,
+    /// `::1`.
+    V6,
+}
+
+/// A question to name servers, as [`crate::agent::QueryDns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DnsQuestion<'a> {
+    /// A whole message.
+    Message(&'a [u8]),
+    /// Records of a name.
+    Records {
+        /// The name as the program wrote it.
+        name: &'a str,
+        /// DNS class.
+        class: u16,
+        /// DNS type.
+        kind: u16,
+        /// Whether the search list applies.
+        search: bool,
+    },
+}
+
+/// What becomes of a process that has loaded the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttachReply<'a> {
+    /// It takes part.
+    Member {
+        /// How it decides.
+        settings: Settings,
+        /// The pod's name, of at most [`MAX_HOST_NAME`] bytes; none leaves this machine's.
+        host_name: Option<&'a str>,
+    },
+    /// It is left alone (a build tool, or the user said so). What it starts asks for itself.
+    Skipped,
 }
 
 /// What a process needs to know to decide by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The session's relay for IPv4 sockets; its whole /24 is reserved for relays.
+    /// The session's relay for IPv4 sockets; its whole /24 is reserved for relays of every kind.
     pub relay_v4: SocketAddrV4,
     /// The session's relay for IPv6 sockets, none where IPv6 is off on this machine.
     pub relay_v6: Option<SocketAddrV6>,
     /// Outgoing TCP connections are made by the pod.
     pub outgoing_tcp: bool,
+    /// Outgoing datagrams are sent by the pod.
+    pub outgoing_udp: bool,
+    /// Some Unix sockets are the pod's.
+    pub unix: bool,
     /// Loopback destinations stay on this machine.
     pub ignore_localhost: bool,
     /// Names are resolved by the pod.
     pub dns: bool,
     /// IPv6 sockets and addresses are allowed.
     pub ipv6: bool,
+    /// The pod's version of each of [`POD_FILES`].
+    pub files: [PodFile; POD_FILES.len()],
+    /// The host's process id, in whose `/proc/<pid>/fd` the files are.
+    pub host: u32,
+}
+
+/// Where the layer finds one of [`POD_FILES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PodFile {
+    /// It is this machine's.
+    Local,
+    /// The pod has none: `ENOENT`.
+    Absent,
+    /// In the host, under this descriptor number.
+    Descriptor(u32),
 }
 
 /// What to do with a socket that wants to connect.
@@ -137,7 +249,48 @@ pub struct Settings {
 pub enum ConnectReply {
     /// Connect the user's socket to the relay ([`Settings::relay_v4`] or `relay_v6`): the host expects it.
     Relay,
+    /// This machine connects: the user's filters say so.
+    Local,
+    /// Connect to this loopback address in place of the destination: the program's own listener, which the pod's
+    /// address means.
+    Redirect(SocketAddr),
+    /// The pod is still connecting, and the call may wait no longer. Start to connect the user's socket to this
+    /// loopback address, send [`Request::Parked`], and return `EINPROGRESS`: the host completes or refuses the
+    /// connection once it knows.
+    Park(SocketAddr),
     /// Fail with this error number: the pod's kernel said so, or the session is lost.
+    Failed(i32),
+}
+
+/// What to do with a UDP socket and a remote address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UdpReply {
+    /// Use this loopback address in place of the remote one. It stands for the pair of socket and remote address
+    /// as long as the socket lives, and for nothing else during the session.
+    Relay(SocketAddr),
+    /// This machine sends: the user's filters say so.
+    Local,
+    /// Fail with this error number.
+    Failed(i32),
+}
+
+/// Who stands behind a loopback address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UdpPeerReply {
+    /// This remote address.
+    Known(SocketAddr),
+    /// Nobody of the session: the address is what it is.
+    Unknown,
+}
+
+/// What to do with a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UnixReply<'a> {
+    /// Use this abstract name (without its leading NUL) in place of the address. It serves one connection.
+    Relay(&'a [u8]),
+    /// This machine's socket is meant.
+    Local,
+    /// Fail with this error number.
     Failed(i32),
 }
 
@@ -156,10 +309,24 @@ pub enum NamesReply {
 }
 
 /// A name's addresses.
-pub type ResolveReply = Result<Vec<IpAddr>, ResolveError>;
+pub type ResolveReply = Answer<Resolved>;
 
 /// An address's name.
-pub type ReverseReply = Result<String, ResolveError>;
+pub type ReverseReply = Answer<String>;
+
+/// A name server's answer: a whole DNS message.
+pub type DnsReply = Answer<Vec<u8>>;
+
+/// The answer to a question about names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer<T> {
+    /// The pod's, with success.
+    Found(T),
+    /// The pod's, with a failure.
+    Failed(ResolveError),
+    /// This machine answers: the user's filters say so.
+    Local,
+}
 
 #[cfg(test)]
 mod tests {
@@ -179,11 +346,14 @@ mod tests {
     #[test]
     fn the_longest_request_and_reply_fit_their_buffers() {
         let name = "n".repeat(255);
-        let request = Request::Resolve { name: &name, families: Families::Both };
+        let request = Request::QueryDns(DnsQuestion::Message(&[0xff; 4000]));
         let mut buffer = [0; MAX_REQUEST];
         codec::encode_into(&Message { token: Token([1; 16]), request }, &mut buffer).expect("fits");
-        let reply: ResolveReply = Ok(vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES]);
+        let resolved = Resolved { addresses: vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES], canonical: name };
+        let reply: ResolveReply = Answer::Found(resolved);
         assert!(codec::encode(&reply).expect("encodes").len() <= MAX_REPLY);
+        let reply: DnsReply = Answer::Found(vec![0xff; 65_535]);
+        assert!(codec::encode(&reply).expect("encodes").len() <= MAX_DNS_REPLY);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Fixture {
 
     async fn resolve(&self, name: &str, families: Families) -> Result<Vec<String>, ResolveError> {
         let found = self.names.resolve(&Resolve { name: name.to_owned(), families }).await?;
-        Ok(found.iter().map(IpAddr::to_string).collect())
+        Ok(found.addresses.iter().map(IpAddr::to_string).collect())
     }
 }
 

@@ -7,7 +7,7 @@ use decide::outgoing::is_loopback;
 use libc::c_int;
 use protocol::agent::{Families, ResolveError};
 use protocol::codec;
-use protocol::layer::{MAX_REPLY, Request, ResolveReply, ReverseReply};
+use protocol::layer::{self, MAX_REPLY, Request, ResolveReply, ReverseReply};
 
 use crate::client::{AskError, Patience, ask_as};
 use crate::interpose::{Stage, guard};
@@ -134,9 +134,10 @@ pub(crate) fn addresses(name: &[u8], families: Families) -> Answer<Vec<IpAddr>> 
     let request = Request::Resolve { name, families };
     let reply = ask(session, request, decode);
     guard(Stage::After, Answer::Failed(Failure::System(libc::EIO)), || match reply {
-        Ok(Ok(addresses)) if addresses.is_empty() => Answer::Failed(Failure::NoData),
-        Ok(Ok(addresses)) => Answer::Found(addresses),
-        Ok(Err(error)) => Answer::Failed(error.into()),
+        Ok(layer::Answer::Found(resolved)) if resolved.addresses.is_empty() => Answer::Failed(Failure::NoData),
+        Ok(layer::Answer::Found(resolved)) => Answer::Found(resolved.addresses),
+        Ok(layer::Answer::Failed(error)) => Answer::Failed(error.into()),
+        Ok(layer::Answer::Local) => Answer::Native,
         Err(error) => unanswered(error),
     })
 }
@@ -152,9 +153,10 @@ pub(crate) fn name_of(address: IpAddr) -> Answer<String> {
     let reply = ask(session, Request::ReverseResolve { address }, decode);
     guard(Stage::After, Answer::Failed(Failure::System(libc::EIO)), || match reply {
         // A C string ends at its first NUL: such a name is nonsense.
-        Ok(Ok(name)) if name.is_empty() || name.contains('\0') => Answer::Failed(Failure::Fail),
-        Ok(Ok(name)) => Answer::Found(name),
-        Ok(Err(error)) => Answer::Failed(error.into()),
+        Ok(layer::Answer::Found(name)) if name.is_empty() || name.contains('\0') => Answer::Failed(Failure::Fail),
+        Ok(layer::Answer::Found(name)) => Answer::Found(name),
+        Ok(layer::Answer::Failed(error)) => Answer::Failed(error.into()),
+        Ok(layer::Answer::Local) => Answer::Native,
         Err(error) => unanswered(error),
     })
 }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use decide::outgoing::{Family, Verdict as Side, mapped, unmapped};
 use libc::c_int;
 use protocol::codec;
-use protocol::layer::{ConnectReply, NamesReply, Request};
+use protocol::layer::{ConnectReply, NamesReply, Over, Request};
 
 use crate::address::{self, Encoded};
 use crate::client::{AskError, Patience, ask_as};
@@ -93,8 +93,9 @@ fn plan(fd: c_int, destination: SocketAddr) -> Result<Remote, Verdict<c_int>> {
 
 impl Remote {
     fn ask(&self, nonblocking: bool, patience: Patience) -> Result<ConnectReply, AskError> {
-        let request = Request::Connect { cookie: self.cookie, destination: self.destination, nonblocking };
-        ask_as::<_, 96, 16>(self.session, request, patience, |body| codec::decode(body).ok())
+        let Self { cookie, destination, .. } = *self;
+        let request = Request::Connect { cookie, destination, source_port: 0, over: Over::V4, nonblocking };
+        ask_as::<_, 96, 64>(self.session, request, patience, |body| codec::decode(body).ok())
     }
 
     fn finish(&self, answer: Result<ConnectReply, AskError>) -> Verdict<c_int> {
@@ -106,7 +107,8 @@ impl Remote {
                 Err(errno) => Verdict::Fail(errno),
             },
             Ok(ConnectReply::Failed(errno @ 1..4096)) => Verdict::Fail(errno),
-            Ok(ConnectReply::Failed(_)) => Verdict::Fail(LOST),
+            Ok(ConnectReply::Failed(_) | ConnectReply::Redirect(_) | ConnectReply::Park(_)) => Verdict::Fail(LOST),
+            Ok(ConnectReply::Local) => Verdict::Bypass,
             Err(AskError::Sandboxed) => Verdict::Bypass,
             Err(AskError::NoDescriptor(errno)) => Verdict::Fail(errno),
             Err(AskError::Lost | AskError::Interrupted | AskError::TimedOut) => Verdict::Fail(LOST),

@@ -11,9 +11,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use protocol::agent::{Families, ResolveError};
+use protocol::agent::{Families, ResolveError, Resolved};
 use protocol::codec;
-use protocol::layer::{ConnectReply, Message, NamesReply, Request, ResolveReply, ReverseReply, Settings, Token};
+use protocol::layer::{Answer, AttachReply, ConnectReply, Message, NamesReply, PodFile, Request, Settings, Token};
 
 /// What a hooked process asked, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,8 @@ pub(crate) enum Reply {
     Failed(i32),
     Settings(Settings),
     Names(NamesReply),
-    Addresses(ResolveReply),
-    Name(ReverseReply),
+    Addresses(Result<Vec<IpAddr>, ResolveError>),
+    Name(Result<String, ResolveError>),
     /// These bytes, whatever they mean.
     Bytes(Vec<u8>),
     /// Nothing, until the layer gives up.
@@ -104,9 +104,13 @@ impl FakeHost {
             relay_v4: v4(relay_v4.local_addr().expect("bound")),
             relay_v6: relay_v6.as_ref().map(|relay| v6(relay.local_addr().expect("bound"))),
             outgoing_tcp: true,
+            outgoing_udp: false,
+            unix: false,
             ignore_localhost: true,
             dns: true,
             ipv6: true,
+            files: [PodFile::Local; 4],
+            host: std::process::id(),
         };
         change(&mut settings);
         let shared = Arc::new(Shared {
@@ -218,10 +222,13 @@ impl Shared {
                 codec::encode(&ConnectReply::Relay)
             }
             Reply::Failed(errno) => codec::encode(&ConnectReply::Failed(errno)),
-            Reply::Settings(settings) => codec::encode(&settings),
+            Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
             Reply::Names(names) => codec::encode(&names),
-            Reply::Addresses(addresses) => codec::encode(&addresses),
-            Reply::Name(name) => codec::encode(&name),
+            Reply::Addresses(addresses) => {
+                let found = addresses.map(|addresses| Resolved { addresses, canonical: String::new() });
+                codec::encode(&answered(found))
+            }
+            Reply::Name(name) => codec::encode(&answered(name)),
             Reply::Bytes(bytes) => Ok(bytes),
             Reply::Silence => return self.wait_for_end(&mut stream),
             Reply::Hangup | Reply::Default => return,
@@ -235,14 +242,16 @@ impl Shared {
         let mut body = vec![0; codec::length(prefix).ok()?];
         stream.read_exact(&mut body).ok()?;
         let message: Message<'_> = codec::decode(&body).ok()?;
-        (message.token == self.token).then(|| match message.request {
-            Request::Attach { program } => Asked::Attach { program: program.to_vec() },
-            Request::Connect { cookie, destination, nonblocking } => {
+        (message.token == self.token).then_some(())?;
+        Some(match message.request {
+            Request::Attach { program, .. } => Asked::Attach { program: program.to_vec() },
+            Request::Connect { cookie, destination, nonblocking, .. } => {
                 Asked::Connect { cookie, destination, nonblocking }
             }
             Request::Names { cookie } => Asked::Names { cookie },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
+            _ => return None,
         })
     }
 
@@ -296,6 +305,10 @@ impl Shared {
             pump(&server, &client);
         });
     }
+}
+
+fn answered<T>(found: Result<T, ResolveError>) -> Answer<T> {
+    found.map_or_else(Answer::Failed, Answer::Found)
 }
 
 /// A server for the far side: says `hello`, then echoes until the end.

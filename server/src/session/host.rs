@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::agent::{Event, Leaving, Subscribe};
-use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value};
+use protocol::layer::{PodFile, SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -232,9 +232,13 @@ fn prepare(
             relay_v4: relay.v4,
             relay_v6: relay.v6,
             outgoing_tcp: network.outgoing_tcp,
+            outgoing_udp: false,
+            unix: false,
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,
+            files: [PodFile::Local; 4],
+            host: std::process::id(),
         },
         connect_wait: network.connect_wait,
         links: started.links.clone(),

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use protocol::agent::{ConnectTcp, Families, Resolve, ResolveError, ReverseResolve};
+use protocol::agent::{ConnectTcp, Families, QueryDns, Resolve, ResolveError, ReverseResolve};
 use protocol::codec;
 use protocol::layer::{
-    ConnectReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request, ResolveReply, ReverseReply, Settings, Token,
+    Answer, AttachReply, ConnectReply, DnsQuestion, DnsReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request,
+    ResolveReply, ReverseReply, Settings, Token, UdpPeerReply, UdpReply, UnixReply,
 };
 use rustix::io::Errno;
 use serde::Serialize;
@@ -72,28 +73,39 @@ async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
         return Ok(());
     }
     match message.request {
-        Request::Attach { program } => {
+        Request::Attach { program, .. } => {
             let pid = stream.peer_cred()?.pid();
             tracing::info!(?pid, program = %String::from_utf8_lossy(program), "a process loaded the layer");
             if let Some(pid) = pid {
                 layers.announce.attached(pid);
             }
             layers.attached.store(true, Ordering::Release);
-            write(&mut stream, &layers.settings).await
+            write(&mut stream, &AttachReply::Member { settings: layers.settings, host_name: None }).await
         }
-        Request::Connect { cookie, destination, nonblocking } => {
+        Request::Connect { cookie, destination, nonblocking, .. } => {
             connect(stream, layers, cookie, destination, nonblocking).await
         }
+        Request::Parked { .. } => write(&mut stream, &()).await,
+        Request::Udp { .. } => write(&mut stream, &UdpReply::Local).await,
+        Request::UdpPeer { .. } => write(&mut stream, &UdpPeerReply::Unknown).await,
+        Request::Unix { .. } => write(&mut stream, &UnixReply::Local).await,
         Request::Names { cookie } => write(&mut stream, &layers.relay.names(cookie)).await,
         Request::Resolve { name, families } => {
             let reply = resolve(layers, name, families).await;
             write(&mut stream, &reply).await
         }
         Request::ReverseResolve { address } => {
-            let reply: ReverseReply = match layers.links.control.call(ReverseResolve { address }).await {
-                Ok(reply) => reply,
-                Err(_) => Err(ResolveError::Again),
+            let reply: ReverseReply = answered(layers.links.control.call(ReverseResolve { address }).await);
+            write(&mut stream, &reply).await
+        }
+        Request::QueryDns(question) => {
+            let question = match question {
+                DnsQuestion::Message(message) => QueryDns::Message(message.to_vec()),
+                DnsQuestion::Records { name, class, kind, search } => {
+                    QueryDns::Records { name: name.to_owned(), class, kind, search }
+                }
             };
+            let reply: DnsReply = answered(layers.links.control.call(question).await);
             write(&mut stream, &reply).await
         }
     }
@@ -118,17 +130,24 @@ async fn write<T: Serialize>(stream: &mut UnixStream, reply: &T) -> io::Result<(
 async fn resolve(layers: &Layers, name: &str, families: Families) -> ResolveReply {
     let families = match (layers.settings.ipv6, families) {
         (true, families) => families,
-        (false, Families::V6) => return Err(ResolveError::NoData),
+        (false, Families::V6) => return Answer::Failed(ResolveError::NoData),
         (false, _) => Families::V4,
     };
-    match layers.links.control.call(Resolve { name: name.to_owned(), families }).await {
-        Ok(reply) => reply.map(|mut addresses| {
-            addresses.truncate(MAX_ADDRESSES);
-            addresses
-        }),
+    let mut reply = answered(layers.links.control.call(Resolve { name: name.to_owned(), families }).await);
+    if let Answer::Found(resolved) = &mut reply {
+        resolved.addresses.truncate(MAX_ADDRESSES);
+    }
+    reply
+}
+
+/// Without an agent there is no name service, which is a state that may pass.
+fn answered<T>(reply: Result<Result<T, ResolveError>, link::LinkError>) -> Answer<T> {
+    match reply {
+        Ok(Ok(found)) => Answer::Found(found),
+        Ok(Err(error)) => Answer::Failed(error),
         Err(error) => {
             tracing::debug!(%error, "no answer of the agent to a name");
-            Err(ResolveError::Again)
+            Answer::Failed(ResolveError::Again)
         }
     }
 }
@@ -171,7 +190,7 @@ async fn sleep(duration: Duration) {
 }
 
 async fn open(data: &link::Link, destination: SocketAddr) -> Outcome {
-    match data.open(ConnectTcp { destination }).await {
+    match data.open(ConnectTcp { destination, source_port: 0 }).await {
         Ok((Ok(connected), stream)) => Ok((connected, stream)),
         Ok((Err(error), _)) => {
             tracing::debug!(%destination, %error, "the pod could not connect");
