@@ -6,5 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod env;
+pub mod filter;
 pub mod names;
 pub mod outgoing;
+pub mod programs;

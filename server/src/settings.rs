@@ -8,7 +8,7 @@ use config::{Config, Document, OptionValue, Resolved, Target};
 use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
-use crate::session::spec::{AgentOptions, EnvironmentOptions, NetworkOptions, SessionSpec};
+use crate::session::spec::{AgentOptions, EnvironmentOptions, NetworkOptions, SessionSpec, SkipOptions};
 
 /// Everything that was said about the configuration, put together.
 pub struct Loaded {
@@ -103,10 +103,20 @@ pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionS
         environment: environment_options(config)?,
         network: NetworkOptions {
             outgoing_tcp: config.feature.network.outgoing.tcp,
+            outgoing_udp: config.feature.network.outgoing.udp,
+            outgoing_filter: config.feature.network.outgoing.filter.clone(),
+            unix_streams: config.feature.network.outgoing.unix_streams.clone(),
             ignore_localhost: config.feature.network.outgoing.ignore_localhost,
             connect_wait: config.feature.network.outgoing.connect_wait,
             dns: config.feature.network.dns.enabled,
+            dns_filter: config.feature.network.dns.filter.clone(),
             ipv6: config.feature.network.ipv6,
+            host_name: config.feature.hostname,
+        },
+        skip: SkipOptions {
+            named: config.skip_processes.clone(),
+            build_tools: config.skip_build_tools,
+            more_build_tools: config.skip_extra_build_tools.clone(),
         },
     })
 }

@@ -36,14 +36,15 @@ section! {
     /// TCP connections go out from the target.
     now tcp: bool = "true", Shape::Bool;
     /// UDP traffic goes out from the target.
-    later udp: bool = "true", Shape::Bool;
+    now udp: bool = "true", Shape::Bool;
     /// Connections to `localhost` stay on the local machine; `false` makes them those of the pod.
     now ignore_localhost: bool = "true", Shape::Bool;
     /// Which connections go out from the target: `{"remote": [...]}` only these, `{"local": [...]}` all but these.
-    /// Each entry is `[tcp://|udp://][NAME|ADDRESS|SUBNET][:PORT]`; a name may begin with `*.`.
-    later filter: AddressFilters = "null", Shape::Record("$sides");
-    /// Paths of unix sockets, as regular expressions, that are connected to in the target.
-    later unix_streams: Vec<String> = "[]", Shape::REGEXES;
+    /// Each entry is `[tcp://|udp://][NAME|ADDRESS|SUBNET][:PORT]`; a name may begin with `*.`. An entry with a name
+    /// holds for the addresses that the program got for that name; names that stay local are resolved locally.
+    now filter: AddressFilters = "null", Shape::Record("$sides");
+    /// Unix sockets that are the target's, as regular expressions on their paths; an abstract name begins with `@`.
+    now unix_streams: Vec<String> = "[]", Shape::REGEXES;
     /// How long a non-blocking `connect` waits for the true result before it says "in progress", in milliseconds.
     now connect_wait: Duration = "50", Shape::milliseconds(0, MAX_CONNECT_WAIT);
 }
@@ -54,6 +55,6 @@ section! {
     /// Names are resolved as the target resolves them.
     now enabled: bool = "true", Shape::Bool;
     /// Which names are resolved by the target: `{"remote": [...]}` only these, `{"local": [...]}` all but these.
-    /// The entries are those of `feature.network.outgoing.filter`.
-    later filter: AddressFilters = "null", Shape::Record("$sides");
+    /// The entries are those of `feature.network.outgoing.filter`; transport and port say nothing of names.
+    now filter: AddressFilters = "null", Shape::Record("$sides");
 }

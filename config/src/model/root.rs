@@ -17,11 +17,11 @@ section! {
     /// `false`: ignore `HTTP_PROXY` and `HTTPS_PROXY` when talking to the Kubernetes API.
     later use_proxy: bool = "true", Shape::Bool;
     /// Names of executables, as in `node`, in which nothing is intercepted.
-    later skip_processes: Vec<String> = "[]", Shape::List(&Shape::Text(text::SOME));
+    now skip_processes: Vec<String> = "[]", Shape::List(&Shape::Text(text::SOME));
     /// Leave compilers, linkers, debuggers and similar tools alone.
-    later skip_build_tools: bool = "true", Shape::Bool;
+    now skip_build_tools: bool = "true", Shape::Bool;
     /// More names of executables that count as build tools.
-    later skip_extra_build_tools: Vec<String> = "[]", Shape::List(&Shape::Text(text::SOME));
+    now skip_extra_build_tools: Vec<String> = "[]", Shape::List(&Shape::Text(text::SOME));
     sections { target: TargetConfig, feature: Feature, agent: Agent }
 }
 
@@ -42,6 +42,6 @@ section! {
     /// What the local process shares with its target.
     Feature in "feature.", short &[];
     /// The local process sees the host name of the pod.
-    later hostname: bool = "true", Shape::Bool;
+    now hostname: bool = "true", Shape::Bool;
     sections { env: Env, fs: Fs, network: Network }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
+use config::AddressFilters;
 use protocol::layer::SESSION_VARIABLE;
 
 use crate::bundle;
@@ -19,7 +20,7 @@ use crate::program;
 use crate::progress::{Mode, Progress};
 use crate::session::message::{HostMessage, Ready, Start};
 use crate::session::spawn::Host;
-use crate::session::spec::SessionSpec;
+use crate::session::spec::{NetworkOptions, SessionSpec};
 use crate::settings;
 
 /// Runs the command; returns only when it cannot.
@@ -101,14 +102,26 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     progress.note("files", "local (the pod's files are not available yet)");
     progress.note("incoming", "off (traffic of the pod is not available yet)");
     let network = &spec.network;
-    progress
-        .note("outgoing", if network.outgoing_tcp { "TCP from the pod; UDP local" } else { "local (switched off)" });
-    progress.note("dns", if network.dns { "resolved by the pod" } else { "local (switched off)" });
+    progress.note("outgoing", &outgoing(network));
+    let filtered = if network.dns_filter == AddressFilters::All { "" } else { ", filtered" };
+    progress.note("dns", &if network.dns { format!("resolved by the pod{filtered}") } else { LOCAL.to_owned() });
     if !network.ipv6 {
         progress.note("ipv6", "off");
     }
     if verbose {
         progress.note("session", &format!("{}, log: {}", ready.session, ready.log));
+    }
+}
+
+const LOCAL: &str = "local (switched off)";
+
+fn outgoing(network: &NetworkOptions) -> String {
+    let filtered = if network.outgoing_filter == AddressFilters::All { "" } else { ", filtered" };
+    match (network.outgoing_tcp, network.outgoing_udp) {
+        (true, true) => format!("TCP and UDP from the pod{filtered}"),
+        (true, false) => format!("TCP from the pod{filtered}; UDP local"),
+        (false, true) => format!("UDP from the pod{filtered}; TCP local"),
+        (false, false) => LOCAL.to_owned(),
     }
 }
 

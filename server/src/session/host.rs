@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use decide::programs::Skip;
 use protocol::agent::{Event, Leaving, Subscribe};
-use protocol::layer::{PodFile, SESSION_VARIABLE, Session, Settings, Token, session_value};
+use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -21,8 +22,10 @@ use tokio::sync::{mpsc, watch};
 use super::environment;
 use super::layers::{self, Layers};
 use super::message::{self, HostMessage, Ready, Start};
+use super::pod_files::PodFiles;
 use super::processes::{self, Processes};
 use super::relay::Relay;
+use super::rules::Rules;
 use super::spec::SessionSpec;
 use super::startup::{self, Links, Reporter, Started, Starter};
 use super::{spawn, startup::random};
@@ -226,20 +229,35 @@ fn prepare(
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
+    // Without a target the pod is the agent's own: nobody's identity.
+    let shows_host_name = network.host_name && spec.target != config::Target::Targetless;
+    let files = PodFiles::make(&started.description, |path| match path {
+        "/etc/hostname" => shows_host_name,
+        _ => network.dns,
+    });
+    let files = files.map_err(|error| Failure::system("cannot keep the pod's files", error))?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
             relay_v4: relay.v4,
             relay_v6: relay.v6,
             outgoing_tcp: network.outgoing_tcp,
-            outgoing_udp: false,
-            unix: false,
+            outgoing_udp: network.outgoing_udp,
+            unix: !network.unix_streams.is_empty(),
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,
-            files: [PodFile::Local; 4],
+            files: files.places,
             host: std::process::id(),
         },
+        host_name: shows_host_name.then(|| started.description.host_name.clone()),
+        rules: Rules::new(network)?,
+        skip: Skip {
+            named: spec.skip.named.clone(),
+            build_tools: spec.skip.build_tools,
+            more_build_tools: spec.skip.more_build_tools.clone(),
+        },
+        _files: files,
         connect_wait: network.connect_wait,
         links: started.links.clone(),
         relay,

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use protocol::agent::{ConnectTcp, Families, QueryDns, Resolve, ResolveError, ReverseResolve};
+use decide::programs::Skip;
+use protocol::agent::ConnectTcp;
 use protocol::codec;
 use protocol::layer::{
-    Answer, AttachReply, ConnectReply, DnsQuestion, DnsReply, MAX_ADDRESSES, MAX_REQUEST, Message, Request,
-    ResolveReply, ReverseReply, Settings, Token, UdpPeerReply, UdpReply, UnixReply,
+    AttachReply, ConnectReply, MAX_REQUEST, Message, Request, Settings, Token, UdpPeerReply, UdpReply, UnixReply,
 };
 use rustix::io::Errno;
 use serde::Serialize;
@@ -19,8 +19,11 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::names;
+use super::pod_files::PodFiles;
 use super::processes::Announce;
 use super::relay::{Attempt, Outcome, PodSide, Relay};
+use super::rules::Rules;
 use super::startup::Links;
 
 /// How long a local process may take to send its request.
@@ -30,6 +33,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Layers {
     pub(super) token: Token,
     pub(super) settings: Settings,
+    /// The pod's host name, where the program is to see it.
+    pub(super) host_name: Option<String>,
+    pub(super) rules: Rules,
+    pub(super) skip: Skip,
+    /// Kept open for the layers.
+    pub(super) _files: PodFiles,
     pub(super) connect_wait: Duration,
     pub(super) links: Links,
     pub(super) relay: Arc<Relay>,
@@ -73,14 +82,9 @@ async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
         return Ok(());
     }
     match message.request {
-        Request::Attach { program, .. } => {
-            let pid = stream.peer_cred()?.pid();
-            tracing::info!(?pid, program = %String::from_utf8_lossy(program), "a process loaded the layer");
-            if let Some(pid) = pid {
-                layers.announce.attached(pid);
-            }
-            layers.attached.store(true, Ordering::Release);
-            write(&mut stream, &AttachReply::Member { settings: layers.settings, host_name: None }).await
+        Request::Attach { program, executable } => {
+            let reply = attach(stream.peer_cred()?.pid(), layers, program, executable);
+            write(&mut stream, &reply).await
         }
         Request::Connect { cookie, destination, nonblocking, .. } => {
             connect(stream, layers, cookie, destination, nonblocking).await
@@ -91,23 +95,30 @@ async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
         Request::Unix { .. } => write(&mut stream, &UnixReply::Local).await,
         Request::Names { cookie } => write(&mut stream, &layers.relay.names(cookie)).await,
         Request::Resolve { name, families } => {
-            let reply = resolve(layers, name, families).await;
+            let reply = names::resolve(layers, name, families).await;
             write(&mut stream, &reply).await
         }
         Request::ReverseResolve { address } => {
-            let reply: ReverseReply = answered(layers.links.control.call(ReverseResolve { address }).await);
+            let reply = names::reverse(layers, address).await;
             write(&mut stream, &reply).await
         }
         Request::QueryDns(question) => {
-            let question = match question {
-                DnsQuestion::Message(message) => QueryDns::Message(message.to_vec()),
-                DnsQuestion::Records { name, class, kind, search } => {
-                    QueryDns::Records { name: name.to_owned(), class, kind, search }
-                }
-            };
-            let reply: DnsReply = answered(layers.links.control.call(question).await);
+            let reply = names::query(layers, question).await;
             write(&mut stream, &reply).await
         }
+    }
+}
+
+fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: &[u8]) -> AttachReply<'a> {
+    let skipped = layers.skip.takes(program, executable);
+    tracing::info!(?pid, program = %String::from_utf8_lossy(program), skipped, "a process loaded the layer");
+    if let Some(pid) = pid {
+        layers.announce.attached(pid);
+    }
+    layers.attached.store(true, Ordering::Release);
+    match skipped {
+        true => AttachReply::Skipped,
+        false => AttachReply::Member { settings: layers.settings, host_name: layers.host_name.as_deref() },
     }
 }
 
@@ -125,31 +136,6 @@ async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
 
 async fn write<T: Serialize>(stream: &mut UnixStream, reply: &T) -> io::Result<()> {
     stream.write_all(&codec::encode(reply).map_err(io::Error::other)?).await
-}
-
-async fn resolve(layers: &Layers, name: &str, families: Families) -> ResolveReply {
-    let families = match (layers.settings.ipv6, families) {
-        (true, families) => families,
-        (false, Families::V6) => return Answer::Failed(ResolveError::NoData),
-        (false, _) => Families::V4,
-    };
-    let mut reply = answered(layers.links.control.call(Resolve { name: name.to_owned(), families }).await);
-    if let Answer::Found(resolved) = &mut reply {
-        resolved.addresses.truncate(MAX_ADDRESSES);
-    }
-    reply
-}
-
-/// Without an agent there is no name service, which is a state that may pass.
-fn answered<T>(reply: Result<Result<T, ResolveError>, link::LinkError>) -> Answer<T> {
-    match reply {
-        Ok(Ok(found)) => Answer::Found(found),
-        Ok(Err(error)) => Answer::Failed(error),
-        Err(error) => {
-            tracing::debug!(%error, "no answer of the agent to a name");
-            Answer::Failed(ResolveError::Again)
-        }
-    }
 }
 
 /// Makes the pod's connection. The layer gives up by closing its end; then so does the pod.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use config::AddressFilters;
 use config::target::Target;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub struct SessionSpec {
     pub environment: EnvironmentOptions,
     /// Outgoing connections and names.
     pub network: NetworkOptions,
+    /// Which of the processes are left alone.
+    pub skip: SkipOptions,
 }
 
 /// How to run the agent.
@@ -104,12 +107,50 @@ impl core::fmt::Debug for EnvironmentOptions {
 pub struct NetworkOptions {
     /// TCP connections are made by the pod.
     pub outgoing_tcp: bool,
+    /// Datagrams are sent by the pod.
+    pub outgoing_udp: bool,
+    /// Which connections and datagrams those are.
+    pub outgoing_filter: AddressFilters,
+    /// Regular expressions on names of Unix sockets that are the pod's.
+    pub unix_streams: Vec<String>,
     /// Loopback destinations stay on this machine.
     pub ignore_localhost: bool,
     /// How long a non-blocking connect may wait for the pod's result.
     pub connect_wait: Duration,
     /// Names are resolved by the pod.
     pub dns: bool,
+    /// Which names those are.
+    pub dns_filter: AddressFilters,
     /// IPv6 sockets and addresses are allowed.
     pub ipv6: bool,
+    /// The program sees the pod's host name.
+    pub host_name: bool,
+}
+
+impl Default for NetworkOptions {
+    fn default() -> Self {
+        Self {
+            outgoing_tcp: true,
+            outgoing_udp: true,
+            outgoing_filter: AddressFilters::All,
+            unix_streams: Vec::new(),
+            ignore_localhost: true,
+            connect_wait: Duration::from_millis(50),
+            dns: true,
+            dns_filter: AddressFilters::All,
+            ipv6: true,
+            host_name: true,
+        }
+    }
+}
+
+/// Which of the processes are left alone, in the terms of `decide::programs::Skip`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SkipOptions {
+    /// File names in which nothing is intercepted.
+    pub named: Vec<String>,
+    /// Leave build tools alone.
+    pub build_tools: bool,
+    /// File names that count as build tools too.
+    pub more_build_tools: Vec<String>,
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer, SigningKey};
 use link::{ConnectError, Link, LinkConfig};
-use protocol::agent::{Environment, GetEnvironment};
+use protocol::agent::{Describe, Description, Environment, GetEnvironment, RemoteError};
 use protocol::handshake::Channel;
 use protocol::launch::Launch;
 use tokio::sync::{mpsc, watch};
@@ -54,6 +54,7 @@ pub(super) struct Started {
     pub(super) job: AgentJob,
     pub(super) links: Links,
     pub(super) pod_environment: Environment,
+    pub(super) description: Description,
 }
 
 /// Tells the starter how far things are.
@@ -124,19 +125,22 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
     let ready = reporter.step(Step::AgentReady, async {
         let contact = contact(&cluster, &job, &key, spec.agent.startup_timeout);
         let (links, node) = contact.await?;
-        let pod_environment = match &target {
-            Some(_) if spec.environment.enabled => environment(&links).await?,
-            _ => Environment::default(),
+        let environment = async {
+            match &target {
+                Some(_) if spec.environment.enabled => environment(&links).await,
+                _ => Ok(Environment::default()),
+            }
         };
-        Ok(((links, pod_environment), node))
+        let (pod_environment, description) = tokio::try_join!(environment, describe(&links))?;
+        Ok(((links, pod_environment, description), node))
     });
     match starter.unless_gone(ready).await {
-        Ok((links, pod_environment)) => {
+        Ok((links, pod_environment, description)) => {
             let (kept, control) = (keep(cluster.clone(), job.clone()), links.control.clone());
             tokio::spawn(async move {
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
-            Ok(Started { cluster, job, links, pod_environment })
+            Ok(Started { cluster, job, links, pod_environment, description })
         }
         Err(failure) => {
             agent_job::delete(&cluster, &job).await.ok();
@@ -294,12 +298,18 @@ async fn try_reach(
 }
 
 async fn environment(links: &Links) -> Result<Environment> {
-    match links.control.call(GetEnvironment {}).await {
-        Ok(Ok(environment)) => Ok(environment),
-        Ok(Err(error)) => {
-            Err(Failure::new(Class::Agent, format!("the agent cannot read the container's environment: {error}"))
-                .next("the container may have just restarted: try again"))
-        }
+    read("the container's environment", links.control.call(GetEnvironment {}).await)
+}
+
+async fn describe(links: &Links) -> Result<Description> {
+    read("the container's host name and files", links.control.call(Describe {}).await)
+}
+
+fn read<T>(what: &str, answer: std::result::Result<std::result::Result<T, RemoteError>, link::LinkError>) -> Result<T> {
+    match answer {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Failure::new(Class::Agent, format!("the agent cannot read {what}: {error}"))
+            .next("the container may have just restarted: try again")),
         Err(error) => Err(Failure::new(Class::Agent, format!("the agent was lost while starting: {error}"))),
     }
 }
