@@ -5,9 +5,12 @@
 mod agent;
 mod environment;
 mod failures;
+mod hardship;
+mod identity;
 mod image;
 mod kills;
 mod listing;
 mod lost;
 mod outgoing;
 mod process;
+mod rules;
