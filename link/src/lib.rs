@@ -29,6 +29,7 @@ mod incoming;
 mod message;
 mod mux;
 mod packets;
+mod pump;
 mod stream;
 
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use client::{Link, connect};
 pub use error::{AcceptError, ConnectError, Ended, LinkError, MessageError};
 pub use incoming::{Call, Incoming, accept};
 pub use message::{read_message, write_message};
+pub use pump::pump;
 pub use stream::Stream;
 
 /// What one side of a link may use, and when it gives its peer up.
