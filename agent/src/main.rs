@@ -20,8 +20,6 @@ mod names;
 
 mod outgoing;
 
-mod pump;
-
 mod target;
 
 mod files;

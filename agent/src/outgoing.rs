@@ -3,14 +3,13 @@
 use std::io;
 use std::net::SocketAddr;
 
-use link::{Call, MessageError, Stream};
+use link::{Call, MessageError, Stream, pump};
 use protocol::agent::{ConnectTcp, Connected, RemoteError};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tracing::debug;
 
 use crate::dispatch::Counters;
-use crate::pump::pump;
 
 /// Connects, replies, and then carries bytes until both directions have ended or one has failed. How long
 /// a connection attempt may take is the pod's kernel's matter (`tcp_syn_retries`).
@@ -57,8 +56,8 @@ async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
     let (stream_reader, stream_writer) = tokio::io::split(stream);
     let (socket_reader, socket_writer) = socket.split();
     let result = tokio::try_join!(
-        pump(stream_reader, socket_writer, &counters.sent),
-        pump(socket_reader, stream_writer, &counters.received),
+        pump(stream_reader, socket_writer, |count| Counters::add(&counters.sent, count as u64)),
+        pump(socket_reader, stream_writer, |count| Counters::add(&counters.received, count as u64)),
     );
     if let Err(error) = result {
         debug!(%error, "connection aborted");

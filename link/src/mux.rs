@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Ended;
 use crate::frame::{self, Frame};
-use entry::{Entry, QUANTUM, Receiving, Sending, take};
+use entry::{Entry, QUANTUM, Receiving, Sending, USUAL_WINDOW, take};
 
 pub(crate) use entry::FIRST_WINDOW;
 
@@ -81,7 +81,8 @@ pub(crate) struct Mux {
     refused: Vec<u32>,
     next_id: u32,
     max_streams: usize,
-    /// Bytes left by which windows may grow.
+    /// Bytes by which windows may exceed [`FIRST_WINDOW`] together, and what is left of them.
+    budget: usize,
     growth: usize,
     /// Last measured round trip; windows grow only once it is known.
     pub(crate) round_trip: Option<Duration>,
@@ -100,6 +101,7 @@ impl Mux {
             refused: Vec::new(),
             next_id: 1,
             max_streams,
+            budget: growth,
             growth,
             round_trip: None,
             leaving: false,
@@ -116,7 +118,7 @@ impl Mux {
             return None;
         }
         self.next_id += 1;
-        let mut entry = Entry::new(false);
+        let mut entry = Entry::new(false, self.first_growth());
         entry.outbox.extend(first);
         self.streams.insert(id, entry);
         self.queue(id);
@@ -235,15 +237,16 @@ impl Mux {
             Frame::Reset.append(id, packet);
             return self.remove(id);
         }
-        if entry.owed > 0 && entry.receiving == Receiving::Open {
-            Frame::Credit(entry.owed).append(id, packet);
-        }
-        entry.owed = 0;
-        let room = end - packet.len() - 3 * frame::HEADER;
+        let room = end - packet.len() - 4 * frame::HEADER;
         let count = entry.outbox.len().min(entry.credit as usize).min(QUANTUM).min(room);
         if count > 0 || (!entry.announced && entry.sending != Sending::Dead) {
             entry.append_data(id, count, packet);
         }
+        if entry.owed > 0 && entry.receiving == Receiving::Open {
+            Frame::Credit(entry.owed).append(id, packet);
+            entry.granted += entry.owed;
+        }
+        entry.owed = 0;
         if entry.sending == Sending::Finishing && entry.outbox.is_empty() {
             Frame::Fin.append(id, packet);
             entry.sending = Sending::Finished;
@@ -282,7 +285,8 @@ impl Mux {
         if self.streams.len() >= self.max_streams {
             self.refused.push(id);
         } else {
-            self.streams.insert(id, Entry::new(true));
+            let more = self.first_growth();
+            self.streams.insert(id, Entry::new(true, more));
             self.arrived.push(id);
         }
         Ok(())
@@ -328,7 +332,9 @@ impl Mux {
             }
             Frame::Credit(bytes) => {
                 entry.credit = entry.credit.checked_add(bytes).ok_or(Violation("impossible credit"))?;
-                self.queue(id);
+                if !entry.outbox.is_empty() {
+                    self.queue(id);
+                }
             }
         }
         Ok(())
@@ -354,25 +360,43 @@ impl Mux {
         self.ended.as_ref()
     }
 
+    /// By how much a new stream's window exceeds the first one from the start: half of the budget makes
+    /// short transfers quick, the other half is for streams that turn out to need it.
+    fn first_growth(&mut self) -> u32 {
+        let more = USUAL_WINDOW - FIRST_WINDOW;
+        if self.growth < self.budget / 2 + more as usize {
+            return 0;
+        }
+        self.growth -= more as usize;
+        more
+    }
+
     /// Gives the peer credit for what the user has read, once half a window has gathered. A reader that
     /// took that in less than two round trips was held back by the window: it grows.
     fn grant(&mut self, id: u32, count: u32) {
         let Some(entry) = self.streams.get_mut(&id) else { return };
         entry.consumed += count;
-        if entry.consumed < entry.window / 2 || entry.receiving != Receiving::Open {
+        if entry.receiving != Receiving::Open {
             return;
         }
-        if self.round_trip.is_some_and(|round_trip| entry.credited_at.elapsed() < 2 * round_trip) {
-            let more = entry.window.min(MAX_WINDOW - entry.window).min(self.growth.min(MAX_WINDOW as usize) as u32);
-            entry.window += more;
-            self.growth -= more as usize;
-            entry.consumed += more;
+        if entry.consumed >= entry.window / 2 {
+            if self.round_trip.is_some_and(|round_trip| entry.credited_at.elapsed() < 2 * round_trip) {
+                // The last quarter is kept for streams that are still narrow.
+                let kept = if entry.window < USUAL_WINDOW { 0 } else { self.budget / 4 };
+                let left = self.growth.saturating_sub(kept).min(MAX_WINDOW as usize) as u32;
+                let more = entry.window.min(MAX_WINDOW - entry.window).min(left);
+                entry.window += more;
+                self.growth -= more as usize;
+                entry.consumed += more;
+            }
+            entry.credited_at = Instant::now();
+            entry.owed += entry.consumed;
+            entry.consumed = 0;
+            self.queue(id);
+        } else if entry.granted < FIRST_WINDOW / 2 {
+            // What the stream got at its start was not worth a packet of its own; it is needed here.
+            self.queue(id);
         }
-        entry.credited_at = Instant::now();
-        entry.owed += entry.consumed;
-        entry.granted += entry.consumed;
-        entry.consumed = 0;
-        self.queue(id);
     }
 
     /// Gives a stream a turn, if it wants one.

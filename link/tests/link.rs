@@ -127,16 +127,28 @@ async fn other_versions_are_refused_on_both_sides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_streams_live_side_by_side() {
+async fn ten_thousand_streams_live_side_by_side() {
+    const STREAMS: u32 = 10_000;
     let (link, incoming) = over_tcp(Channel::Data).await;
     tokio::spawn(echo(incoming));
     let mut streams = Vec::new();
-    for number in 0..3000_u32 {
+    for number in 0..STREAMS {
         let (reply, mut stream) = link.open(destination()).await.expect("opens");
         assert_eq!(reply, Ok(connected()));
         stream.write_all(&number.to_le_bytes()).await.expect("writes");
         streams.push(stream);
     }
+    // The last one has only its first window and carries as much as any.
+    let last = streams.pop().expect("some");
+    let (mut reader, mut writer) = tokio::io::split(last);
+    let send = tokio::spawn(async move {
+        writer.write_all(&vec![7; 4 << 20]).await.expect("writes");
+        writer.shutdown().await.expect("shuts down");
+    });
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).await.expect("a clean end");
+    send.await.expect("no panic");
+    assert_eq!(all.len(), 4 + (4 << 20));
     for (number, mut stream) in streams.into_iter().enumerate() {
         stream.shutdown().await.expect("shuts down");
         let mut all = Vec::new();

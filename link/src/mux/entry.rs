@@ -7,8 +7,11 @@ use std::time::Instant;
 use super::WRITE_AHEAD;
 use crate::frame::{self, Frame};
 
-/// Receive window of a new stream in bytes; both sides know it.
-pub(crate) const FIRST_WINDOW: u32 = 64 * 1024;
+/// Receive window of a stream of which nothing more is agreed, in bytes; both sides know it.
+pub(crate) const FIRST_WINDOW: u32 = 4 * 1024;
+
+/// Receive window that a new stream gets with its first frames while few are open.
+pub(super) const USUAL_WINDOW: u32 = 64 * 1024;
 
 /// Bytes that a stream sends before the next one has its turn.
 pub(super) const QUANTUM: usize = 16 * 1024;
@@ -45,7 +48,9 @@ pub(super) struct Entry {
     /// Bytes that the peer has room for.
     pub(super) credit: u32,
     pub(super) inbox: VecDeque<u8>,
+    /// Most that `inbox` can hold: always `inbox + consumed + owed + granted` while the peer may send.
     pub(super) window: u32,
+    /// Bytes that the peer may still send, as it knows.
     pub(super) granted: u32,
     /// Bytes read by the user that the peer was not yet given credit for.
     pub(super) consumed: u32,
@@ -57,7 +62,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(announced: bool) -> Self {
+    /// A stream whose window is `more` bytes larger than the first one; the peer learns of it with the
+    /// first turn.
+    pub(super) fn new(announced: bool, more: u32) -> Self {
         Self {
             sending: Sending::Open,
             receiving: Receiving::Open,
@@ -67,10 +74,10 @@ impl Entry {
             outbox: VecDeque::new(),
             credit: FIRST_WINDOW,
             inbox: VecDeque::new(),
-            window: FIRST_WINDOW,
+            window: FIRST_WINDOW + more,
             granted: FIRST_WINDOW,
             consumed: 0,
-            owed: 0,
+            owed: more,
             credited_at: Instant::now(),
             reader: None,
             writer: None,

@@ -110,7 +110,7 @@ fn bytes_written_before_shutdown_and_drop_arrive_although_the_peer_writes_first(
     agent.shutdown(id);
     agent.release(id);
     // The client writes more than a window before it reads at all: thrown away, but not stuck.
-    while echoed < 4 * FIRST_WINDOW as usize {
+    while echoed < 4 * USUAL_WINDOW as usize {
         let Write::Bytes(count) = write(&mut client, id, &[1; 9000]) else { panic!("stuck at {echoed}") };
         echoed += count;
         exchange(&mut client, &mut agent);
@@ -132,18 +132,20 @@ fn an_unread_stream_fills_its_window_and_holds_up_no_other() {
     let (mut client, mut agent) = pair();
     let slow = stream(&mut client, &mut agent);
     let quick = stream(&mut client, &mut agent);
+    write(&mut agent, slow, b"the answer carries the rest of the window");
+    exchange(&mut client, &mut agent);
     let mut taken = 0;
     while let Write::Bytes(count) = write(&mut client, slow, &[0; 10_000]) {
         taken += count;
         exchange(&mut client, &mut agent);
     }
-    assert!(taken <= FIRST_WINDOW as usize + WRITE_AHEAD, "{taken}");
+    assert!(taken <= USUAL_WINDOW as usize + WRITE_AHEAD, "{taken}");
     for _ in 0..100 {
         assert_eq!(write(&mut client, quick, b"ping"), Write::Bytes(4));
         exchange(&mut client, &mut agent);
         assert_eq!(read(&mut agent, quick).0, b"ping");
     }
-    assert_eq!(read(&mut agent, slow).0.len(), FIRST_WINDOW as usize - 1, "one byte was read before");
+    assert_eq!(read(&mut agent, slow).0.len(), USUAL_WINDOW as usize - 1, "one byte was read before");
 }
 
 #[test]
@@ -170,12 +172,84 @@ fn windows_grow_for_quick_readers_within_the_budget_and_give_it_back() {
         read(&mut agent, id);
         exchange(&mut client, &mut agent);
     }
-    assert_eq!(agent.growth, 0);
-    assert_eq!(agent.streams[&id].window, FIRST_WINDOW + (1 << 20));
+    assert_eq!(agent.growth, 1 << 18, "a quarter is for others");
+    assert_eq!(agent.streams[&id].window, FIRST_WINDOW + (3 << 18));
     client.release(id);
     agent.release(id);
     exchange(&mut client, &mut agent);
     assert_eq!(agent.growth, 1 << 20);
+}
+
+/// Sends on every stream all that the other side takes.
+fn flood(from: &mut Mux, to: &mut Mux, ids: &[u32]) {
+    let more = |from: &mut Mux| ids.iter().any(|id| matches!(write(from, *id, &[0; 10_000]), Write::Bytes(_)));
+    while more(from) {
+        exchange(from, to);
+    }
+}
+
+#[test]
+fn unread_bytes_stay_within_their_bound_on_both_sides_and_all_streams_go_on() {
+    const STREAMS: usize = 500;
+    const BUDGET: usize = 4 << 20;
+    let (mut client, mut agent) = (Mux::new(Side::Opens, STREAMS, BUDGET), Mux::new(Side::Accepts, STREAMS, BUDGET));
+    let ids: Vec<_> = (0..STREAMS).map(|_| client.open(b"?").expect("room")).collect();
+    exchange(&mut client, &mut agent);
+    flood(&mut agent, &mut client, &ids);
+    flood(&mut client, &mut agent, &ids);
+    let wide = BUDGET / 2 / (USUAL_WINDOW - FIRST_WINDOW) as usize;
+    for mux in [&mut client, &mut agent] {
+        let unread: usize = mux.streams.values().map(|entry| entry.inbox.len()).sum();
+        assert!(unread <= BUDGET + STREAMS * FIRST_WINDOW as usize, "{unread}");
+        let at_once = mux.streams.values().filter(|entry| entry.window == USUAL_WINDOW).count();
+        assert_eq!(at_once, wide);
+        assert!(mux.streams.values().all(|entry| entry.granted == 0), "nobody may send another byte");
+        mux.round_trip = Some(Duration::from_secs(3600));
+    }
+    let mut overrun = Vec::new();
+    Frame::Data(b"x").append(ids[STREAMS - 1], &mut overrun);
+    assert!(agent.receive(&overrun).is_err());
+    for _ in 0..20 {
+        for id in &ids {
+            assert_eq!(read(&mut agent, *id).1, Read::Wait);
+        }
+        exchange(&mut client, &mut agent);
+        flood(&mut client, &mut agent, &ids);
+        let windows: usize = agent.streams.values().map(|entry| entry.window as usize).sum();
+        assert_eq!(windows + agent.growth, BUDGET + STREAMS * FIRST_WINDOW as usize);
+        let filled = |entry: &Entry| entry.inbox.len() + entry.consumed as usize == entry.window as usize;
+        assert!(agent.streams.values().all(filled));
+    }
+    assert_eq!(agent.growth, 0);
+}
+
+#[test]
+fn a_first_message_longer_than_the_first_window_arrives_before_any_answer() {
+    let (mut client, mut agent) = pair();
+    let message = [5; 3 * FIRST_WINDOW as usize];
+    let id = client.open(&message).expect("room");
+    let mut got = Vec::new();
+    while got.len() < message.len() {
+        assert!(carry(&mut client, &mut agent), "stuck at {}", got.len());
+        got.extend(read(&mut agent, id).0);
+        carry(&mut agent, &mut client);
+    }
+    assert_eq!(got, message);
+}
+
+#[test]
+fn a_stream_costs_one_packet_to_open_and_one_to_answer() {
+    let (mut client, mut agent) = pair();
+    let id = client.open(b"?").expect("room");
+    assert!(carry(&mut client, &mut agent) && !carry(&mut client, &mut agent));
+    assert_eq!(read(&mut agent, id).0, b"?");
+    assert!(!agent.has_output());
+    write(&mut agent, id, b"!");
+    assert!(carry(&mut agent, &mut client) && !carry(&mut agent, &mut client));
+    assert!(!client.has_output());
+    for mux in [&client, &agent] {
+        assert_eq!(mux.streams[&id].credit + 1, USUAL_WINDOW);
+    }
 }
 
 #[test]
