@@ -19,6 +19,7 @@ mod image;
 mod kubeconfig;
 mod kubectl;
 mod layout;
+mod libraries;
 mod machine;
 mod packages;
 mod pki;

@@ -31,18 +31,24 @@ type saw struct {
 }
 
 func serveHTTP(port int) error {
+	server := &http.Server{Addr: fmt.Sprintf(":%d", port), Handler: handler(), Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	return server.ListenAndServe()
+}
+
+// handler has what every HTTP server of ours serves.
+func handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", tell)
-	mux.HandleFunc("/status/{code}", status)
+	mux.HandleFunc("/status/{code}", answerStatus)
 	mux.HandleFunc("/sleep/{milliseconds}", sleep)
 	mux.HandleFunc("/bytes/{count}", count)
 	mux.HandleFunc("/stream/{lines}", stream)
 	mux.HandleFunc("/file/{path...}", file)
 	mux.HandleFunc("/connect/{address}", connect)
-	server := &http.Server{Addr: fmt.Sprintf(":%d", port), Handler: mux, Protocols: new(http.Protocols)}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	return server.ListenAndServe()
+	mux.HandleFunc("/half-closed/{name}", tellHalfClosed)
+	return mux
 }
 
 // tell answers with all that the server knows about the request and about itself.
@@ -75,8 +81,8 @@ func localAddress(r *http.Request) string {
 	return address.String()
 }
 
-// status answers with the wanted code.
-func status(w http.ResponseWriter, r *http.Request) {
+// answerStatus answers with the wanted code.
+func answerStatus(w http.ResponseWriter, r *http.Request) {
 	code, ok := number(w, r, "code")
 	if !ok {
 		return

@@ -1,4 +1,4 @@
-// The workload of every end-to-end test: it tells what it saw, over HTTP, TCP and UDP.
+// The workload of every end-to-end test: it tells what it saw, over HTTP, gRPC, TCP and UDP, and misbehaves on request.
 package main
 
 import (
@@ -7,29 +7,55 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 )
 
+// server is one port and what happens there.
+type server struct {
+	name  string
+	port  int
+	does  string
+	serve func(port int) error
+}
+
+// servers are the ports below which manifests and tests know them.
+var servers = []server{
+	{"http", 80, "HTTP: tells what it saw", serveHTTP},
+	{"https", 443, "the same over TLS: HTTP/1.1, HTTP/2, and over UDP HTTP/3; only with a certificate", serveHTTPS},
+	{"tcp", 7000, "TCP echo", serveTCPEcho},
+	{"udp", 7001, "UDP echo", serveUDPEcho},
+	{"greeter", 7002, "TCP: speaks first", serveGreeter},
+	{"deaf", 7003, "TCP: never reads", serveDeaf},
+	{"endless", 7004, "TCP: sends without end", serveEndless},
+	{"reset", 7005, "TCP: resets after the first byte", serveReset},
+	{"half-close", 7006, "TCP: ends its own side first, and counts what it reads (HTTP /half-closed/NAME)", serveHalfClose},
+	{"peer", 7007, "TCP: tells who connected", servePeer},
+	{"udp-elsewhere", 7008, "UDP: answers from another port", serveUDPElsewhere},
+	{"udp-peer", 7009, "UDP: tells who sent", serveUDPPeer},
+	{"grpc", 7010, "gRPC: see echo.proto", serveGRPC},
+}
+
+var greeting = flag.String("greeting", "220 echo-server ready\r\n", "what the greeter says first")
+
 func main() {
-	http := flag.Int("http", intFromEnv("ECHO_HTTP_PORT", 80), "port of the HTTP server")
-	tcp := flag.Int("tcp", intFromEnv("ECHO_TCP_PORT", 7000), "port of the TCP echo")
-	udp := flag.Int("udp", intFromEnv("ECHO_UDP_PORT", 7001), "port of the UDP echo")
-	greeter := flag.Int("greeter", intFromEnv("ECHO_GREETER_PORT", 7002), "port of the TCP server that speaks first")
-	message := flag.String("greeting", "220 echo-server ready\r\n", "what the greeter says first")
+	for i := range servers {
+		one := &servers[i]
+		variable := "ECHO_" + strings.ToUpper(strings.ReplaceAll(one.name, "-", "_")) + "_PORT"
+		flag.IntVar(&one.port, one.name, intFromEnv(variable, one.port), "port, or 0 for none, of "+one.does)
+	}
+	only := flag.String("only", "", "names of the servers that start, with commas; all when empty")
 	flag.Parse()
 
 	failed := make(chan error)
-	start := func(what string, port int, serve func(port int) error) {
-		if port == 0 {
-			return
+	for _, one := range servers {
+		if one.port == 0 || *only != "" && !slices.Contains(strings.Split(*only, ","), one.name) {
+			continue
 		}
-		log.Printf("%s on port %d", what, port)
-		go func() { failed <- fmt.Errorf("%s on port %d: %w", what, port, serve(port)) }()
+		log.Printf("%s on port %d", one.name, one.port)
+		go func() { failed <- fmt.Errorf("%s on port %d: %w", one.name, one.port, one.serve(one.port)) }()
 	}
-	start("HTTP", *http, serveHTTP)
-	start("TCP echo", *tcp, serveTCPEcho)
-	start("UDP echo", *udp, serveUDPEcho)
-	start("TCP greeter", *greeter, func(port int) error { return serveGreeter(port, *message) })
 
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM, syscall.SIGINT)

@@ -1,4 +1,4 @@
-// The servers below HTTP: echoes over TCP and UDP, and one that speaks first.
+// The TCP servers below HTTP that behave well: an echo, one that speaks first, and one that tells its peer.
 
 package main
 
@@ -18,9 +18,9 @@ func serveTCPEcho(port int) error {
 }
 
 // serveGreeter speaks first, as mail and database servers do, and echoes afterwards.
-func serveGreeter(port int, greeting string) error {
+func serveGreeter(port int) error {
 	return accept(port, func(connection *net.TCPConn) error {
-		if _, err := io.WriteString(connection, greeting); err != nil {
+		if _, err := io.WriteString(connection, *greeting); err != nil {
 			return err
 		}
 		_, err := io.Copy(connection, connection)
@@ -28,22 +28,12 @@ func serveGreeter(port int, greeting string) error {
 	})
 }
 
-// serveUDPEcho sends every datagram back to where it came from.
-func serveUDPEcho(port int) error {
-	socket, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
-	if err != nil {
+// servePeer says "peer ADDRESS local ADDRESS" and ends.
+func servePeer(port int) error {
+	return accept(port, func(connection *net.TCPConn) error {
+		_, err := fmt.Fprintf(connection, "peer %s local %s\n", connection.RemoteAddr(), connection.LocalAddr())
 		return err
-	}
-	datagram := make([]byte, 64*1024)
-	for {
-		length, peer, err := socket.ReadFromUDPAddrPort(datagram)
-		if err != nil {
-			return err
-		}
-		if _, err := socket.WriteToUDPAddrPort(datagram[:length], peer); err != nil {
-			log.Printf("UDP answer to %s: %v", peer, err)
-		}
-	}
+	})
 }
 
 func accept(port int, serve func(*net.TCPConn) error) error {

@@ -30,7 +30,9 @@ const CLUSTER: &[Need] = &[
     package("iptables"),
     package("libc6-dev"),
     package("nftables"),
+    program("npm", "npm"),
     package("openssl"),
+    package("python3-pip"),
     package("runc"),
     package("util-linux"),
 ];
@@ -38,13 +40,19 @@ const CLUSTER: &[Need] = &[
 /// What tests run on this machine, and what the build of `mirror` needs beside Rust.
 const TESTS: &[Need] = &[
     program("objcopy", "binutils"),
+    package("bind9-dnsutils"),
     program("curl", "curl"),
     package("gcc-multilib"),
     package("musl-tools"),
     program("java", "default-jdk-headless"),
     program("nc", "netcat-openbsd"),
     program("node", "nodejs"),
-    program("python3", "python3"),
+    program("ssh", "openssh-client"),
+    program("php", "php-cli"),
+    package("php-curl"),
+    program("psql", "postgresql-client"),
+    package("python3"),
+    program("redis-cli", "redis-tools"),
     program("wget", "wget"),
 ];
 
@@ -64,7 +72,7 @@ fn install(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     let what = format!("Debian packages {}", missing.join(" "));
-    long_step(&what, "about 20 s", || {
+    long_step(&what, "about 30 s", || {
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let root = std::path::Path::new("/");
         run_in(root, &quiet, "apt-get", &["update", "-qq"])?;

@@ -15,6 +15,9 @@ use super::layout::{CONTROL_ADDRESS, Layout, Machine};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// The pair of the workload that speaks TLS.
+pub(crate) const ECHO_SERVER: &str = "echo-server";
+
 /// What a certificate says of its holder.
 pub(crate) struct Subject<'a> {
     /// The user's name, or the server's.
@@ -77,6 +80,7 @@ impl Authority {
             let pair = format!("{}-server", node.name());
             authority.ensure_pair(&pair, &Subject::server(&node.name(), &names))?;
         }
+        authority.ensure_pair(ECHO_SERVER, &Subject::server("echo-server", &echo_names()))?;
         if !authority.path("service-accounts.pub").exists() {
             authority.make_key("service-accounts.key")?;
             // The API server reads the public half from this form only.
@@ -162,7 +166,8 @@ impl Authority {
         Ok(pair)
     }
 
-    fn pair(&self, file: &str) -> Pair {
+    /// Where a key and its certificate are.
+    pub(crate) fn pair(&self, file: &str) -> Pair {
         Pair { key: self.path(&format!("{file}.key")), certificate: self.path(&format!("{file}.crt")) }
     }
 
@@ -232,6 +237,18 @@ impl Authority {
              commonName = supplied\n"
         )
     }
+}
+
+fn echo_names() -> Vec<String> {
+    let names = [
+        "echo-server",
+        "echo-server.default",
+        "echo-server.default.svc",
+        "echo-server.default.svc.cluster.local",
+        "echo-headless",
+        "service.dns.test",
+    ];
+    names.iter().map(|name| format!("DNS:{name}")).collect()
 }
 
 fn extension_lines(subject: &Subject<'_>) -> String {

@@ -36,6 +36,10 @@ pub(crate) struct State {
     pub(crate) kubectl: String,
     /// This program, for `cluster kubeconfig`, `cluster stop` and the like.
     pub(crate) xtask: String,
+    /// The certificate of the authority that signed the workload's, for everybody to read.
+    pub(crate) ca_certificate: String,
+    /// Libraries of the client programs that tests run: `python` for `PYTHONPATH`, `node_modules`.
+    pub(crate) libraries: String,
     /// Whether the image `mirror.test/debian:1` and its workload are there.
     pub(crate) debian: bool,
     /// Digest of the manifests that were applied.

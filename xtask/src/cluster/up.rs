@@ -19,7 +19,9 @@ use super::layout::{Layout, Machine, pod_range};
 use super::pki::Authority;
 use super::progress::step;
 use super::state::{Node, State};
-use super::{cache, config, delay, image, kubeconfig, machine, packages, routes, store, supervise, workloads};
+use super::{
+    cache, config, delay, image, kubeconfig, libraries, machine, packages, routes, store, supervise, workloads,
+};
 
 const PROGRAMS: [&str; 6] =
     ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"];
@@ -62,7 +64,7 @@ pub(crate) fn run_up(layout: &Layout, up: &Up) -> Result<()> {
     if has_new_images {
         step("end pods with old images", || workloads::end_pods(&kubectl))?;
     }
-    step("objects", || workloads::apply(&kubectl, &mut state))?;
+    step("objects", || workloads::apply(layout, &kubectl, &mut state))?;
     state.save(layout)?;
     step("workloads ready", || workloads::wait(&kubectl, &state, Duration::from_secs(180)))?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -84,6 +86,7 @@ struct Parts {
     programs: Programs,
     images: Vec<PathBuf>,
     store: PathBuf,
+    libraries: PathBuf,
     debian: bool,
 }
 
@@ -93,7 +96,8 @@ fn prepare(debian: bool) -> Result<Parts> {
     let programs = build::programs()?;
     let images = image::all(&programs, debian)?;
     let store = store::ensure(&images)?;
-    Ok(Parts { programs, images, store, debian })
+    let libraries = libraries::ensure()?;
+    Ok(Parts { programs, images, store, libraries, debian })
 }
 
 fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> Result<()> {
@@ -119,6 +123,10 @@ fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> 
     state.kubectl = layout.text("kubectl");
     state.xtask = layout.text("bin/xtask");
     let authority = Authority::ensure(layout, nodes)?;
+    // The authority's own folder is closed.
+    copy(&authority.path("ca.crt"), &layout.path("ca.crt"))?;
+    state.ca_certificate = layout.text("ca.crt");
+    state.libraries = libraries::publish(layout, &parts.libraries)?;
     kubeconfig::write_all(layout, &authority, nodes, &state.api_url)?;
     for number in 1..=nodes {
         config::write(layout, number)?;

@@ -1,14 +1,17 @@
 //! What runs in the cluster: puts the manifests there and waits until all is ready.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::kubectl::Kubectl;
-use super::layout::sha256_hex;
+use super::layout::{Layout, sha256_hex};
+use super::pki::{self, Authority};
 use super::state::{Node, State};
 
 const ACCESS: &str = include_str!("../../../tests/cluster/manifests/access.yaml");
@@ -28,8 +31,9 @@ pub(crate) type Starts = BTreeMap<String, String>;
 const FIXED: [&str; 4] = ["job/echo-job", "pod/echo-sidecar", "replicaset/echo-replicas", "replicaset/echo-rollout-1"];
 
 /// Makes the cluster's objects as the manifests say. Records which manifests these were.
-pub(crate) fn apply(kubectl: &Kubectl, state: &mut State) -> Result<()> {
-    let mut manifests = vec![ACCESS, COREDNS, ECHO_SERVER, TARGETS];
+pub(crate) fn apply(layout: &Layout, kubectl: &Kubectl, state: &mut State) -> Result<()> {
+    let certificate = certificate(layout)?;
+    let mut manifests = vec![ACCESS, COREDNS, &certificate, ECHO_SERVER, TARGETS];
     if state.debian {
         manifests.push(DEBIAN);
     }
@@ -47,6 +51,20 @@ pub(crate) fn apply(kubectl: &Kubectl, state: &mut State) -> Result<()> {
     apply_text(kubectl, LATE)?;
     state.manifests = digest;
     Ok(())
+}
+
+/// The Secret with which the workload speaks TLS.
+fn certificate(layout: &Layout) -> Result<String> {
+    let pair = Authority::open(layout)?.pair(pki::ECHO_SERVER);
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": { "name": "echo-tls", "namespace": "default" },
+        "type": "kubernetes.io/tls",
+        "stringData": { "tls.crt": read(&pair.certificate)?, "tls.key": read(&pair.key)? },
+    });
+    Ok(secret.to_string())
 }
 
 /// Ends all pods of the manifests, so that new ones take their places.
@@ -167,7 +185,6 @@ fn name(item: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn deployment(wanted: u64, available: u64) -> Value {
         json!({

@@ -22,6 +22,8 @@ const ALLOWED: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     // MPL-2.0 is about changes to its own files only; we make none.
     ("option-ext", "MPL-2.0"),
+    // About data, and asks for no more than its text: the public authorities, in a client that tests run.
+    ("webpki-roots", "CDLA-Permissive-2.0"),
 ];
 
 /// Each package may be used under an allowed licence.
