@@ -1,8 +1,12 @@
 //! One file per family of libc calls: C's pointers to safe types and back. What to do is decided in `ops`.
 
 pub(crate) mod assembly;
+pub(crate) mod dns;
 pub(crate) mod exec;
+pub(crate) mod files;
 pub(crate) mod hostent;
+pub(crate) mod identity;
+pub(crate) mod idn;
 pub(crate) mod load;
 pub(crate) mod resolve;
 pub(crate) mod sandbox;

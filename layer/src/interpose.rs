@@ -37,6 +37,10 @@ impl Failing for c_long {
     const FAILURE: Self = -1;
 }
 
+impl Failing for isize {
+    const FAILURE: Self = -1;
+}
+
 impl<T> Failing for *mut T {
     const FAILURE: Self = core::ptr::null_mut();
 }

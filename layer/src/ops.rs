@@ -1,5 +1,7 @@
 //! What the hooks do, in safe code: from plain values to a verdict.
 
+pub(crate) mod dns;
+pub(crate) mod files;
 pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod preload;

@@ -50,7 +50,7 @@ pub(crate) fn connect(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
 
 /// Decides, and gathers what the host must know. Cheap questions first: most sockets end at the first.
 fn plan(fd: c_int, destination: SocketAddr) -> Result<Remote, Verdict<c_int>> {
-    let session = session::get().ok_or(Verdict::Bypass)?;
+    let session = session::get().filter(|session| !session.is_debugger(destination)).ok_or(Verdict::Bypass)?;
     let remote = match session.rules.connect(destination) {
         Side::Local => return Err(Verdict::Bypass),
         Side::Remote(remote) => Some(remote),
