@@ -9,16 +9,16 @@
 const REDIRECTED: [&str; 8] = [
     "dladdr",
     "dlerror",
+    "dlopen",
     "dlsym",
     "fstat64",
     "pthread_key_create",
     "pthread_key_delete",
     "pthread_setspecific",
-    "stat64",
 ];
 
 /// Weak references of the standard library.
-const LEFT_OUT: [&str; 3] = ["__cxa_thread_atexit_impl", "gettid", "statx"];
+const LEFT_OUT: [&str; 2] = ["__cxa_thread_atexit_impl", "gettid"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod debuggers;
 pub mod env;
 pub mod filter;
 pub mod names;

@@ -3,7 +3,7 @@
 use protocol::codec::{self, PREFIX};
 use protocol::layer::{Message, Request};
 
-use crate::interpose::{Stage, guard};
+use crate::interpose::{Stage, guard, without_cancellation};
 use crate::session::Session;
 use crate::sys::{self, Errno, Timeval};
 use crate::{inflight, sandbox};
@@ -74,10 +74,7 @@ pub(crate) fn ask_passing<T, const OUT: usize, const IN: usize>(
     decode: impl FnOnce(&[u8]) -> Option<T>,
 ) -> Result<T, AskError> {
     let mut out = [0; OUT];
-    let used = guard(Stage::Before, 0, || {
-        let message = Message { token: session.token, request };
-        codec::encode_into(&message, &mut out).map_or(0, <[u8]>::len)
-    });
+    let used = encode(session, request, &mut out);
     let mut reply = [0; IN];
     let request = Outgoing { bytes: out.get(..used).unwrap_or_default(), passed };
     let received = exchange(session, request, &mut reply, patience)?;
@@ -91,19 +88,59 @@ struct Outgoing<'a> {
     passed: Option<i32>,
 }
 
+/// As [`ask_as`], with a reply of up to `longest` bytes, which is read into allocated memory: not for hooks
+/// that a signal handler may call. The thread can be cancelled only while it waits for the reply's beginning,
+/// when nothing is allocated yet.
+pub(crate) fn ask_long<T, const OUT: usize>(
+    session: &Session,
+    request: Request<'_>,
+    patience: Patience,
+    longest: usize,
+    decode: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, AskError> {
+    let mut out = [0; OUT];
+    let used = encode(session, request, &mut out);
+    let frame = 0u8;
+    let ticket = enter((&raw const frame).addr(), used)?;
+    let request = Outgoing { bytes: out.get(..used).unwrap_or_default(), passed: None };
+    let length = begin(ticket.fd, session, request, patience).and_then(|()| receive_prefix(ticket.fd, patience));
+    let result = guard(Stage::After, Err(AskError::Lost), || {
+        without_cancellation(|| {
+            let mut body =
+                vec![0; length.and_then(|length| (length <= longest).then_some(length).ok_or(AskError::Lost))?];
+            receive_all(ticket.fd, &mut body, patience)?;
+            decode(&body).ok_or(AskError::Lost)
+        })
+    });
+    inflight::leave(ticket);
+    result
+}
+
+fn encode(session: &Session, request: Request<'_>, out: &mut [u8]) -> usize {
+    guard(Stage::Before, 0, || {
+        let message = Message { token: session.token, request };
+        codec::encode_into(&message, out).map_or(0, <[u8]>::len)
+    })
+}
+
 /// Sends `request` and receives one whole message into `reply`; the number of its bytes.
 fn exchange(session: &Session, request: Outgoing<'_>, reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
-    if request.bytes.is_empty() {
+    let frame = 0u8;
+    let ticket = enter((&raw const frame).addr(), request.bytes.len())?;
+    let result = talk(ticket.fd, session, request, reply, patience);
+    inflight::leave(ticket);
+    result
+}
+
+/// A socket for a request of so many bytes, noted for the frame that holds the address `frame`.
+fn enter(frame: usize, length: usize) -> Result<inflight::Ticket, AskError> {
+    if length == 0 {
         return Err(AskError::Lost);
     }
     if sandbox::is_closed() {
         return Err(AskError::Sandboxed);
     }
-    let frame = 0u8;
-    let ticket = inflight::enter((&raw const frame).addr(), sys::unix_socket).map_err(refused)?;
-    let result = talk(ticket.fd, session, request, reply, patience);
-    inflight::leave(ticket);
-    result
+    inflight::enter(frame, sys::unix_socket).map_err(refused)
 }
 
 fn talk(
@@ -113,6 +150,16 @@ fn talk(
     reply: &mut [u8],
     patience: Patience,
 ) -> Result<usize, AskError> {
+    begin(fd, session, request, patience)?;
+    let length = receive_prefix(fd, patience)?;
+    // A message that does not fit, or an end in its middle, is nonsense.
+    let body = reply.get_mut(PREFIX..).and_then(|room| room.get_mut(..length)).ok_or(AskError::Lost)?;
+    receive_all(fd, body, patience)?;
+    Ok(PREFIX + length)
+}
+
+/// Connects and sends the request.
+fn begin(fd: i32, session: &Session, request: Outgoing<'_>, patience: Patience) -> Result<(), AskError> {
     if let Some(limit) = patience.limit() {
         sys::set_timeouts(fd, limit);
     }
@@ -125,25 +172,25 @@ fn talk(
         Some(passed) => sys::send_passing(fd, request.bytes, passed),
         None => sys::send(fd, request.bytes),
     })?;
-    if sent != request.bytes.len() {
-        return Err(AskError::Lost);
-    }
+    if sent == request.bytes.len() { Ok(()) } else { Err(AskError::Lost) }
+}
+
+/// Waits for a message's beginning, which says how long its body is.
+fn receive_prefix(fd: i32, patience: Patience) -> Result<usize, AskError> {
+    let mut prefix = [0; PREFIX];
+    receive_all(fd, &mut prefix, patience)?;
+    codec::length(prefix).map_err(|_| AskError::Lost)
+}
+
+fn receive_all(fd: i32, room: &mut [u8], patience: Patience) -> Result<(), AskError> {
     let mut received = 0;
-    loop {
-        let wanted = match reply.first_chunk().filter(|_| received >= PREFIX) {
-            Some(prefix) => PREFIX + codec::length(*prefix).map_err(|_| AskError::Lost)?,
-            None => PREFIX,
-        };
-        if received >= PREFIX && received == wanted {
-            return Ok(received);
-        }
-        // A message that does not fit, or an end in its middle, is nonsense.
-        let room = reply.get_mut(received..wanted).ok_or(AskError::Lost)?;
-        match again(patience, || sys::receive(fd, room))? {
+    while let Some(rest) = room.get_mut(received..).filter(|rest| !rest.is_empty()) {
+        match again(patience, || sys::receive(fd, rest))? {
             0 => return Err(AskError::Lost),
             more => received += more,
         }
     }
+    Ok(())
 }
 
 /// Repeats `call` after signals that must not end the wait.

@@ -3,8 +3,12 @@
 pub(crate) mod assembly;
 pub(crate) mod batch;
 pub(crate) mod datagram;
+pub(crate) mod dns;
 pub(crate) mod exec;
+pub(crate) mod files;
 pub(crate) mod hostent;
+pub(crate) mod identity;
+pub(crate) mod idn;
 pub(crate) mod load;
 pub(crate) mod resolve;
 pub(crate) mod sandbox;

@@ -1,19 +1,21 @@
 //! What this process knows of its session: set once when the library is loaded, only read afterwards.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use decide::outgoing::Rules;
+use decide::debuggers::Ports;
+use decide::outgoing::{Rules, is_loopback, unmapped};
+use protocol::agent::POD_FILES;
 use protocol::codec;
-use protocol::layer::{self, AttachReply, Request, Settings, Token};
+use protocol::layer::{self, AttachReply, MAX_HOST_NAME, PodFile, Request, Settings, Token};
 
 use crate::client::{self, Patience};
 
 /// Longest name of an abstract socket (`unix(7)`: 108 bytes, the first is NUL).
 const NAME_ROOM: usize = 107;
 
-/// Most bytes of `argv[0]` that the host is told.
+/// Most bytes of `argv[0]` and of the executable's path that the host is told.
 const PROGRAM_ROOM: usize = 256;
 
 /// The session that this process belongs to.
@@ -32,7 +34,16 @@ pub(crate) struct Session {
     pub(crate) unix: bool,
     /// `AF_INET6` sockets of this machine can reach the host, so that IPv6 addresses are of use.
     pub(crate) has_v6: bool,
+    /// The pod's version of each of [`POD_FILES`].
+    pub(crate) files: [PodFile; POD_FILES.len()],
+    /// The host's process id, in whose `/proc/<pid>/fd` the files are; 0 is none.
+    pub(crate) host: u32,
+    host_name: Option<HostName>,
+    debuggers: Ports,
 }
+
+/// A host name: its bytes and their number.
+type HostName = ([u8; MAX_HOST_NAME], usize);
 
 static SESSION: OnceLock<Session> = OnceLock::new();
 
@@ -49,6 +60,9 @@ const LOST: Rules = Rules {
     relay_v4: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
     relay_v6: None,
 };
+
+/// The files while the host cannot be reached at start: nobody can say whose they are, so they cannot be read.
+const LOST_FILES: [PodFile; POD_FILES.len()] = [PodFile::Descriptor(0); POD_FILES.len()];
 
 /// Whether hooks have nothing to do in this process.
 pub(crate) fn is_passive() -> bool {
@@ -79,37 +93,108 @@ impl Session {
             dns: true,
             unix: false,
             has_v6: true,
+            files: LOST_FILES,
+            host: 0,
+            host_name: None,
+            debuggers: Ports::NONE,
         })
     }
 
+    /// The pod's name, which this process has in place of the machine's.
+    pub(crate) fn host_name(&self) -> Option<&[u8]> {
+        self.host_name.as_ref().and_then(|(bytes, length)| bytes.get(..*length))
+    }
+
+    /// Whether the debugger of this process is behind `destination`, which then always is this machine's matter.
+    pub(crate) fn is_debugger(&self, destination: SocketAddr) -> bool {
+        self.debuggers.contains(destination.port()) && is_loopback(unmapped(destination).ip())
+    }
+
     fn follow(&mut self, settings: Settings) {
-        let Settings { relay_v4, relay_v6, outgoing_tcp, outgoing_udp, ignore_localhost, ipv6, .. } = settings;
+        let Settings { relay_v4, relay_v6, outgoing_tcp, outgoing_udp, unix, ignore_localhost, dns, ipv6, files, host } =
+            settings;
         self.rules = Rules { tcp: outgoing_tcp, udp: outgoing_udp, ignore_localhost, ipv6, relay_v4, relay_v6 };
-        self.dns = settings.dns;
-        self.unix = settings.unix;
+        self.dns = dns;
+        self.unix = unix;
         self.has_v6 = ipv6 && relay_v6.is_some();
+        self.files = files;
+        self.host = host;
     }
 }
 
-/// Joins the session that the environment names by `value`; without a good value nothing happens.
-pub(crate) fn attach(value: &[u8], program: &[u8]) {
+/// What a process tells of itself when it joins.
+pub(crate) struct Joining<'a> {
+    /// `argv[0]`.
+    pub(crate) program: &'a [u8],
+    /// Path of the executable.
+    pub(crate) executable: &'a [u8],
+    /// What belongs to its debugger; stays here.
+    pub(crate) debuggers: Ports,
+}
+
+/// What the host says to a process that joins.
+enum Reply {
+    Member(Settings, Option<HostName>),
+    Skipped,
+}
+
+/// Joins the session that the environment names by `value`. Without a good value, or when the host leaves this
+/// process alone, the hooks stay passive. What a process starts inherits the environment either way.
+pub(crate) fn attach(value: &[u8], process: &Joining<'_>) {
     let Some(mut session) = Session::set_out(value) else { return };
-    let request = Request::Attach { program: program.get(..PROGRAM_ROOM).unwrap_or(program), executable: b"" };
-    let decode = |body: &[u8]| match codec::decode(body).ok()? {
-        AttachReply::Member { settings, .. } => Some(settings),
-        AttachReply::Skipped => None,
-    };
-    if let Ok(settings) = client::ask_as::<_, 768, 256>(&session, request, Patience::Brief, decode) {
-        session.follow(settings);
+    session.debuggers = process.debuggers;
+    let Joining { program, executable, .. } = process;
+    let program = program.get(..PROGRAM_ROOM).unwrap_or(program);
+    let executable = executable.get(executable.len().saturating_sub(PROGRAM_ROOM)..).unwrap_or_default();
+    let request = Request::Attach { program, executable };
+    match client::ask_as::<_, 768, 256>(&session, request, Patience::Brief, reply) {
+        Ok(Reply::Member(settings, host_name)) => {
+            session.follow(settings);
+            session.host_name = host_name;
+        }
+        Ok(Reply::Skipped) => return,
+        Err(_) => {}
     }
     if SESSION.set(session).is_ok() {
         ACTIVE.store(true, Ordering::Release);
     }
 }
 
+fn reply(body: &[u8]) -> Option<Reply> {
+    let (settings, name) = match codec::decode(body).ok()? {
+        AttachReply::Member { settings, host_name } => (settings, host_name),
+        AttachReply::Skipped => return Some(Reply::Skipped),
+    };
+    let host_name = name.filter(|name| !name.is_empty() && !name.contains('\0')).and_then(|name| {
+        let mut bytes = [0; MAX_HOST_NAME];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        Some((bytes, name.len()))
+    });
+    Some(Reply::Member(settings, host_name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_debuggers_port_is_known_on_loopback_only() {
+        let value = layer::session_value(&layer::Session { name: b"m", uid: 1, token: Token([7; 16]) });
+        let mut session = Session::set_out(&value).expect("a session");
+        let line: [&[u8]; 3] = [b"node", b"--inspect", b"app.js"];
+        session.debuggers = decide::debuggers::ports(line.into_iter(), |_| None, |_| None);
+        for (address, expected) in [
+            ("127.0.0.1:9229", true),
+            ("127.9.9.9:9229", true),
+            ("[::1]:9229", true),
+            ("[::ffff:127.0.0.1]:9229", true),
+            ("0.0.0.0:9229", true),
+            ("127.0.0.1:9230", false),
+            ("10.0.0.1:9229", false),
+        ] {
+            assert_eq!(session.is_debugger(address.parse().expect("an address")), expected, "{address}");
+        }
+    }
 
     #[test]
     fn a_session_needs_a_name_that_fits() {

@@ -422,6 +422,30 @@ pub(crate) fn read_at(fd: c_int, buffer: &mut [u8], offset: u64) -> usize {
     unsafe { call(libc::SYS_pread64, arguments) }.unwrap_or(0)
 }
 
+/// A whole file of at most `longest` bytes; `None` for what is longer or cannot be read.
+pub(crate) fn read_file(path: &core::ffi::CStr, longest: usize) -> Option<Vec<u8>> {
+    let fd = open_program(libc::AT_FDCWD, path).ok()?;
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    let whole = loop {
+        match read_at(fd, &mut piece, bytes.len() as u64) {
+            0 => break true,
+            _ if bytes.len() >= longest => break false,
+            more => bytes.extend_from_slice(piece.get(..more).unwrap_or_default()),
+        }
+    };
+    close(fd);
+    whole.then_some(bytes)
+}
+
+/// Where a link leads, as far as `room` holds it (`readlink(2)`).
+pub(crate) fn read_link<'a>(path: &core::ffi::CStr, room: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, room.as_mut_ptr() as usize, room.len(), 0, 0];
+    // SAFETY: readlinkat(2) with a C string and room that is ours.
+    let length = unsafe { call(libc::SYS_readlinkat, arguments) }?;
+    Ok(room.get(..length).unwrap_or_default())
+}
+
 /// Whether `path` may be executed.
 pub(crate) fn is_executable(path: &core::ffi::CStr) -> bool {
     let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, libc::X_OK as usize, 0, 0, 0];

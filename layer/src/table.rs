@@ -3,9 +3,10 @@
 
 use core::ffi::c_void;
 
-use libc::{FILE, addrinfo, c_char, c_int, c_long, c_ulong, hostent, pid_t, size_t, sockaddr, socklen_t};
-use libc::{c_uint, mmsghdr, msghdr, ssize_t, timespec};
+use libc::{FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, hostent, mode_t, pid_t, size_t, sockaddr};
+use libc::{mmsghdr, msghdr, timespec};
 use libc::{posix_spawn_file_actions_t, posix_spawnattr_t};
+use libc::{socklen_t, ssize_t, utsname};
 
 use crate::hooks;
 use crate::hooks::exec::Strings;
@@ -27,6 +28,8 @@ pub(crate) struct Hook {
 
 /// Kinds of rows:
 /// * `plain`: the hook runs under [`guard`] as a whole;
+/// * `bare`: it guards its pieces by itself and never waits for the session host: the next symbol may be a
+///   cancellation point, out of which the thread unwinds (see `interpose`);
 /// * `waiting`: it may wait for the session host or the C library, and guards its pieces by itself (see
 ///   `interpose`);
 /// * `assembly`: the exported function is written in `hooks/assembly.rs`.
@@ -109,6 +112,11 @@ macro_rules! hooks {
         guard(Stage::Before, Verdict::Bypass, || unsafe { $call })
     };
 
+    (@run bare, $call:expr) => {
+        // SAFETY: the program's own arguments.
+        unsafe { $call }
+    };
+
     (@run waiting, $call:expr) => {{
         let frame = 0u8;
         inflight::reclaim((&raw const frame).addr());
@@ -175,6 +183,79 @@ hooks! {
         => hostent::gethostbyaddr: "names addresses as the pod does";
     waiting [gethostbyaddr_r] (address: *const c_void, length: socklen_t, family: c_int, entry: *mut hostent, buffer: *mut c_char, room: size_t, result: *mut *mut hostent, h_errno: *mut c_int) -> c_int
         => hostent::gethostbyaddr_r: "names addresses as the pod does";
+
+    waiting [res_query, __res_query] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_query: "asks the pod's name servers";
+    waiting [res_search, __res_search] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_search: "asks the pod's name servers, with its search list";
+    waiting [res_querydomain, __res_querydomain] (name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_querydomain: "asks the pod's name servers";
+    waiting [res_send, __res_send] (question: *const u8, length: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_send: "asks the pod's name servers";
+    waiting [res_nquery, __res_nquery] (state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_nquery: "asks the pod's name servers";
+    waiting [res_nsearch, __res_nsearch] (state: *mut c_void, name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_nsearch: "asks the pod's name servers, with its search list";
+    waiting [res_nquerydomain, __res_nquerydomain] (state: *mut c_void, name: *const c_char, domain: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_nquerydomain: "asks the pod's name servers";
+    waiting [res_nsend, __res_nsend] (state: *mut c_void, question: *const u8, length: c_int, answer: *mut u8, room: c_int) -> c_int
+        => dns::res_nsend: "asks the pod's name servers";
+
+    bare [open, open64, __open, __open64] (path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        => files::open: "opens the pod's version of a file";
+    bare [openat, openat64] (directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        => files::openat: "opens the pod's version of a file";
+    bare [__open_2, __open64_2] (path: *const c_char, flags: c_int) -> c_int
+        => files::__open_2: "`open` as `_FORTIFY_SOURCE` calls it";
+    bare [__openat_2, __openat64_2] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
+        => files::__openat_2: "`openat` as `_FORTIFY_SOURCE` calls it";
+    bare [creat, creat64] (path: *const c_char, mode: mode_t) -> c_int
+        => files::creat: "refuses to write the pod's files";
+    bare [fopen, fopen64] (path: *const c_char, mode: *const c_char) -> *mut FILE
+        => files::fopen: "opens the pod's version of a file";
+    bare [freopen, freopen64] (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
+        => files::freopen: "opens the pod's version of a file";
+    bare [stat, stat64] (path: *const c_char, out: *mut c_void) -> c_int
+        => files::stat: "describes the pod's version of a file";
+    bare [lstat, lstat64] (path: *const c_char, out: *mut c_void) -> c_int
+        => files::lstat: "describes the pod's version of a file";
+    bare [fstatat, fstatat64] (directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
+        => files::fstatat: "describes the pod's version of a file";
+    bare [statx] (directory: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut c_void) -> c_int
+        => files::statx: "describes the pod's version of a file";
+    bare [__xstat, __xstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
+        => files::__xstat: "`stat` before glibc 2.33";
+    bare [__lxstat, __lxstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
+        => files::__lxstat: "`lstat` before glibc 2.33";
+    bare [__fxstatat, __fxstatat64] (version: c_int, directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
+        => files::__fxstatat: "`fstatat` before glibc 2.33";
+    bare [access] (path: *const c_char, mode: c_int) -> c_int
+        => files::access: "looks at the pod's version of a file";
+    bare [euidaccess, eaccess] (path: *const c_char, mode: c_int) -> c_int
+        => files::euidaccess: "looks at the pod's version of a file";
+    bare [faccessat] (directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int
+        => files::faccessat: "looks at the pod's version of a file";
+    bare [readlink] (path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
+        => files::readlink: "the pod's files are no links";
+    bare [readlinkat] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
+        => files::readlinkat: "the pod's files are no links";
+    bare [__readlink_chk] (path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
+        => files::__readlink_chk: "`readlink` as `_FORTIFY_SOURCE` calls it";
+    bare [__readlinkat_chk] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
+        => files::__readlinkat_chk: "`readlinkat` as `_FORTIFY_SOURCE` calls it";
+    bare [realpath] (path: *const c_char, room: *mut c_char) -> *mut c_char
+        => files::realpath: "the pod's files are where they are";
+    bare [__realpath_chk] (path: *const c_char, room: *mut c_char, size: size_t) -> *mut c_char
+        => files::__realpath_chk: "`realpath` as `_FORTIFY_SOURCE` calls it";
+    bare [canonicalize_file_name] (path: *const c_char) -> *mut c_char
+        => files::canonicalize_file_name: "the pod's files are where they are";
+
+    plain [gethostname] (room: *mut c_char, size: size_t) -> c_int
+        => identity::gethostname: "says the pod's name";
+    plain [__gethostname_chk] (room: *mut c_char, size: size_t, known: size_t) -> c_int
+        => identity::__gethostname_chk: "`gethostname` as `_FORTIFY_SOURCE` calls it";
+    plain [uname] (out: *mut utsname) -> c_int
+        => identity::uname: "says the pod's name";
 
     plain [execve] (path: *const c_char, arguments: Strings, environment: Strings) -> c_int
         => exec::execve: "keeps the started program in the session";

@@ -46,6 +46,7 @@ unsafe extern "C" {
 /// A finished look-up: a name with the addresses that belong to it, all of one family.
 struct Host {
     name: Vec<u8>,
+    alias: Option<Vec<u8>>,
     family: c_int,
     addresses: Vec<IpAddr>,
 }
@@ -141,6 +142,7 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
         libc::AF_INET6 => Families::V6,
         _ => return Answer::Native,
     };
+    let allowed = names::families(family, 0).is_some();
     if name.is_null() {
         return Answer::Native;
     }
@@ -149,15 +151,19 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
     if guard(Stage::Before, true, || is_numeric(name) || names::is_native(name)) {
         return Answer::Native;
     }
+    if !allowed {
+        return Answer::Failed(Failure::NoData);
+    }
     match names::addresses(name, families) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(mut addresses) => {
+        Answer::Found(names::Host { canonical, mut addresses }) => {
             addresses.retain(|address| address.is_ipv4() == (family == libc::AF_INET));
             if addresses.is_empty() {
                 return Answer::Failed(Failure::NoData);
             }
-            Answer::Found(Host { name: name.to_vec(), family, addresses })
+            let alias = names::is_alias(name, canonical.as_bytes()).then(|| name.to_vec());
+            Answer::Found(Host { name: canonical.into_bytes(), alias, family, addresses })
         }
     }
 }
@@ -179,7 +185,9 @@ unsafe fn backward(place: *const c_void, length: socklen_t, family: c_int) -> An
     match names::name_of(address) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(name) => Answer::Found(Host { name: name.into_bytes(), family, addresses: vec![address] }),
+        Answer::Found(name) => {
+            Answer::Found(Host { name: name.into_bytes(), alias: None, family, addresses: vec![address] })
+        }
     }
 }
 
@@ -234,18 +242,19 @@ unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
     })
 }
 
-/// Lays the answer out in `buffer`: the pointers (no alias, the addresses), the addresses, the name.
-/// False when there is not enough room.
+/// Lays the answer out in `buffer`: the pointers (the alias, the addresses, null behind each), the addresses, the
+/// name, the alias. False when there is not enough room.
 ///
 /// # Safety
 /// `entry` must be writable, and so must `room` bytes at `buffer`.
 unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -> bool {
     const POINTER: usize = size_of::<*mut c_char>();
     let size = if host.family == libc::AF_INET { 4 } else { 16 };
-    let count = host.addresses.len();
+    let (count, aliases) = (host.addresses.len(), usize::from(host.alias.is_some()));
     let gap = buffer.align_offset(POINTER);
-    let (pointers, data) = (POINTER * (count + 2), size * count);
-    if gap.saturating_add(pointers + data + host.name.len() + 1) > room {
+    let (pointers, data) = (POINTER * (aliases + count + 2), size * count);
+    let text = host.name.len() + 1 + host.alias.as_ref().map_or(0, |alias| alias.len() + 1);
+    if gap.saturating_add(pointers + data + text) > room {
         return false;
     }
     // SAFETY: the three parts lie one behind the other inside the room, whose size has just been checked.
@@ -253,8 +262,19 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
         let list = buffer.add(gap);
         (list.cast::<*mut c_char>(), list.add(pointers), list.add(pointers + data))
     };
-    // SAFETY: the list has `count + 2` aligned places: the end of the aliases, the addresses, their end.
-    unsafe { list.write(null_mut()) };
+    // SAFETY: the texts and their NULs end the room that was checked.
+    let alias = unsafe { put_text(&host.name, name) };
+    if let Some(text) = &host.alias {
+        // SAFETY: as above.
+        unsafe { put_text(text, alias) };
+        // SAFETY: the list begins with the aliases.
+        unsafe { list.write(alias.cast()) };
+    }
+    // SAFETY: the list has `aliases + count + 2` aligned places.
+    let addresses = unsafe {
+        list.add(aliases).write(null_mut());
+        list.add(aliases + 1)
+    };
     for (index, address) in host.addresses.iter().enumerate() {
         let octets = match address {
             IpAddr::V4(ip) => &ip.octets()[..],
@@ -265,23 +285,31 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
         // SAFETY: as above; no address is longer than `size`.
         unsafe { core::ptr::copy_nonoverlapping(octets.as_ptr(), place, octets.len().min(size)) };
         // SAFETY: as for the list.
-        unsafe { list.add(1 + index).write(place.cast()) };
+        unsafe { addresses.add(index).write(place.cast()) };
     }
     // SAFETY: as for the list.
-    unsafe { list.add(1 + count).write(null_mut()) };
-    // SAFETY: the name and its NUL end the room that was checked.
-    unsafe { core::ptr::copy_nonoverlapping(host.name.as_ptr(), name, host.name.len()) };
-    // SAFETY: as above.
-    unsafe { name.add(host.name.len()).write(0) };
+    unsafe { addresses.add(count).write(null_mut()) };
     let filled = hostent {
         h_name: name.cast(),
         h_aliases: list,
         h_addrtype: host.family,
         h_length: size as c_int,
-        // SAFETY: behind the one place of the aliases.
-        h_addr_list: unsafe { list.add(1) },
+        h_addr_list: addresses,
     };
     // SAFETY: by the caller's word.
     unsafe { entry.write(filled) };
     true
+}
+
+/// Writes `text` with a NUL; the place behind it.
+///
+/// # Safety
+/// There must be room for both.
+unsafe fn put_text(text: &[u8], place: *mut u8) -> *mut u8 {
+    // SAFETY: by the caller's word.
+    unsafe {
+        core::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());
+        place.add(text.len()).write(0);
+        place.add(text.len() + 1)
+    }
 }

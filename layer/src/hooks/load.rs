@@ -2,10 +2,15 @@
 
 use core::ffi::{CStr, c_char, c_int};
 
+use decide::debuggers::{self, Ports};
 use protocol::layer::SESSION_VARIABLE;
 
 use crate::interpose::{self, Stage, guard};
+use crate::session::Joining;
 use crate::{hooks::exec, sandbox, session, sys, table};
+
+/// Most bytes of a file of arguments: its class path may name thousands of archives.
+const ARGFILE_ROOM: usize = 4 << 20;
 
 type Strings = *const *const c_char;
 
@@ -30,7 +35,11 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
         sys::memory::note_stack(arguments.addr());
         sandbox::note_load();
         exec::remember(value);
-        session::attach(value, program);
+        let mut room = [0; libc::PATH_MAX as usize];
+        let executable = sys::read_link(c"/proc/self/exe", &mut room).unwrap_or_default();
+        // SAFETY: as above.
+        let debuggers = unsafe { debugger_ports(arguments, environment) };
+        session::attach(value, &Joining { program, executable, debuggers });
         #[cfg(debug_assertions)]
         // SAFETY: as above.
         if let Some(value) = unsafe { variable(environment, interpose::fault::VARIABLE.as_bytes()) } {
@@ -38,6 +47,18 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
         }
     });
     interpose::set_errno(errno);
+}
+
+/// # Safety
+/// Both must be null or lists of C strings that are ended by null.
+unsafe fn debugger_ports(arguments: Strings, environment: Strings) -> Ports {
+    debuggers::ports(
+        // SAFETY: by the caller's word.
+        unsafe { exec::strings(arguments) }.map(CStr::to_bytes),
+        // SAFETY: by the caller's word.
+        |name| unsafe { variable(environment, name.as_bytes()) },
+        |path| sys::read_file(&std::ffi::CString::new(path).ok()?, ARGFILE_ROOM),
+    )
 }
 
 /// The value of a variable.

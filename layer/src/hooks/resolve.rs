@@ -1,23 +1,39 @@
 //! `getaddrinfo` and `getnameinfo`. The pod's answers become numbers that the real `getaddrinfo` expands, so
 //! services, socket types, hints and `freeaddrinfo` behave natively.
-//!
-//! glibc's `getaddrinfo_a` calls `getaddrinfo` inside libc, out of reach.
 
 use core::ffi::{CStr, c_char};
 use core::ptr::null_mut;
-use std::net::IpAddr;
+use std::ffi::CString;
+use std::net::Ipv6Addr;
 
 use libc::{addrinfo, c_int, sockaddr, socklen_t};
 use protocol::agent::Families;
 
 use crate::address;
+use crate::hooks::idn;
 use crate::interpose::{self, Stage, Verdict, guard, without_cancellation};
-use crate::ops::names::{self, Answer, Failure};
+use crate::ops::names::{self, Answer, Failure, Host};
 use crate::sys;
 use crate::table::next;
 
+/// `netdb.h`: the name is converted before it is asked for.
+const AI_IDN: c_int = 0x0040;
+
+/// `netdb.h`: the canonical name is converted back.
+const AI_CANONIDN: c_int = 0x0080;
+
+/// `netdb.h`: names are converted back.
+const NI_IDN: c_int = 32;
+
+/// Every flag of `getnameinfo` in glibc's `netdb.h`; two more are accepted and mean nothing.
+const NI_FLAGS: c_int =
+    libc::NI_NUMERICHOST | libc::NI_NUMERICSERV | libc::NI_NOFQDN | libc::NI_NAMEREQD | libc::NI_DGRAM | NI_IDN | 0xc0;
+
 /// Flags of `netdb.h` that concern names only: numbers have no canonical name and no IDN.
 const NAME_FLAGS: c_int = libc::AI_CANONNAME | libc::AI_ADDRCONFIG | 0x03c0;
+
+/// `netdb.h`: the name cannot be converted.
+const EAI_IDN_ENCODE: c_int = -105;
 
 /// # Safety
 /// As `getaddrinfo(3)`.
@@ -38,16 +54,15 @@ pub(crate) unsafe fn getaddrinfo(
             (hints.ai_family, hints.ai_flags, hints.ai_socktype, hints.ai_protocol)
         });
     let query = Query { name, service, hints };
-    match guard(Stage::Before, Verdict::Bypass, || query.try_as_number()) {
-        // Not a number, and the arguments are sound: it takes the pod.
-        Verdict::Passed(libc::EAI_NONAME) => {}
-        done => return done,
-    }
-    let answer = query.ask();
+    let asked = match guard(Stage::Before, Err(Verdict::Bypass), || query.prepare()) {
+        Ok(asked) => asked,
+        Err(verdict) => return verdict,
+    };
+    let answer = query.ask(asked.as_bytes());
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
         Answer::Native => Verdict::Bypass,
         Answer::Failed(failure) => failed(failure),
-        Answer::Found(addresses) => query.expand(&addresses, out),
+        Answer::Found(host) => query.expand(&host, out),
     })
 }
 
@@ -67,23 +82,47 @@ struct Query<'a> {
 }
 
 impl Query<'_> {
-    /// Numbers and names of this machine are a bypass. The C library tells what is a number, and finds fault
-    /// with the other arguments on the way.
+    /// What to ask the pod for. Numbers and names of this machine are a bypass. The C library tells what is a
+    /// number, and finds fault with the other arguments.
+    fn prepare(&self) -> Result<idn::Name, Verdict<c_int>> {
+        let (family, flags, ..) = self.hints;
+        let name = self.name.to_bytes();
+        if flags & libc::AI_NUMERICHOST != 0 || names::is_native(name) {
+            return Err(Verdict::Bypass);
+        }
+        match self.try_as_number(self.name) {
+            0 => return Err(Verdict::Bypass),
+            libc::EAI_NONAME => {}
+            code => return Err(Verdict::Passed(code)),
+        }
+        // The same answer is a service that is no number where it must be: then a good number has it too.
+        let good = if family == libc::AF_INET6 { c"::1" } else { c"127.0.0.1" };
+        match self.try_as_number(good) {
+            0 => {}
+            code => return Err(Verdict::Passed(code)),
+        }
+        // An address with an unknown scope is no name either.
+        let address = name.split(|byte| *byte == b'%').next().unwrap_or_default();
+        if address.len() < name.len() && core::str::from_utf8(address).is_ok_and(|ip| ip.parse::<Ipv6Addr>().is_ok()) {
+            return Err(Verdict::Passed(libc::EAI_NONAME));
+        }
+        if flags & AI_IDN != 0 {
+            return idn::to_ascii(name).ok_or(Verdict::Passed(EAI_IDN_ENCODE));
+        }
+        idn::Name::new(name).ok_or(Verdict::Passed(libc::EAI_NONAME))
+    }
+
+    /// The C library's verdict on `name` as a number, with all the other arguments.
     ///
     /// Without `AI_ADDRCONFIG`, for which glibc takes a lock that a fork in another thread may have copied.
-    fn try_as_number(&self) -> Verdict<c_int> {
-        if self.hints.1 & libc::AI_NUMERICHOST != 0 || names::is_native(self.name.to_bytes()) {
-            return Verdict::Bypass;
-        }
+    fn try_as_number(&self, name: &CStr) -> c_int {
         let mut number = null_mut();
-        match self.native(self.name, self.hints.1 & !libc::AI_ADDRCONFIG, &mut number) {
-            0 => {
-                // SAFETY: freeaddrinfo(3) with a fresh list.
-                unsafe { libc::freeaddrinfo(number) };
-                Verdict::Bypass
-            }
-            code => Verdict::Passed(code),
+        let code = self.native(name, self.hints.1 & !libc::AI_ADDRCONFIG, &mut number);
+        if code == 0 {
+            // SAFETY: freeaddrinfo(3) with a fresh list.
+            unsafe { libc::freeaddrinfo(number) };
         }
+        code
     }
 
     /// The real `getaddrinfo` for the number `host`.
@@ -97,22 +136,26 @@ impl Query<'_> {
         without_cancellation(|| unsafe { next(host.as_ptr(), self.service, &hints, out) })
     }
 
-    fn ask(&self) -> Answer<Vec<IpAddr>> {
+    fn ask(&self, name: &[u8]) -> Answer<Host> {
         let (family, flags, ..) = self.hints;
-        let Some(families) = names::families(family, flags) else { return Answer::Failed(Failure::NoData) };
-        let answer = names::addresses(self.name.to_bytes(), families);
+        let Some(families) = names::families(family, flags) else {
+            // What this machine's sockets cannot use does not exist for `AI_ADDRCONFIG`.
+            let adapts = flags & libc::AI_ADDRCONFIG != 0;
+            return Answer::Failed(if adapts { Failure::NoName } else { Failure::NoData });
+        };
+        let answer = names::addresses(name, families);
         let empty = matches!(answer, Answer::Failed(Failure::NoName | Failure::NoData));
         if empty && families == Families::V6 && flags & libc::AI_V4MAPPED != 0 {
-            return names::addresses(self.name.to_bytes(), Families::V4);
+            return names::addresses(name, Families::V4);
         }
         answer
     }
 
     /// Expands each address and joins the chains: `freeaddrinfo` frees entry by entry.
-    fn expand(&self, addresses: &[IpAddr], out: *mut *mut addrinfo) -> Verdict<c_int> {
+    fn expand(&self, host: &Host, out: *mut *mut addrinfo) -> Verdict<c_int> {
         let mut chain = Chain { first: null_mut(), last: null_mut() };
-        for address in addresses {
-            let Ok(number) = std::ffi::CString::new(address.to_string()) else { continue };
+        for address in &host.addresses {
+            let Ok(number) = CString::new(address.to_string()) else { continue };
             let mut part = null_mut();
             match self.native(&number, self.hints.1 & !NAME_FLAGS, &mut part) {
                 // SAFETY: a fresh chain of the real getaddrinfo.
@@ -129,13 +172,27 @@ impl Query<'_> {
             return failed(Failure::NoData);
         }
         if self.hints.1 & libc::AI_CANONNAME != 0 {
+            let name = readable(host.canonical.as_bytes(), self.hints.1 & AI_CANONIDN != 0);
             // SAFETY: strdup(3) of a C string; freeaddrinfo frees it with the entry, which is ours to change.
-            unsafe { (*chain.first).ai_canonname = libc::strdup(self.name.as_ptr()) };
+            let copy = unsafe { libc::strdup(name.as_ptr()) };
+            if copy.is_null() {
+                chain.free();
+                return Verdict::Passed(libc::EAI_MEMORY);
+            }
+            // SAFETY: the chain's first entry, which nobody else has yet.
+            unsafe { (*chain.first).ai_canonname = copy };
         }
         // SAFETY: getaddrinfo(3): the place for the result.
         unsafe { *out = chain.first };
         Verdict::Success(0)
     }
+}
+
+/// A name from the pod as the program gets it: with `convert` in the form that people read, if there is one.
+fn readable(name: &[u8], convert: bool) -> CString {
+    let converted = if convert { without_cancellation(|| idn::to_unicode(name)) } else { None };
+    // Names with a NUL in them are refused where they arrive.
+    CString::new(converted.as_ref().map_or(name, idn::Name::as_bytes)).unwrap_or_default()
 }
 
 /// glibc's `netdb.h`.
@@ -184,7 +241,7 @@ pub(crate) unsafe fn getnameinfo(
     service_room: socklen_t,
     flags: c_int,
 ) -> Verdict<c_int> {
-    if host.is_null() || host_room == 0 || flags & libc::NI_NUMERICHOST != 0 {
+    if host.is_null() || host_room == 0 || flags & libc::NI_NUMERICHOST != 0 || flags & !NI_FLAGS != 0 {
         return Verdict::Bypass;
     }
     // SAFETY: getnameinfo(3): `length` readable bytes.
@@ -197,18 +254,20 @@ pub(crate) unsafe fn getnameinfo(
     };
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
         Answer::Native => Verdict::Bypass,
-        Answer::Found(name) if name.len() >= host_room as usize => Verdict::Passed(libc::EAI_OVERFLOW),
         Answer::Found(name) => {
+            let name = readable(name.as_bytes(), flags & NI_IDN != 0);
+            let bytes = name.as_bytes_with_nul();
+            if bytes.len() > host_room as usize {
+                return Verdict::Passed(libc::EAI_OVERFLOW);
+            }
             if !service.is_null() && service_room != 0 {
                 let code = next(null_mut(), 0, flags);
                 if code != 0 {
                     return Verdict::Passed(code);
                 }
             }
-            // SAFETY: `host_room` bytes are writable and the name with its NUL is shorter.
-            unsafe { core::ptr::copy_nonoverlapping(name.as_ptr(), host.cast(), name.len()) };
-            // SAFETY: as above.
-            unsafe { *host.add(name.len()) = 0 };
+            // SAFETY: `host_room` bytes are writable and the name with its NUL is not longer.
+            unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), host.cast(), bytes.len()) };
             Verdict::Success(0)
         }
         Answer::Failed(Failure::Again) => failed(Failure::Again),

@@ -17,17 +17,20 @@ use crate::sys::{self, Errno};
 /// Longest name that is asked (RFC 1035 2.3.4), with a dot at its end.
 const LONGEST_NAME: usize = 254;
 
+/// Room for such a name in any form, with a NUL.
+pub(crate) const NAME_ROOM: usize = 1025;
+
 /// `EAI_NODATA` of glibc's `netdb.h`, which the `libc` crate lacks.
 const EAI_NODATA: c_int = -5;
 
 /// `h_errno`'s values of `netdb.h`.
-mod h {
+pub(super) mod h {
     use libc::c_int;
-    pub(super) const NETDB_INTERNAL: c_int = -1;
-    pub(super) const HOST_NOT_FOUND: c_int = 1;
-    pub(super) const TRY_AGAIN: c_int = 2;
-    pub(super) const NO_RECOVERY: c_int = 3;
-    pub(super) const NO_DATA: c_int = 4;
+    pub(in crate::ops) const NETDB_INTERNAL: c_int = -1;
+    pub(in crate::ops) const HOST_NOT_FOUND: c_int = 1;
+    pub(in crate::ops) const TRY_AGAIN: c_int = 2;
+    pub(in crate::ops) const NO_RECOVERY: c_int = 3;
+    pub(in crate::ops) const NO_DATA: c_int = 4;
 }
 
 /// Who answers, and what.
@@ -77,9 +80,9 @@ impl Failure {
     /// As the `_r` functions return it: a name that is not there is no error of the call.
     pub(crate) fn code(self) -> c_int {
         match self {
-            Self::NoName | Self::NoData => 0,
+            // Only `h_errno` tells these from each other.
+            Self::NoName | Self::NoData | Self::Fail => 0,
             Self::Again => libc::EAGAIN,
-            Self::Fail => libc::EIO,
             Self::System(errno) => errno,
         }
     }
@@ -100,18 +103,20 @@ impl From<ResolveError> for Failure {
 
 /// Whether this machine resolves `name`.
 pub(crate) fn is_native(name: &[u8]) -> bool {
+    let Some(session) = session::get().filter(|session| session.dns) else { return true };
     let (own, length) = sys::host_name();
-    session::get().is_none_or(|session| !session.dns) || is_local(name, own.get(..length).unwrap_or_default())
+    is_local(name, own.get(..length).unwrap_or_default(), session.host_name())
 }
 
 /// Which families `getaddrinfo` must be asked for. `None` is none at all.
 ///
-/// `AI_ADDRCONFIG` asks what this machine's sockets can use: IPv6 only where one can reach the host.
+/// `AI_ADDRCONFIG` asks what this machine's sockets can use: IPv6 only where one can reach the host. Where that is
+/// not so, glibc does not map addresses either.
 pub(crate) fn families(family: c_int, flags: c_int) -> Option<Families> {
     let session = session::get()?;
     let adapts = flags & libc::AI_ADDRCONFIG != 0;
     let has_v6 = if adapts { session.has_v6 } else { session.rules.ipv6 };
-    let maps = flags & libc::AI_V4MAPPED != 0;
+    let maps = flags & libc::AI_V4MAPPED != 0 && (has_v6 || !adapts);
     match (family, has_v6) {
         (libc::AF_INET, _) => Some(Families::V4),
         (libc::AF_INET6, true) if maps && flags & libc::AI_ALL != 0 => Some(Families::Both),
@@ -122,8 +127,16 @@ pub(crate) fn families(family: c_int, flags: c_int) -> Option<Families> {
     }
 }
 
-/// The addresses that the pod has for `name`.
-pub(crate) fn addresses(name: &[u8], families: Families) -> Answer<Vec<IpAddr>> {
+/// What a name is in the pod, in the terms of `hostent`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// The name behind all aliases.
+    pub(crate) canonical: String,
+    pub(crate) addresses: Vec<IpAddr>,
+}
+
+/// The addresses that the pod has for `name`, and its canonical name.
+pub(crate) fn addresses(name: &[u8], families: Families) -> Answer<Host> {
     let Some((session, name)) = guard(Stage::Before, None, || {
         let name = core::str::from_utf8(name).ok().filter(|name| (1..=LONGEST_NAME).contains(&name.len()))?;
         Some((session::get()?, name))
@@ -135,11 +148,31 @@ pub(crate) fn addresses(name: &[u8], families: Families) -> Answer<Vec<IpAddr>> 
     let reply = ask(session, request, decode);
     guard(Stage::After, Answer::Failed(Failure::System(libc::EIO)), || match reply {
         Ok(layer::Answer::Found(resolved)) if resolved.addresses.is_empty() => Answer::Failed(Failure::NoData),
-        Ok(layer::Answer::Found(resolved)) => Answer::Found(resolved.addresses),
+        Ok(layer::Answer::Found(resolved)) => {
+            Answer::Found(Host { canonical: canonical(name, resolved.canonical), addresses: resolved.addresses })
+        }
         Ok(layer::Answer::Failed(error)) => Answer::Failed(error.into()),
         Ok(layer::Answer::Local) => Answer::Native,
         Err(error) => unanswered(error),
     })
+}
+
+/// The canonical name, or what was asked where there is none. A C string ends at its first NUL.
+fn canonical(asked: &str, told: String) -> String {
+    if told.is_empty() || told.contains('\0') {
+        return asked.strip_suffix('.').unwrap_or(asked).to_owned();
+    }
+    told
+}
+
+/// Whether `name` is an alias of `canonical`. A name that the search list has completed is none.
+pub(crate) fn is_alias(name: &[u8], canonical: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let completed = match canonical.split_at_checked(name.len()) {
+        Some((front, rest)) => front.eq_ignore_ascii_case(name) && matches!(rest, [] | [b'.', ..]),
+        None => false,
+    };
+    !completed
 }
 
 /// The name that the pod has for `address`. Addresses of this machine keep this machine's names.
@@ -166,10 +199,37 @@ fn ask<T>(session: &Session, request: Request<'_>, decode: impl FnOnce(&[u8]) ->
 }
 
 /// Without a host there is no name service, which is a state that may pass: `EAI_AGAIN`.
-fn unanswered<T>(error: AskError) -> Answer<T> {
+pub(super) fn unanswered<T>(error: AskError) -> Answer<T> {
     match error {
         AskError::Sandboxed => Answer::Native,
         AskError::NoDescriptor(errno) => Answer::Failed(Failure::System(errno)),
         AskError::Lost | AskError::Interrupted | AskError::TimedOut => Answer::Failed(Failure::Again),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completed_name_is_no_alias() {
+        for (name, canonical, expected) in [
+            ("redis", "redis.default.svc.cluster.local", false),
+            ("Redis", "redis.default.svc", false),
+            ("redis.", "redis", false),
+            ("redis", "redis", false),
+            ("cache", "redis.default.svc.cluster.local", true),
+            ("redis.example", "redis", true),
+            ("redis", "redis2.default", true),
+        ] {
+            assert_eq!(is_alias(name.as_bytes(), canonical.as_bytes()), expected, "{name} {canonical}");
+        }
+    }
+
+    #[test]
+    fn without_a_canonical_name_it_is_the_one_asked_for() {
+        for (asked, told, expected) in [("a", "b.c", "b.c"), ("a", "", "a"), ("a.", "", "a"), ("a", "b\0c", "a")] {
+            assert_eq!(canonical(asked, told.to_owned()), expected, "{asked} {told:?}");
+        }
     }
 }

@@ -80,7 +80,7 @@ fn connect_tcp(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
 
 /// Decides, and gathers what the host must know.
 fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
-    let session = session::get().ok_or(Verdict::Bypass)?;
+    let session = session::get().filter(|session| !session.is_debugger(written)).ok_or(Verdict::Bypass)?;
     let destination = match session.rules.connect(written) {
         Side::Local => return Err(Verdict::Bypass),
         Side::Remote(remote) => Some(remote),

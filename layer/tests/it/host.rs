@@ -13,16 +13,21 @@ use std::time::Duration;
 
 use protocol::agent::{Families, ResolveError, Resolved};
 use protocol::codec;
-use protocol::layer::{Answer, AttachReply, ConnectReply, Message, NamesReply, PodFile, Request, Settings, Token};
+use protocol::layer::Token;
+use protocol::layer::{
+    Answer, AttachReply, ConnectReply, DnsQuestion, Message, NamesReply, PodFile, Request, Settings,
+};
 
 /// What a hooked process asked, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Attach { program: Vec<u8> },
+    Attach { program: Vec<u8>, executable: Vec<u8> },
     Connect { cookie: u64, destination: SocketAddr, nonblocking: bool },
     Names { cookie: u64 },
     Resolve { name: String, families: Families },
     Reverse { address: IpAddr },
+    Message(Vec<u8>),
+    Records { name: String, class: u16, kind: u16, search: bool },
 }
 
 /// What the host does about it.
@@ -33,9 +38,19 @@ pub(crate) enum Reply {
     /// The connect fails.
     Failed(i32),
     Settings(Settings),
+    /// The process takes part under this host name.
+    Named(&'static str),
+    /// The process is left alone.
+    Skipped,
     Names(NamesReply),
     Addresses(Result<Vec<IpAddr>, ResolveError>),
+    /// As `Addresses`, with the canonical name.
+    Resolved(Vec<IpAddr>, &'static str),
     Name(Result<String, ResolveError>),
+    /// A name server's answer.
+    Dns(Result<Vec<u8>, ResolveError>),
+    /// This machine answers the question about a name.
+    LocalName,
     /// These bytes, whatever they mean.
     Bytes(Vec<u8>),
     /// Nothing, until the layer gives up.
@@ -150,10 +165,19 @@ impl FakeHost {
 
     pub(crate) fn attached(&self) -> Vec<String> {
         let name = |asked: &Asked| match asked {
-            Asked::Attach { program } => Some(String::from_utf8_lossy(program).into_owned()),
+            Asked::Attach { program, .. } => Some(String::from_utf8_lossy(program).into_owned()),
             _ => None,
         };
         lock(&self.shared.asked).iter().filter_map(name).collect()
+    }
+
+    /// The executables of the attached processes.
+    pub(crate) fn executables(&self) -> Vec<String> {
+        let path = |asked: &Asked| match asked {
+            Asked::Attach { executable, .. } => Some(String::from_utf8_lossy(executable).into_owned()),
+            _ => None,
+        };
+        lock(&self.shared.asked).iter().filter_map(path).collect()
     }
 
     /// Waits until something is asked.
@@ -223,12 +247,22 @@ impl Shared {
             }
             Reply::Failed(errno) => codec::encode(&ConnectReply::Failed(errno)),
             Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
+            Reply::Named(name) => {
+                codec::encode(&AttachReply::Member { settings: self.settings, host_name: Some(name) })
+            }
+            Reply::Skipped => codec::encode(&AttachReply::Skipped),
             Reply::Names(names) => codec::encode(&names),
             Reply::Addresses(addresses) => {
                 let found = addresses.map(|addresses| Resolved { addresses, canonical: String::new() });
                 codec::encode(&answered(found))
             }
+            Reply::Resolved(addresses, canonical) => {
+                codec::encode(&Answer::Found(Resolved { addresses, canonical: canonical.to_owned() }))
+            }
             Reply::Name(name) => codec::encode(&answered(name)),
+            Reply::Dns(message) => codec::encode(&answered(message)),
+            // The same bytes, whatever the answer would be of.
+            Reply::LocalName => codec::encode(&Answer::<()>::Local),
             Reply::Bytes(bytes) => Ok(bytes),
             Reply::Silence => return self.wait_for_end(&mut stream),
             Reply::Hangup | Reply::Default => return,
@@ -244,13 +278,19 @@ impl Shared {
         let message: Message<'_> = codec::decode(&body).ok()?;
         (message.token == self.token).then_some(())?;
         Some(match message.request {
-            Request::Attach { program, .. } => Asked::Attach { program: program.to_vec() },
+            Request::Attach { program, executable } => {
+                Asked::Attach { program: program.to_vec(), executable: executable.to_vec() }
+            }
             Request::Connect { cookie, destination, nonblocking, .. } => {
                 Asked::Connect { cookie, destination, nonblocking }
             }
             Request::Names { cookie } => Asked::Names { cookie },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
+            Request::QueryDns(DnsQuestion::Message(message)) => Asked::Message(message.to_vec()),
+            Request::QueryDns(DnsQuestion::Records { name, class, kind, search }) => {
+                Asked::Records { name: name.to_owned(), class, kind, search }
+            }
             _ => return None,
         })
     }
@@ -265,6 +305,7 @@ impl Shared {
             }),
             Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
             Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
+            Asked::Message(_) | Asked::Records { .. } => Reply::Dns(Err(ResolveError::NoName)),
         }
     }
 

@@ -2,9 +2,12 @@
 //! that need more (curl, Java, root, …) say so when they are left out.
 
 mod connect;
+mod dns;
 mod exec;
+mod files;
 mod guest;
 mod host;
+mod identity;
 mod library;
 mod names;
 mod programs;

@@ -6,10 +6,11 @@ use libc::{EAGAIN, EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_NONAME, EAI_SERVICE, E
 use protocol::agent::{Families, ResolveError};
 
 use crate::host::{Asked, FakeHost, Reply};
-use crate::run::run;
+use crate::run::{run, skip};
 
 const EAI_NODATA: i32 = -5;
 const EAI_OVERFLOW: i32 = -12;
+const EAI_ADDRFAMILY: i32 = -9;
 
 fn ips(texts: &[&str]) -> Reply {
     Reply::Addresses(Ok(texts.iter().map(|text| text.parse().expect("an address")).collect()))
@@ -23,6 +24,12 @@ fn zone(asked: &Asked) -> Reply {
         ("both", Families::V6) => ips(&["fd00::5"]),
         ("four", Families::V6) => Reply::Addresses(Err(ResolveError::NoData)),
         ("four", Families::Both) => ips(&["10.0.0.5", "10.0.0.6"]),
+        ("alias" | "xn--bcher-kva.example", _) => {
+            Reply::Resolved(vec![IpAddr::from([10, 0, 0, 7])], "xn--bcher-kva.example")
+        }
+        ("short", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "short.default.svc"),
+        ("nul", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "a\0b"),
+        ("local", _) => Reply::LocalName,
         ("many", _) => {
             Reply::Addresses(Ok((0..256).map(|n| IpAddr::from([10, 1, (n / 256) as u8, n as u8])).collect()))
         }
@@ -44,6 +51,8 @@ fn reverse(asked: &Asked) -> Reply {
     match address.to_string().as_str() {
         "10.0.0.5" => name("api.default.svc"),
         "fd00::5" => name("six.default.svc"),
+        "10.0.0.10" => name("xn--bcher-kva.example"),
+        "10.0.0.11" => Reply::LocalName,
         "10.0.0.7" => Reply::Name(Err(ResolveError::Again)),
         "10.0.0.8" => name("nul\0name"),
         "10.0.0.9" => name(""),
@@ -106,6 +115,132 @@ fn getaddrinfo_fails_as_the_pod() {
 }
 
 #[test]
+fn the_other_arguments_mean_what_they_mean_to_glibc() {
+    let (bad_flags, bad_family, bad_type) = (EAI_BADFLAGS, libc::EAI_FAMILY, libc::EAI_SOCKTYPE);
+    check(
+        &FakeHost::start(zone),
+        &[
+            // Types, protocols and services.
+            ("gai four 53 any d", "gai=0 10.0.0.5:53/2 10.0.0.6:53/2", 1),
+            ("gai four domain any d", "gai=0 10.0.0.5:53/2 10.0.0.6:53/2", 1),
+            ("gai four 53 any T", "gai=0 10.0.0.5:53/1/6 10.0.0.6:53/1/6", 1),
+            ("gai four - any r", "gai=0 10.0.0.5:0/3/1 10.0.0.6:0/3/1", 1),
+            ("gai four http any r", &format!("gai={EAI_SERVICE}"), 0),
+            ("gai four http any d", &format!("gai={EAI_SERVICE}"), 0),
+            ("gai four - any w", &format!("gai={bad_type}"), 0),
+            ("gai four 80 any W", &format!("gai={bad_family}"), 0),
+            ("gai four 80 any s", "gai=0 10.0.0.5:80/1 10.0.0.6:80/1", 1),
+            ("gai four http any s", &format!("gai={EAI_NONAME}"), 0),
+            ("gai four http v6 s", &format!("gai={EAI_NONAME}"), 0),
+            ("gai four 80 any p", "gai=0 10.0.0.5:80/1 10.0.0.6:80/1", 1),
+            // No node: nothing to resolve.
+            ("gai - 80 v4 .", "gai=0 127.0.0.1:80/1", 0),
+            ("gai - 80 v4 p", "gai=0 0.0.0.0:80/1", 0),
+            ("gai - - any .", &format!("gai={EAI_NONAME}"), 0),
+            ("gai - 80 any c", &format!("gai={bad_flags}"), 0),
+            ("gai * 80 v4 .", "gai=0 127.0.0.1:80/1", 0),
+            // Numbers of another family, and scopes.
+            ("gai 10.0.0.5 80 v6 .", &format!("gai={EAI_ADDRFAMILY}"), 0),
+            ("gai 10.0.0.5 80 v6 m", "gai=0 ::ffff:10.0.0.5:80/1", 0),
+            ("gai fd00::5 80 v4 .", &format!("gai={EAI_ADDRFAMILY}"), 0),
+            ("gai ::ffff:10.0.0.5 80 v4 .", "gai=0 10.0.0.5:80/1", 0),
+            ("gai 10.0.0.5 80 any c", "gai=0 10.0.0.5:80/1(10.0.0.5)", 0),
+            ("gai fe80::1%lo 80 any .", "gai=0 fe80::1:80/1%1", 0),
+            ("gai fe80::1%none 80 any .", &format!("gai={EAI_NONAME}"), 0),
+            ("gai fe80::zz%lo 80 any .", &format!("gai={EAI_NONAME}"), 1),
+        ],
+    );
+}
+
+#[test]
+fn the_canonical_name_is_the_pods() {
+    check(
+        &FakeHost::start(zone),
+        &[
+            ("gai alias 80 any c", "gai=0 10.0.0.7:80/1(xn--bcher-kva.example)", 1),
+            ("gai alias - any ct", "gai=0 10.0.0.7:0/1(xn--bcher-kva.example) 10.0.0.7:0/2 10.0.0.7:0/3", 1),
+            ("gai short 80 v4 c", "gai=0 10.0.0.8:80/1(short.default.svc)", 1),
+            ("gai short 80 v6 cm", "gai=0 ::ffff:10.0.0.8:80/1(short.default.svc)", 1),
+            ("gai nul 80 any c", "gai=0 10.0.0.8:80/1(nul)", 1),
+            ("gai alias 80 any .", "gai=0 10.0.0.7:80/1", 1),
+            ("name alias", "xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
+            ("name short", "short.default.svc aliases=0 length=4 10.0.0.8", 1),
+            ("name_r alias 8000", "code=0 xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
+            // Seven bytes to the next pointer, four pointers, an address, and two texts with their ends.
+            ("name_r alias 71", "code=0 xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
+            ("name_r alias 70", &format!("code={ERANGE} h_errno=-1"), 1),
+        ],
+    );
+}
+
+#[test]
+fn international_names_are_converted_as_glibc_converts_them() {
+    const EAI_IDN_ENCODE: i32 = -105;
+    let host = FakeHost::start(zone);
+    let has_library = can_load(c"libidn2.so.0");
+    let (asked, name) = match has_library {
+        true => (1, "gai=0 10.0.0.7:80/1"),
+        false => (0, "gai=-105"),
+    };
+    check(
+        &host,
+        &[
+            ("gai bücher.example 80 any li", name, asked),
+            // Without a locale the bytes have no meaning; without the flag they are asked for as they are.
+            ("gai bücher.example 80 any i", &format!("gai={EAI_IDN_ENCODE}"), 0),
+            ("gai bü\\046cher.example 80 any li", &format!("gai={EAI_IDN_ENCODE}"), 0),
+            ("gai bücher.example 80 any l", &format!("gai={EAI_NONAME}"), 1),
+            ("gai both 80 v4 i", "gai=0 10.0.0.5:80/1 10.0.0.6:80/1", 1),
+        ],
+    );
+    if !has_library {
+        return skip("no libidn2 on this machine");
+    }
+    check(
+        &host,
+        &[
+            ("gai alias 80 any lcI", "gai=0 10.0.0.7:80/1(bücher.example)", 1),
+            ("gai alias 80 any cI", "gai=0 10.0.0.7:80/1(xn--bcher-kva.example)", 1),
+            ("info 10.0.0.10 32 200", "info=0 xn--bcher-kva.example http", 1),
+        ],
+    );
+    assert!(host.asked().iter().any(|asked| matches!(asked, Asked::Resolve { name, .. } if name == "bücher.example")));
+}
+
+/// Whether a library can be loaded here.
+fn can_load(library: &std::ffi::CStr) -> bool {
+    // SAFETY: dlopen(3) with a C string.
+    !unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY) }.is_null()
+}
+
+#[test]
+fn what_the_filters_call_local_is_answered_here() {
+    let host = FakeHost::start(zone);
+    let shown = run(&host, "names", &["gai", "local", "80", "v4", "."]).output();
+    assert!(shown.starts_with("gai=-"), "no such name here: {shown}");
+    assert_eq!(host.asked().len(), 1);
+    check(&host, &[("info 10.0.0.11 3 200", "info=0 10.0.0.11 80", 0)]);
+    assert_eq!(run(&host, "names", &["info", "10.0.0.11", "2", "200"]).output(), "info=0 10.0.0.11 80\n");
+    assert_eq!(host.asked().len(), 2);
+}
+
+#[test]
+fn getnameinfo_looks_at_its_arguments_first() {
+    check(
+        &FakeHost::start(zone),
+        &[
+            ("info 10.0.0.5 1024 200", &format!("info={EAI_BADFLAGS}"), 0),
+            ("info 10.0.0.5 16 200", "info=0 api.default.svc 80", 1),
+            ("info 10.0.0.5 1 200", "info=0 10.0.0.5 http", 0),
+            ("info 10.0.0.5 9 200", &format!("info={EAI_NONAME}"), 0),
+            ("info 10.0.0.5 2 0", "info=0  80", 0),
+            ("info 10.0.0.5 2 15", &format!("info={EAI_OVERFLOW}"), 1),
+            ("info 10.0.0.5 2 16", "info=0 api.default.svc 80", 1),
+        ],
+    );
+}
+
+#[test]
 fn numbers_and_local_names_ask_nobody() {
     check(
         &FakeHost::start(zone),
@@ -137,6 +272,7 @@ fn without_ipv6_only_ipv4_is_asked() {
         &[
             ("gai both 80 any .", "gai=0 10.0.0.5:80/1 10.0.0.6:80/1", 1),
             ("gai both 80 v6 .", &format!("gai={EAI_NODATA}"), 0),
+            ("name2 both v6", "h_errno=4", 0),
             ("gai both 80 v6 m", "gai=0 ::ffff:10.0.0.5:80/1 ::ffff:10.0.0.6:80/1", 1),
         ],
     );
@@ -146,6 +282,8 @@ fn without_ipv6_only_ipv4_is_asked() {
         &[
             ("gai both 80 any .", "gai=0 fd00::5:80/1 10.0.0.5:80/1 10.0.0.6:80/1", 1),
             ("gai both 80 any g", "gai=0 10.0.0.5:80/1 10.0.0.6:80/1", 1),
+            ("gai both 80 v6 g", &format!("gai={EAI_NONAME}"), 0),
+            ("gai both 80 v6 gm", &format!("gai={EAI_NONAME}"), 0),
         ],
     );
 }
@@ -172,7 +310,7 @@ fn gethostbyname_answers_as_the_pod() {
             ("name hangup", "h_errno=2", 1),
             ("name_r nowhere 8000", "code=0 h_errno=1", 1),
             ("name_r again 8000", &format!("code={EAGAIN} h_errno=2"), 1),
-            ("name_r fail 8000", &format!("code={EIO} h_errno=3"), 1),
+            ("name_r fail 8000", "code=0 h_errno=3", 1),
         ],
     );
 }

@@ -1,6 +1,7 @@
 /* Looks names and addresses up as its arguments say and prints the answers. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <locale.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -29,11 +30,22 @@ static void gai(char **word) {
         if (*flag == 'g') hints.ai_flags |= AI_ADDRCONFIG;
         if (*flag == 'n') hints.ai_flags |= AI_NUMERICHOST;
         if (*flag == 'x') hints.ai_flags |= 0x40000000;
+        if (*flag == 'p') hints.ai_flags |= AI_PASSIVE;
+        if (*flag == 's') hints.ai_flags |= AI_NUMERICSERV;
+        if (*flag == 'i') hints.ai_flags |= AI_IDN;
+        if (*flag == 'I') hints.ai_flags |= AI_CANONIDN;
+        if (*flag == 'l') setlocale(LC_ALL, "C.UTF-8");
         if (*flag == 't') hints.ai_socktype = 0;
+        if (*flag == 'T') hints.ai_protocol = IPPROTO_TCP, hints.ai_socktype = 0;
+        if (*flag == 'd') hints.ai_socktype = SOCK_DGRAM;
+        if (*flag == 'r') hints.ai_socktype = SOCK_RAW, hints.ai_protocol = IPPROTO_ICMP;
+        if (*flag == 'w') hints.ai_socktype = 77;
+        if (*flag == 'W') hints.ai_family = AF_UNIX;
     }
     const char *service = strcmp(word[2], "-") ? word[2] : NULL;
     errno = UNUSUAL;
-    int code = getaddrinfo(word[1], service, word[4][0] == '-' ? NULL : &hints, &list);
+    const char *node = strcmp(word[1], "-") ? word[1] : NULL;
+    int code = getaddrinfo(node, service, word[4][0] == '-' ? NULL : &hints, &list);
     /* The C library itself changes errno when it reads files for an answer of its own. */
     if (code == 0 && errno != UNUSUAL && strcmp(word[1], "localhost")) printf("dirty ");
     printf("gai=%d", code);
@@ -43,6 +55,9 @@ static void gai(char **word) {
         struct sockaddr_in6 *v6 = (void *)entry->ai_addr;
         const void *ip = entry->ai_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr;
         printf(" %s:%d/%d", text(entry->ai_family, ip), ntohs(v4->sin_port), entry->ai_socktype);
+        if (hints.ai_protocol) printf("/%d", entry->ai_protocol);
+        if (entry->ai_flags != (word[4][0] == '-' ? AI_V4MAPPED | AI_ADDRCONFIG : hints.ai_flags)) printf("!");
+        if (entry->ai_family == AF_INET6 && v6->sin6_scope_id) printf("%%%u", v6->sin6_scope_id);
         if (entry->ai_canonname) printf("(%s)", entry->ai_canonname);
     }
     if (list) freeaddrinfo(list);
@@ -54,7 +69,9 @@ static void show(const struct hostent *host, int problem) {
         printf("h_errno=%d\n", problem);
         return;
     }
-    printf("%s aliases=%d length=%d", host->h_name, host->h_aliases[0] != NULL, host->h_length);
+    printf("%s aliases=%d", host->h_name, host->h_aliases[0] != NULL);
+    for (char **alias = host->h_aliases; *alias; alias++) printf("(%s)", *alias);
+    printf(" length=%d", host->h_length);
     for (char **ip = host->h_addr_list; *ip; ip++) printf(" %s", text(host->h_addrtype, *ip));
     printf("\n");
 }

@@ -1,0 +1,163 @@
+//! The pod's files at their own paths: every function that takes a path, of the C program `files`.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::PermissionsExt;
+
+use libc::{EACCES, EEXIST, EFAULT, EINVAL, EIO, ENOENT};
+use protocol::agent::POD_FILES;
+use protocol::layer::PodFile;
+
+use crate::host::{FakeHost, Reply};
+use crate::run::{finish, hooked, installed, run};
+
+const TEXT: &str = "from the pod\n";
+
+/// A file as the host keeps it.
+fn kept(name: &str, text: &str) -> File {
+    let name = CString::new(name).expect("a name");
+    // SAFETY: memfd_create(2) with a C string.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a fresh descriptor that nobody else has.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.set_permissions(PermissionsExt::from_mode(0o644)).expect("a mode");
+    file.write_all(text.as_bytes()).expect("writes");
+    file
+}
+
+/// A host whose files are those of [`POD_FILES`]' order.
+fn session(files: [PodFile; POD_FILES.len()]) -> FakeHost {
+    FakeHost::with_settings(|settings| settings.files = files, |_| Reply::Default)
+}
+
+fn descriptor(file: &File) -> PodFile {
+    PodFile::Descriptor(file.as_raw_fd() as u32)
+}
+
+/// Each line that the case prints ends so.
+fn all_end_with(host: &FakeHost, words: &[&str], expected: &str) {
+    let shown = run(host, "files", words).output();
+    assert!(shown.lines().count() >= 3, "{shown}");
+    for line in shown.lines() {
+        assert!(line.ends_with(expected), "{words:?}: {line} is not {expected}");
+    }
+}
+
+#[test]
+fn every_function_has_the_pods_version() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    for path in ["/etc/hosts", "//etc/./hosts", "/etc//hosts"] {
+        all_end_with(&host, &["opens", path], " from the pod");
+        let shown = run(&host, "files", &["looks", path]).output();
+        let (described, asked) = shown.lines().partition::<Vec<_>, _>(|line| line.contains("size=13"));
+        assert_eq!((described.len(), asked.len()), (13, 4), "{shown}");
+        assert!(described.iter().all(|line| line.ends_with(" mode=100644 size=13")), "{shown}");
+        assert!(asked.iter().all(|line| line.ends_with(" mode=0 size=0")), "{shown}");
+        let shown = run(&host, "files", &["links", path]).output();
+        let (links, paths) = shown.lines().partition::<Vec<_>, _>(|line| line.ends_with(&format!("errno={EINVAL}")));
+        assert_eq!((links.len(), paths.len()), (4, 4), "{shown}");
+        assert!(paths.iter().all(|line| line.ends_with(" /etc/hosts")), "{shown}");
+    }
+}
+
+#[test]
+fn each_file_is_its_own() {
+    let files = POD_FILES.map(|path| kept("mirror-file", &format!("{path} of the pod\n")));
+    let host = session(std::array::from_fn(|index| descriptor(&files[index])));
+    for path in POD_FILES {
+        assert!(run(&host, "files", &["opens", path]).output().starts_with(&format!("open {path} of the pod\n")));
+    }
+    if installed("cat") {
+        let shown = finish(hooked(&host, "cat").args(POD_FILES)).output();
+        assert_eq!(shown, POD_FILES.map(|path| format!("{path} of the pod\n")).concat());
+    }
+}
+
+#[test]
+fn the_pods_version_can_only_be_read() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Absent, PodFile::Local]);
+    let line = |what: &str, errno: i32| format!("{what} errno={errno}\n");
+    let refused = |what: &str| line(what, EACCES);
+    let expected = [
+        ["open w", "open rw", "open truncate"].map(refused).concat(),
+        line("open create", EEXIST),
+        "openat create from the pod\n".to_owned(),
+        ["creat", "creat64", "fopen w", "fopen a", "fopen r+", "access w", "euidaccess w", "faccessat w", "access x"]
+            .map(refused)
+            .concat(),
+    ];
+    assert_eq!(run(&host, "files", &["writes", "/etc/hosts"]).output(), expected.concat());
+    let missing = |what: &str| line(what, ENOENT);
+    let expected = [
+        ["open w", "open rw", "open truncate"].map(missing).concat(),
+        ["open create", "openat create", "creat", "creat64", "fopen w", "fopen a"].map(refused).concat(),
+        ["fopen r+", "access w", "euidaccess w", "faccessat w", "access x"].map(missing).concat(),
+    ];
+    assert_eq!(run(&host, "files", &["writes", "/etc/nsswitch.conf"]).output(), expected.concat());
+    assert_eq!(std::fs::read_to_string(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("reads"), TEXT);
+}
+
+#[test]
+fn what_the_pod_does_not_have_is_missing() {
+    let host = session([PodFile::Absent; POD_FILES.len()]);
+    for what in ["opens", "looks", "links"] {
+        all_end_with(&host, &[what, "/etc/hosts"], &format!("errno={ENOENT}"));
+    }
+}
+
+#[test]
+fn a_lost_host_is_an_error_and_never_this_machines_file() {
+    let file = kept("somebody-elses", TEXT);
+    for lost in [PodFile::Descriptor(4_000_000), descriptor(&file)] {
+        let host = session([PodFile::Local, lost, PodFile::Local, PodFile::Local]);
+        for what in ["opens", "looks", "links"] {
+            all_end_with(&host, &[what, "/etc/hosts"], &format!("errno={EIO}"));
+        }
+        assert_eq!(
+            run(&host, "files", &["closed", "/etc/hosts"]).output(),
+            format!("freopen errno={EIO}\ndescriptor=-1\n")
+        );
+    }
+    let dead = session([PodFile::Local; POD_FILES.len()]);
+    dead.die();
+    all_end_with(&dead, &["opens", "/etc/hosts"], &format!("errno={EIO}"));
+}
+
+#[test]
+fn everything_else_is_this_machines() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    let bare = FakeHost::start(|_| Reply::Default);
+    for path in ["/etc/hosts/", "/etc/resolv.conf", "/etc/hosts.none", "/etc", "hosts", "/", "/usr/../etc/passwd"] {
+        for what in ["opens", "looks", "links"] {
+            let native = run(&bare, "files", &[what, path]);
+            assert_eq!(run(&host, "files", &[what, path]), native, "{what} {path}");
+        }
+    }
+    let refused = format!("open errno={EFAULT}\nopen errno={EFAULT}\nreadlink errno={EFAULT}\n");
+    assert_eq!(run(&host, "files", &["bad", "-"]).output(), refused);
+    assert_eq!(run(&host, "files", &["closed", "/none"]).output(), format!("freopen errno={ENOENT}\ndescriptor=-1\n"));
+}
+
+/// `BENCH=1 cargo test --release -p layer paths -- --nocapture` shows the figures.
+#[test]
+#[expect(clippy::print_stderr, reason = "figures for people")]
+fn paths_that_stay_local_are_cheap() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    let shown = run(&host, "files", &["bench", "-"]).output();
+    let bare = finish(std::process::Command::new(crate::run::app("files")).args(["bench", "-"])).output();
+    if std::env::var_os("BENCH").is_some() {
+        eprintln!("with the layer:\n{shown}without:\n{bare}");
+    }
+    // Far above what they cost and far below a question to the host in a debug build.
+    for line in shown.lines().filter(|line| !line.contains("pod's")) {
+        let nanoseconds: f64 = line.split(' ').rev().nth(1).and_then(|word| word.parse().ok()).expect("a figure");
+        assert!(nanoseconds < 20_000.0, "{line}");
+    }
+}

@@ -1,0 +1,65 @@
+/* Asks name servers as its arguments say and prints what the resolver's functions return. */
+#include <arpa/nameser.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <resolv.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UNUSUAL 117
+#define ROOM 70000
+#define FILL 0xee
+
+#if defined(__x86_64__)
+#define OLDEST "GLIBC_2.2.5"
+#else
+#define OLDEST "GLIBC_2.17"
+#endif
+
+/* As programs call it that were built before glibc 2.34. */
+int old_nquery(res_state state, const char *name, int class, int type, unsigned char *answer, int room);
+__asm__(".symver old_nquery, __res_nquery@" OLDEST);
+
+/* OP NAME [ROOM [DOMAIN]]: a question of class IN and type SRV. */
+int main(int count, char **word) {
+    static unsigned char answer[ROOM], question[600];
+    static struct __res_state state;
+    const char *op = word[1], *name = word[2], *domain = count > 4 ? word[4] : NULL;
+    int room = count > 3 ? atoi(word[3]) : ROOM, n = -2;
+    memset(answer, FILL, sizeof answer);
+    int length = res_mkquery(ns_o_query, strlen(name) > 60 ? "x" : name, ns_c_in, ns_t_srv, NULL, 0, NULL, question, sizeof question);
+    question[0] = 0x12, question[1] = 0x34;
+    if (!strcmp(op, "layout")) {
+        printf("%zu %zu\n", offsetof(struct __res_state, res_h_errno), sizeof state.res_h_errno);
+        return 0;
+    }
+    res_init();
+    h_errno = 0;
+    errno = UNUSUAL;
+    if (!strcmp(op, "query")) n = res_query(name, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "search")) n = res_search(name, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "querydomain")) n = res_querydomain(name, domain, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "send")) n = res_send(question, length, answer, room);
+    else if (!strcmp(op, "long")) n = res_send(answer, 5000, answer, room);
+    else if (!strcmp(op, "nquery")) n = res_nquery(&state, name, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "nsearch")) n = res_nsearch(&state, name, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "nquerydomain")) n = res_nquerydomain(&state, name, domain, ns_c_in, ns_t_srv, answer, room);
+    else if (!strcmp(op, "nsend")) n = res_nsend(&state, question, length, answer, room);
+    else if (!strcmp(op, "old")) n = old_nquery(&state, name, ns_c_in, ns_t_srv, answer, room);
+    else return 98;
+    int error = errno, problem = op[0] == 'n' || op[0] == 'o' ? state.res_h_errno : _res.res_h_errno;
+    printf("n=%d", n);
+    if (n >= 0) {
+        int used = n < room ? n : room;
+        printf(" id=%02x%02x cut=%d last=%02x", answer[0], answer[1], answer[2] >> 1 & 1, answer[used - 1]);
+    }
+    if (n >= 0 ? error != UNUSUAL : error != UNUSUAL && error != 0) printf(" errno=%d", error);
+    printf(" h_errno=%d", h_errno);
+    if (problem != h_errno) printf(" state=%d", problem);
+    if (room < ROOM && answer[room] != FILL) printf(" beyond");
+    printf("\n");
+    return 0;
+}
