@@ -124,6 +124,14 @@ async fn failures_and_resets_are_the_kernels_own() {
     let error = accepted.expect("accepts").0.read(&mut [0; 8]).await.expect_err("reset by this end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 
+    // A far end that has closed altogether takes no more bytes.
+    let (opened, accepted) = tokio::join!(link.open(ConnectTcp { destination, source_port: 0 }), listener.accept());
+    let (_, mut stream) = opened.expect("answers");
+    drop(accepted.expect("accepts"));
+    assert_eq!(stream.read(&mut [0; 8]).await.expect("the far end's own end"), 0);
+    stream.write_all(b"too late").await.expect("nobody knows yet");
+    stream.aborted().await;
+
     drop(listener);
     let (refused, _) = link.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers");
     assert_eq!(refused.map_err(|error| error.errno), Err(ECONNREFUSED));

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use link::{Call, MessageError, Stream, pump};
 use protocol::agent::{ConnectTcp, Connected};
+use tokio::io::Interest;
+use tokio::net::tcp::ReadHalf;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tracing::debug;
 
 use super::{refusal, source};
@@ -64,15 +67,32 @@ async fn connect(request: &ConnectTcp) -> io::Result<(TcpStream, Connected)> {
 /// Both directions, each with its own end. A failure of either resets both ends.
 async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
     let (stream_reader, stream_writer) = tokio::io::split(stream);
-    let (socket_reader, socket_writer) = socket.split();
-    let result = tokio::try_join!(
-        pump(stream_reader, socket_writer, |count| Counters::add(&counters.sent, count as u64)),
-        pump(socket_reader, stream_writer, |count| Counters::add(&counters.received, count as u64)),
-    );
+    let (mut socket_reader, socket_writer) = socket.split();
+    let up_ended = Notify::new();
+    let up = async {
+        pump(stream_reader, socket_writer, |count| Counters::add(&counters.sent, count as u64)).await?;
+        up_ended.notify_one();
+        Ok(())
+    };
+    let down = async {
+        pump(&mut socket_reader, stream_writer, |count| Counters::add(&counters.received, count as u64)).await?;
+        // A peer that has closed altogether resets what still comes: nobody reads that any more.
+        tokio::select! {
+            () = up_ended.notified() => Ok(()),
+            error = failure(&socket_reader) => Err(error),
+        }
+    };
+    let result = tokio::try_join!(up, down);
     if let Err(error) = result {
         debug!(%error, "connection aborted");
         abort(&socket);
     }
+}
+
+/// Waits for the error of a socket that nobody reads.
+async fn failure(reader: &ReadHalf<'_>) -> io::Error {
+    let failed = reader.ready(Interest::ERROR).await;
+    failed.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
 }
 
 /// Makes the coming close a reset (`SO_LINGER` of zero).
