@@ -52,8 +52,8 @@ fn asking_kind(fd: c_int, purpose: Purpose) -> Option<UnixKind> {
         Ok(libc::SOCK_SEQPACKET) => UnixKind::SeqPacket,
         _ => return None,
     };
-    // The kernel refuses what is connected, and addresses of messages on what has to be.
-    (purpose == Purpose::Connect && sys::is_idle_unix_socket(fd)).then_some(kind)
+    // The kernel refuses addresses of messages on what has to be connected.
+    (purpose == Purpose::Connect).then_some(kind)
 }
 
 /// [`UnixReply`], out of the buffer that it was read into.

@@ -2,13 +2,18 @@
 //! that need more (curl, Java, root, …) say so when they are left out.
 
 mod connect;
+mod datagrams;
 mod dns;
 mod exec;
+mod far;
 mod files;
 mod guest;
 mod host;
 mod identity;
 mod library;
 mod names;
+mod parked;
+mod passing;
 mod programs;
 mod run;
+mod unix;
