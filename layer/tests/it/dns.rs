@@ -51,6 +51,7 @@ fn zone(asked: &Asked) -> Reply {
         "nodata" => failed(ResolveError::NoData),
         "system" => failed(ResolveError::System(ECONNREFUSED)),
         "short" => Reply::Dns(Ok(vec![0; 11])),
+        "silent" => Reply::Silence,
         "hangup" => Reply::Hangup,
         "garbage" => Reply::Bytes(vec![3, 0, 0, 0, 9, 9, 9]),
         "huge" => Reply::Bytes(vec![255, 255, 1, 0]),
@@ -166,6 +167,11 @@ fn names_that_no_message_holds_ask_nobody() {
             ("query localhost", "n=-1 h_errno=1", 1),
         ],
     );
+}
+
+#[test]
+fn cancelled_threads_end_at_once_and_leave_nothing() {
+    assert_eq!(ask(&FakeHost::start(zone), "cancels silent"), "wrong=0 left=0");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use libc::{EACCES, EEXIST, EFAULT, EINVAL, EIO, ENOENT};
 use protocol::agent::POD_FILES;
 use protocol::layer::PodFile;
 
-use crate::host::{FakeHost, Reply};
+use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{finish, hooked, installed, run};
 
 const TEXT: &str = "from the pod\n";
@@ -142,6 +142,70 @@ fn everything_else_is_this_machines() {
     let refused = format!("open errno={EFAULT}\nopen errno={EFAULT}\nreadlink errno={EFAULT}\n");
     assert_eq!(run(&host, "files", &["bad", "-"]).output(), refused);
     assert_eq!(run(&host, "files", &["closed", "/none"]).output(), format!("freopen errno={ENOENT}\ndescriptor=-1\n"));
+}
+
+/// A host with name servers and names of its own, and the name `api-0`.
+fn pod() -> (FakeHost, [File; 3]) {
+    let resolv =
+        kept("mirror-resolv.conf", "nameserver 10.96.0.10\nsearch default.svc.cluster.local\noptions ndots:5\n");
+    let hosts = kept("mirror-hosts", "127.0.0.1 localhost\n10.1.2.3 in-hosts\n");
+    let hostname = kept("mirror-hostname", "api-0\n");
+    let files = [descriptor(&resolv), descriptor(&hosts), PodFile::Absent, descriptor(&hostname)];
+    let host = FakeHost::with_settings(
+        |settings| settings.files = files,
+        |asked| match asked {
+            Asked::Attach { .. } => Reply::Named("api-0"),
+            _ => Reply::Default,
+        },
+    );
+    (host, [resolv, hosts, hostname])
+}
+
+#[test]
+fn nodes_own_resolver_has_the_pods_servers() {
+    if installed("node") {
+        let program = "
+const dns = require('dns'), fs = require('fs'), os = require('os');
+console.log(dns.getServers().join(), os.hostname(), fs.readFileSync('/etc/hostname', 'utf8').trim());
+console.log(fs.existsSync('/etc/nsswitch.conf'), fs.realpathSync.native('/etc/hosts'));
+fs.promises.readFile('/etc/hosts', 'utf8').then((text) => console.log(text.includes('in-hosts')));
+";
+        let (host, _files) = pod();
+        let shown = finish(hooked(&host, "node").args(["-e", program])).output();
+        assert_eq!(shown, "10.96.0.10 api-0 api-0\nfalse /etc/hosts\ntrue\n");
+    }
+}
+
+#[test]
+fn python_reads_the_pods_files() {
+    if installed("python3") {
+        let program = "
+import os, pathlib, socket, platform
+print(socket.gethostname(), platform.node(), os.uname().nodename, pathlib.Path('/etc/hostname').read_text().strip())
+print(open('/etc/resolv.conf').readline().strip(), os.path.getsize('/etc/hosts'), os.path.islink('/etc/hosts'))
+print(os.path.exists('/etc/nsswitch.conf'), os.path.realpath('/etc/hosts'), os.access('/etc/hosts', os.W_OK))
+try: open('/etc/hosts', 'w')
+except PermissionError as error: print(error.filename)
+";
+        let (host, _files) = pod();
+        let shown = finish(hooked(&host, "python3").args(["-c", program])).output();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(
+            lines,
+            ["api-0 api-0 api-0 api-0", "nameserver 10.96.0.10 38 False", "False /etc/hosts False", "/etc/hosts"]
+        );
+    }
+}
+
+#[test]
+fn a_shell_reads_the_pods_files() {
+    if installed("sh") {
+        let (host, _files) = pod();
+        let script = "read name < /etc/hostname; echo $name; test -e /etc/nsswitch.conf || echo none; cat /etc/hosts; \
+                      { echo >> /etc/hosts; } 2>/dev/null || echo refused";
+        let shown = finish(hooked(&host, "sh").args(["-c", script])).output();
+        assert_eq!(shown, "api-0\nnone\n127.0.0.1 localhost\n10.1.2.3 in-hosts\nrefused\n");
+    }
 }
 
 /// `BENCH=1 cargo test --release -p layer paths -- --nocapture` shows the figures.

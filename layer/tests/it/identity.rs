@@ -1,8 +1,10 @@
-//! Who a process is: its host's name, and whether it takes part at all.
+//! Who a process is: its host's name, its debugger, and whether it takes part at all.
+
+use std::os::unix::process::CommandExt;
 
 use libc::ENAMETOOLONG;
 
-use crate::host::{Asked, FakeHost, Reply};
+use crate::host::{Asked, FakeHost, Reply, echo_server};
 use crate::run::{app, finish, hooked, installed, run};
 
 fn named(name: &'static str) -> FakeHost {
@@ -108,4 +110,29 @@ fn a_skipped_process_asks_nothing() {
     run(&host, "names", &["gai", "localhost", "80", "v4", "."]).output();
     run(&host, "names", &["gai", "none.invalid", "80", "v4", "n"]).output();
     assert_eq!(host.asked(), []);
+}
+
+#[test]
+fn a_debuggers_port_is_this_machines_even_where_loopback_is_the_pods() {
+    let server = echo_server();
+    let port = server.port().to_string();
+    let argfile = app("sockets").with_file_name("debug.argfile");
+    std::fs::write(&argfile, format!("-agentlib:jdwp=transport=dt_socket,address=localhost:{port}\n")).expect("writes");
+    let host = FakeHost::with_settings(|settings| settings.ignore_localhost = false, |_| Reply::Default);
+    let refused = format!("connect={}\n", libc::EHOSTUNREACH);
+    let mut asks = 0;
+    for (name, variable, first, found) in [
+        ("sockets", "--inspect", "", false),
+        ("node", "--inspect", "", true),
+        ("node", "--max-old-space-size", "", false),
+        ("java", "", argfile.to_str().expect("text"), true),
+    ] {
+        let mut command = hooked(&host, app("sockets"));
+        command.arg0(name).env("NODE_OPTIONS", format!("{variable}=127.0.0.1:{port}"));
+        command.args((!first.is_empty()).then(|| format!("@{first}")));
+        let shown = finish(command.args(["socket4", "connect", "127.0.0.1", &port])).output();
+        assert!(shown.ends_with(if found { "connect=0\n" } else { &refused }), "{name} {variable}: {shown}");
+        asks += usize::from(!found);
+        assert_eq!(host.asked().len(), asks, "{name} {variable}");
+    }
 }

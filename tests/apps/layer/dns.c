@@ -1,9 +1,12 @@
 /* Asks name servers as its arguments say and prints what the resolver's functions return. */
 #include <arpa/nameser.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <resolv.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +26,35 @@
 int old_nquery(res_state state, const char *name, int class, int type, unsigned char *answer, int room);
 __asm__(".symver old_nquery, __res_nquery@" OLDEST);
 
+static int count_fds(void) {
+    int count = 0;
+    DIR *list = opendir("/proc/self/fd");
+    while (readdir(list)) count++;
+    closedir(list);
+    return count;
+}
+
+static void *wait_in(void *name) {
+    unsigned char answer[512];
+    res_query(name, ns_c_in, ns_t_srv, answer, sizeof answer);
+    return NULL;
+}
+
+/* Threads that wait for an answer end at once when they are cancelled, and leave nothing. */
+static void cancels(char *name) {
+    int before = count_fds(), wrong = 0;
+    for (int i = 0; i < 100; i++) {
+        pthread_t thread;
+        void *result;
+        pthread_create(&thread, NULL, wait_in, name);
+        while (count_fds() == before) sched_yield();
+        pthread_cancel(thread);
+        pthread_join(thread, &result);
+        wrong += result != PTHREAD_CANCELED;
+    }
+    printf("wrong=%d left=%d\n", wrong, count_fds() - before);
+}
+
 /* OP NAME [ROOM [DOMAIN]]: a question of class IN and type SRV. */
 int main(int count, char **word) {
     static unsigned char answer[ROOM], question[600];
@@ -37,6 +69,10 @@ int main(int count, char **word) {
         return 0;
     }
     res_init();
+    if (!strcmp(op, "cancels")) {
+        cancels(word[2]);
+        return 0;
+    }
     h_errno = 0;
     errno = UNUSUAL;
     if (!strcmp(op, "query")) n = res_query(name, ns_c_in, ns_t_srv, answer, room);

@@ -188,6 +188,8 @@ static int step(char **word) {
     const char *op = word[0];
     int one = 1;
     errno = UNUSUAL;
+    /* For somebody else, such as a file of arguments. */
+    if (op[0] == '@') return 1;
     if (!strcmp(op, "socket4")) fd = socket(AF_INET, SOCK_STREAM, 0);
     else if (!strcmp(op, "socket6")) fd = socket(AF_INET6, SOCK_STREAM, 0);
     else if (!strcmp(op, "udp")) fd = socket(AF_INET, SOCK_DGRAM, 0);
