@@ -3,11 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::{Laptop, Running};
 
 use crate::clients::mirrored;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn every_way_to_make_a_process() {
@@ -29,8 +31,16 @@ fn a_daemon_by_two_forks_without_descriptors() {
 /// What a local server answers to an ordinary program of this machine.
 #[track_caller]
 fn get(port: &str) -> String {
-    let mut connection = TcpStream::connect(format!("127.0.0.1:{port}")).expect("the server is on this machine");
-    connection.set_read_timeout(Some(Duration::from_secs(30))).expect("a time limit");
+    let began = Instant::now();
+    // Some servers listen a moment after they have said that they do.
+    let mut connection = loop {
+        match TcpStream::connect(format!("127.0.0.1:{port}")) {
+            Ok(connection) => break connection,
+            Err(error) => assert!(began.elapsed() < PATIENCE, "the server is on this machine: {error}"),
+        }
+        std::thread::yield_now();
+    };
+    connection.set_read_timeout(Some(PATIENCE)).expect("a time limit");
     connection.write_all(b"GET / HTTP/1.0\r\n\r\n").expect("sent");
     let mut answer = String::new();
     connection.read_to_string(&mut answer).expect("an answer");
@@ -54,10 +64,11 @@ fn answers(port: &str) -> String {
     pid.to_owned()
 }
 
-/// A shell in a session that runs each line of its input in the background, and ends them all in the end.
+/// A shell in a session that runs each line of its input in the background, and ends them all in the end: each is a
+/// process group, since not every server ends its workers.
 fn shell(laptop: &Laptop) -> Running {
-    let script = r#"while read -r line; do $line & done; kill $(jobs -p); wait"#;
-    laptop.start(mirrored(laptop, &["sh", "-c", script]))
+    let script = "set -m; while read -r line; do $line & done; for job in $(jobs -p); do kill -- -$job; done; wait";
+    laptop.start(mirrored(laptop, &["bash", "-c", script]))
 }
 
 #[track_caller]
