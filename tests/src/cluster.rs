@@ -52,6 +52,16 @@ impl Cluster {
         PathBuf::from(self.text("kubectl"))
     }
 
+    /// The certificate of the authority that signed the workload's.
+    pub fn ca_certificate(&self) -> &str {
+        self.text("ca_certificate")
+    }
+
+    /// Libraries of client programs: `python` for `PYTHONPATH`, `node_modules` for `NODE_PATH`.
+    pub fn libraries(&self) -> &Path {
+        Path::new(self.text("libraries"))
+    }
+
     /// The API server's address.
     pub fn api_url(&self) -> &str {
         self.text("api_url")

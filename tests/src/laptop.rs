@@ -107,6 +107,15 @@ impl Laptop {
         file
     }
 
+    /// Copies a file of `tests/apps` into the home.
+    pub fn bring(&self, app: &str) -> PathBuf {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(app);
+        let name = source.file_name().expect("a file");
+        let copy = self.home().join(name);
+        std::fs::copy(&source, &copy).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+        copy
+    }
+
     /// A command of the unprivileged user, with the variables that mark its sessions.
     pub fn command<S: AsRef<OsStr>>(&self, program: S) -> Command {
         let mut command = Command::new("setpriv");

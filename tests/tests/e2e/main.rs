@@ -3,6 +3,9 @@
 //! Run by `cargo xtask test`, which builds `mirror`, starts the cluster and says where both are.
 
 mod agent;
+mod clients;
+mod clients_processes;
+mod clients_tools;
 mod environment;
 mod failures;
 mod hardship;
