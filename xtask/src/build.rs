@@ -65,7 +65,8 @@ pub(crate) fn mirror(profile: &str) -> Result<PathBuf> {
     Ok(mirror)
 }
 
-fn target_folder() -> Result<PathBuf> {
+/// Where cargo builds.
+pub(crate) fn target_folder() -> Result<PathBuf> {
     let named = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace has a folder")?;
     Ok(root.join(named.unwrap_or_else(|| PathBuf::from("target"))))

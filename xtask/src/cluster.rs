@@ -39,9 +39,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
-use layout::Layout;
+pub(crate) use layout::{API_PORT, CONTROL_ADDRESS, Layout, Machine};
 pub(crate) use packages::ensure_for_tests;
-use state::State;
+pub(crate) use state::State;
 pub(crate) use up::Up;
 
 /// What can be done with the cluster.
