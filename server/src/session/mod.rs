@@ -1,12 +1,23 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
+mod closed;
 pub mod environment;
 pub mod host;
 mod layers;
 pub mod message;
+mod names;
+mod park;
 mod processes;
+mod readiness;
 mod relay;
+mod request;
+mod rules;
 mod sock_diag;
 pub mod spawn;
 pub mod spec;
 mod startup;
+mod task;
+#[cfg(test)]
+mod testing;
+mod udp;
+mod unix;
