@@ -1,19 +1,18 @@
 //! One match over the protocol's table: which function answers which request. Runs on the network thread.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
-use protocol::agent::{
-    AnyRequest, ConnectUnix, Describe, GetEnvironment, OpenUdp, QueryDns, RemoteError, Request, Resolve, ResolveError,
-    ReverseResolve,
-};
+use protocol::agent::{AnyRequest, Describe, GetEnvironment, QueryDns, Request, Resolve, ResolveError, ReverseResolve};
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
+use crate::describe::describe;
 use crate::environment;
 use crate::files::Root;
-use crate::names::Names;
+use crate::names::{self, Names};
 use crate::outgoing;
 use crate::target::{FindError, Target};
 
@@ -22,7 +21,10 @@ use crate::target::{FindError, Target};
 pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     pub(crate) failed_connections: AtomicU64,
+    pub(crate) udp_sockets: AtomicU64,
     pub(crate) lookups: AtomicU64,
+    pub(crate) datagrams_sent: AtomicU64,
+    pub(crate) datagrams_received: AtomicU64,
     pub(crate) sent: AtomicU64,
     pub(crate) received: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Counters {
 #[derive(Debug)]
 pub(crate) struct Pod {
     pub(crate) target: Option<Target>,
+    pub(crate) root: Arc<Root>,
     pub(crate) names: Names,
     pub(crate) counters: Arc<Counters>,
 }
@@ -49,57 +52,57 @@ impl Pod {
             Some(target) => Root::open(target.proc_path("root")),
             None => Root::open("/"),
         };
-        let names = Names::new(root.map_err(FindError::Root)?);
-        Ok(Self { target, names, counters: Arc::default() })
+        let root = Arc::new(root.map_err(FindError::Root)?);
+        let names = Names::new(Arc::clone(&root));
+        Ok(Self { target, root, names, counters: Arc::default() })
     }
 }
 
 /// Carries one request out. A failure to reply means that the host is gone or does not want it any more.
-pub(crate) async fn answer(pod: Arc<Pod>, mut call: Call) {
+pub(crate) async fn answer(pod: Arc<Pod>, call: Call) {
+    let counters = &*pod.counters;
     let replied = match call.request.clone() {
-        AnyRequest::GetEnvironment(_) => {
-            let environment = environment::read(pod.target.as_ref());
-            reply::<GetEnvironment>(call, &environment).await
-        }
+        AnyRequest::GetEnvironment(_) => reply::<GetEnvironment>(call, &environment::read(pod.target.as_ref())).await,
+        AnyRequest::Describe(_) => reply::<Describe>(call, &describe(&pod.root)).await,
         AnyRequest::Resolve(request) => {
-            Counters::add(&pod.counters.lookups, 1);
-            tokio::select! {
-                result = pod.names.resolve(&request) => {
-                    debug!(name = request.name, ?result, "resolve");
-                    reply::<Resolve>(call, &result).await
-                }
-                () = call.stream.aborted() => Ok(()),
-            }
+            look_up::<Resolve, _>(counters, call, &request.name, pod.names.resolve(&request)).await
         }
         AnyRequest::ReverseResolve(request) => {
-            Counters::add(&pod.counters.lookups, 1);
-            tokio::select! {
-                result = pod.names.reverse(request.address) => {
-                    debug!(address = %request.address, ?result, "reverse resolve");
-                    reply::<ReverseResolve>(call, &result).await
-                }
-                () = call.stream.aborted() => Ok(()),
-            }
+            look_up::<ReverseResolve, _>(counters, call, &request.address, pod.names.reverse(request.address)).await
         }
-        AnyRequest::Describe(_) => reply::<Describe>(call, &Err(not_yet())).await,
-        AnyRequest::QueryDns(_) => reply::<QueryDns>(call, &Err(ResolveError::Fail)).await,
-        AnyRequest::OpenUdp(_) => reply::<OpenUdp>(call, &Err(not_yet())).await,
-        AnyRequest::ConnectUnix(_) => reply::<ConnectUnix>(call, &Err(not_yet())).await,
-        AnyRequest::ConnectTcp(request) => outgoing::serve_tcp(&pod.counters, call, request).await,
+        AnyRequest::QueryDns(request) => {
+            look_up::<QueryDns, _>(counters, call, &names::subject(&request), pod.names.query(&request)).await
+        }
+        AnyRequest::ConnectTcp(request) => outgoing::serve_tcp(counters, call, request).await,
+        AnyRequest::OpenUdp(request) => outgoing::serve_udp(counters, call, request).await,
+        AnyRequest::ConnectUnix(request) => outgoing::serve_unix(counters, &pod.root, call, request).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };
     if let Err(error) = replied {
-        debug!(error = crate::with_causes(error), "reply");
+        debug!(error = crate::with_causes(error), "request given up");
     }
 }
 
-fn not_yet() -> RemoteError {
-    RemoteError { errno: rustix::io::Errno::NOSYS.raw_os_error(), context: "not yet".to_owned() }
+/// Replies with what comes of `looking`, unless the host gives it up before.
+async fn look_up<R: Request<Reply = Result<T, ResolveError>>, T>(
+    counters: &Counters,
+    mut call: Call,
+    subject: &(dyn Display + Sync),
+    looking: impl Future<Output = R::Reply>,
+) -> Result<(), MessageError> {
+    Counters::add(&counters.lookups, 1);
+    tokio::select! {
+        result = looking => {
+            debug!(%subject, failure = ?result.as_ref().err(), "look up");
+            reply::<R>(call, &result).await
+        }
+        () = call.stream.aborted() => Ok(()),
+    }
 }
 
 /// A reply that nothing follows.
-async fn reply<R: Request>(call: Call, reply: &R::Reply) -> Result<(), MessageError> {
+pub(crate) async fn reply<R: Request>(call: Call, reply: &R::Reply) -> Result<(), MessageError> {
     let mut stream = call.reply::<R>(reply).await?;
     stream.shutdown().await.map_err(MessageError::Io)
 }

@@ -38,9 +38,17 @@ impl Root {
         Ok(bytes)
     }
 
+    /// What is at a path of the root, only to be named by it; `path` is meant from the root in any case.
+    pub(crate) fn open_path(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open_with(path, OFlags::PATH | OFlags::CLOEXEC)
+    }
+
     fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
         // Not blocking: whoever owns the container may have put a FIFO there.
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        self.open_with(path.as_bytes(), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY)
+    }
+
+    fn open_with(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
             // Kernels before 5.6, and seccomp filters that do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
@@ -50,8 +58,8 @@ impl Root {
 
     /// `openat2(RESOLVE_IN_ROOT)` by hand, one component after the other. Directories that are left by `..`
     /// are remembered instead of asked for, so that a rename meanwhile cannot lead outside.
-    fn walk(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-        let mut ahead: VecDeque<OsString> = components(path.as_bytes()).collect();
+    fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+        let mut ahead: VecDeque<OsString> = components(path).collect();
         let mut above = vec![self.directory.try_clone()?];
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
@@ -122,9 +130,9 @@ mod tests {
         }
         let root = Root::open(&root).expect("opens");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let by_hand = |path| {
+        let by_hand = |path: &str| {
             let mut text = String::new();
-            File::from(root.walk(path, flags)?).read_to_string(&mut text)?;
+            File::from(root.walk(path.as_bytes(), flags)?).read_to_string(&mut text)?;
             io::Result::Ok(text)
         };
         let by_call = |path| root.read(path, 100).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -158,5 +166,17 @@ mod tests {
         assert!(root.read("fifo", 100).is_err());
         assert!(root.read("large", 4).is_err());
         assert_eq!(root.read("large", 5).expect("reads"), b"12345");
+    }
+
+    #[test]
+    fn a_socket_is_named_with_or_without_the_system_call() {
+        let folder = tempfile::tempdir().expect("creates");
+        let _listener = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).expect("binds");
+        symlink("/socket", folder.path().join("link")).expect("links");
+        let root = Root::open(folder.path()).expect("opens");
+        let inode = |descriptor: OwnedFd| rustix::fs::fstat(descriptor).expect("stats").st_ino;
+        let expected = inode(root.open_path(b"socket").expect("opens"));
+        assert_eq!(inode(root.open_path(b"/link").expect("opens")), expected);
+        assert_eq!(inode(root.walk(b"/link", OFlags::PATH | OFlags::CLOEXEC).expect("opens")), expected);
     }
 }

@@ -3,7 +3,7 @@
 //! leaves by itself.
 //!
 //! Reading order: [`server`] (clients and the agent's own life), [`life`], [`dispatch`], then one file for
-//! each kind of request: [`environment`], [`names`], [`outgoing`]. What touches the node stands in
+//! each kind of request: [`environment`], [`describe`], [`names`], [`outgoing`]. What touches the node stands in
 //! [`target`], [`files`] and [`namespaces`].
 
 #![deny(unsafe_code)]
@@ -16,9 +16,13 @@ mod dispatch;
 
 mod environment;
 
+mod describe;
+
 mod names;
 
 mod outgoing;
+
+mod scratch;
 
 mod target;
 

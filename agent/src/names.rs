@@ -1,10 +1,15 @@
-//! Answers [`protocol::agent::Resolve`] and [`protocol::agent::ReverseResolve`] as the pod's own C library
-//! would: `hosts` first, then the servers and the search list of `resolv.conf`.
+//! Answers [`Resolve`], [`ReverseResolve`](protocol::agent::ReverseResolve) and [`QueryDns`] as the pod's own
+//! C library would: from the sources of `nsswitch.conf`, which are the file `hosts` and the servers and the
+//! search list of `resolv.conf`.
 //!
 //! The files are read for every look-up, which costs microseconds and is never stale; answers are not
 //! cached, since a pod's C library does not cache either.
 
 mod hosts;
+
+mod message;
+
+mod nsswitch;
 
 mod query;
 
@@ -12,90 +17,136 @@ mod search;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use hickory_proto::rr::{Name, RData, RecordType};
-use protocol::agent::{Families, Resolve, ResolveError, Resolved};
+use hickory_proto::op::Message;
+use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
+use protocol::agent::{Families, QueryDns, Resolve, ResolveError, Resolved};
 use resolv_conf::Config;
 
 use crate::files::Root;
+use nsswitch::{Source, Status};
 use query::{Client, Failure};
+use search::Plan;
 
-/// Longest `hosts` or `resolv.conf` that is read, in bytes.
+/// Longest `hosts`, `resolv.conf` or `nsswitch.conf` that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// Resolves names with the files below a root directory, from the calling thread's network namespace.
 #[derive(Debug)]
 pub(crate) struct Names {
-    root: Root,
+    root: Arc<Root>,
     /// Where name servers listen.
     port: u16,
 }
 
+/// What a question to the servers is about, for the log.
+pub(crate) fn subject(request: &QueryDns) -> String {
+    match request {
+        QueryDns::Message(question) => format!("a message of {} bytes", question.len()),
+        QueryDns::Records { name, kind, .. } => format!("{name} {}", RecordType::from(*kind)),
+    }
+}
+
 impl Names {
-    pub(crate) fn new(root: Root) -> Self {
+    pub(crate) fn new(root: Arc<Root>) -> Self {
         Self { root, port: 53 }
     }
 
     /// Addresses of a name, IPv4 before IPv6.
     pub(crate) async fn resolve(&self, request: &Resolve) -> Result<Resolved, ResolveError> {
-        let addresses = self.addresses(request).await?;
-        let canonical = request.name.strip_suffix('.').unwrap_or(&request.name).to_owned();
-        Ok(Resolved { addresses, canonical })
-    }
-
-    async fn addresses(&self, request: &Resolve) -> Result<Vec<IpAddr>, ResolveError> {
+        let name = &request.name;
         let wanted = |address: &IpAddr| match request.families {
             Families::V4 => address.is_ipv4(),
             Families::V6 => address.is_ipv6(),
             Families::Both => true,
         };
-        if let Ok(address) = request.name.parse::<IpAddr>() {
-            return Some(vec![address]).filter(|_| wanted(&address)).ok_or(ResolveError::NoName);
+        if let Ok(address) = name.parse::<IpAddr>() {
+            let found = Resolved { addresses: vec![address], canonical: name.clone() };
+            return Some(found).filter(|_| wanted(&address)).ok_or(ResolveError::NoName);
         }
-        let mut found = hosts::addresses(&self.read("etc/hosts")?, &request.name);
-        found.retain(wanted);
-        if found.is_empty() && search::is_localhost(&request.name) {
-            found = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-            found.retain(wanted);
-        }
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        self.ask_servers(request).await
+        let from_files = || {
+            let found = hosts::addresses(&self.read("etc/hosts")?, name, wanted);
+            Ok(found.map(|(addresses, canonical)| Resolved { addresses, canonical }))
+        };
+        let from_servers = async || {
+            if search::is_localhost(name) {
+                let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+                addresses.retain(wanted);
+                return Ok(Resolved { addresses, canonical: without_dot(name.clone()) });
+            }
+            self.ask_servers(request).await
+        };
+        self.from_sources(from_files, from_servers).await
     }
 
     /// Name of an address.
     pub(crate) async fn reverse(&self, address: IpAddr) -> Result<String, ResolveError> {
-        if let Some(name) = hosts::name(&self.read("etc/hosts")?, address) {
-            return Ok(name);
-        }
-        let mut name = Name::from(address);
-        name.set_fqdn(true);
-        let names = Client::new(&self.config()?, self.port).ask(&name, RecordType::PTR).await?;
-        let name = names.into_iter().find_map(|data| match data {
-            RData::PTR(name) => Some(name.to_ascii()),
-            _ => None,
-        });
-        let name = name.ok_or(ResolveError::NoData)?;
-        Ok(name.strip_suffix('.').map(str::to_owned).unwrap_or(name))
+        let from_servers = async || {
+            let mut name = Name::from(address);
+            name.set_fqdn(true);
+            let message = Client::new(&self.config()?, self.port).ask(&name, RecordType::PTR).await?;
+            let names = message.answers.into_iter().find_map(|record| match record.data {
+                RData::PTR(name) => Some(without_dot(name.to_ascii())),
+                _ => None,
+            });
+            names.ok_or(ResolveError::NoData)
+        };
+        self.from_sources(|| Ok(hosts::name(&self.read("etc/hosts")?, address)), from_servers).await
     }
 
-    /// Tries the candidates of the search list in turn, as `getaddrinfo(3)` does: the first that has
-    /// addresses wins, and otherwise the most telling failure is the answer.
-    async fn ask_servers(&self, request: &Resolve) -> Result<Vec<IpAddr>, ResolveError> {
+    /// The name servers' whole response.
+    pub(crate) async fn query(&self, request: &QueryDns) -> Result<Vec<u8>, ResolveError> {
         let config = self.config()?;
         let client = Client::new(&config, self.port);
-        let mut failure = Failure::NoName;
-        for name in search::candidates(&request.name, &config) {
-            match lookup(&client, &name, request.families, config.no_aaaa).await {
-                Ok(addresses) => return Ok(addresses),
-                Err(error) => failure = failure.max(error),
+        match request {
+            QueryDns::Message(question) if question.len() < message::HEADER => Err(ResolveError::Fail),
+            QueryDns::Message(question) => Ok(client.send(question).await?),
+            QueryDns::Records { name, class, kind, search } => {
+                let plan = if *search { Plan::new(name, &config) } else { Plan::as_it_is(name) };
+                let (class, kind) = (DNSClass::from(*class), RecordType::from(*kind));
+                Ok(plan.follow(async |name: &Name| client.ask_for(name, class, kind).await).await?)
             }
-            if failure >= Failure::TimedOut {
+        }
+    }
+
+    /// The first answer of the sources that the pod is configured to ask. Where there is none, what the
+    /// servers said is the answer.
+    async fn from_sources<T>(
+        &self,
+        files: impl Fn() -> Result<Option<T>, ResolveError>,
+        servers: impl AsyncFn() -> Result<T, ResolveError>,
+    ) -> Result<T, ResolveError> {
+        let mut failure = ResolveError::NoName;
+        for step in nsswitch::steps(&self.read("etc/nsswitch.conf")?) {
+            let status = match step.source {
+                Source::Files => match files()? {
+                    Some(found) => return Ok(found),
+                    None => Status::NotFound,
+                },
+                Source::Dns => match servers().await {
+                    Ok(found) => return Ok(found),
+                    Err(error) => {
+                        failure = error;
+                        status_of(&failure)
+                    }
+                },
+                Source::Other => Status::Unavailable,
+            };
+            if step.ends_with(status) {
                 break;
             }
         }
-        Err(failure.into())
+        Err(failure)
+    }
+
+    async fn ask_servers(&self, request: &Resolve) -> Result<Resolved, ResolveError> {
+        let config = self.config()?;
+        let client = Client::new(&config, self.port);
+        let ask = async |name: &Name| lookup(&client, name, request.families, &config).await;
+        let found = Plan::new(&request.name, &config).follow(ask).await?;
+        // An alias to nowhere is an answer, which ends the search.
+        if found.addresses.is_empty() { Err(ResolveError::NoData) } else { Ok(found) }
     }
 
     fn config(&self) -> Result<Config, ResolveError> {
@@ -116,28 +167,68 @@ impl Names {
     }
 }
 
-/// The wanted kinds of addresses at the same time.
-async fn lookup(client: &Client, name: &Name, families: Families, no_aaaa: bool) -> Result<Vec<IpAddr>, Failure> {
-    let v4 = async {
-        match families {
-            Families::V6 => Err(Failure::NoName),
-            Families::V4 | Families::Both => client.ask(name, RecordType::A).await,
-        }
-    };
+fn status_of(error: &ResolveError) -> Status {
+    match error {
+        ResolveError::NoName | ResolveError::NoData => Status::NotFound,
+        ResolveError::Again => Status::TryAgain,
+        ResolveError::Fail | ResolveError::System(_) => Status::Unavailable,
+    }
+}
+
+fn without_dot(mut name: String) -> String {
+    if name.ends_with('.') {
+        name.pop();
+    }
+    name
+}
+
+/// The wanted kinds of addresses, at the same time unless the pod is configured to ask one by one.
+async fn lookup(client: &Client, name: &Name, families: Families, config: &Config) -> Result<Resolved, Failure> {
+    let v4 = async { client.ask(name, RecordType::A).await };
     let v6 = async {
-        match families {
-            Families::V4 => Err(Failure::NoName),
-            Families::V6 | Families::Both if no_aaaa => Err(Failure::NoData),
-            Families::V6 | Families::Both => client.ask(name, RecordType::AAAA).await,
+        match config.no_aaaa {
+            true => Err(Failure::NoData),
+            false => client.ask(name, RecordType::AAAA).await,
         }
     };
-    match tokio::join!(v4, v6) {
-        (Err(v4), Err(v6)) => Err(v4.max(v6)),
-        (v4, v6) => {
-            let records = v4.into_iter().chain(v6).flatten();
-            Ok(records.filter_map(|data| data.ip_addr()).collect())
+    let (v4, v6) = match families {
+        Families::V4 => return v4.await.map(|message| addresses(name, [message])),
+        Families::V6 => return v6.await.map(|message| addresses(name, [message])),
+        Families::Both if config.single_request || config.single_request_reopen => (v4.await, v6.await),
+        Families::Both => tokio::join!(v4, v6),
+    };
+    match (v4, v6) {
+        (Err(Failure::NoData), Err(failure)) | (Err(failure), Err(_)) => Err(failure),
+        (v4, v6) => Ok(addresses(name, v4.into_iter().chain(v6))),
+    }
+}
+
+/// The addresses of all messages, and the name at which the first message's aliases arrive.
+fn addresses(name: &Name, messages: impl IntoIterator<Item = Message>) -> Resolved {
+    let mut found = Resolved { addresses: Vec::new(), canonical: String::new() };
+    for message in messages {
+        if found.canonical.is_empty() {
+            found.canonical = without_dot(canonical(name, &message).to_ascii());
+        }
+        found.addresses.extend(message.answers.iter().filter_map(|record| record.data.ip_addr()));
+    }
+    found
+}
+
+/// Follows aliases, in whatever order they are written; each is used once at most, so that a circle ends.
+fn canonical<'m>(name: &'m Name, message: &'m Message) -> &'m Name {
+    let mut current = name;
+    for _ in &message.answers {
+        let next = message.answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *current => Some(&target.0),
+            _ => None,
+        });
+        match next {
+            Some(next) => current = next,
+            None => break,
         }
     }
+    current
 }
 
 #[cfg(test)]

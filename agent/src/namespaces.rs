@@ -1,6 +1,6 @@
-//! The network thread: the only one that enters the target's network namespace. Outgoing sockets and name
-//! look-ups live on it, with a runtime of its own; the links stay on the main thread, in the agent's own
-//! namespace, where the port-forward arrives.
+//! The network thread: the only one that enters the target's network, and the namespace of its host name.
+//! Outgoing sockets and name look-ups live on it, with a runtime of its own; the links stay on the main
+//! thread, in the agent's own namespaces, where the port-forward arrives.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use link::Call;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::sync::mpsc;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::dispatch::{Pod, answer};
 use crate::target::Target;
@@ -19,10 +20,10 @@ use crate::target::Target;
 pub(crate) enum NetworkThreadError {
     #[error("start a thread")]
     Start(#[source] io::Error),
-    #[error("open the target's network namespace (needs SYS_PTRACE and hostPID)")]
-    Open(#[source] io::Error),
-    #[error("enter the target's network namespace (needs SYS_ADMIN)")]
-    Enter(#[source] io::Error),
+    #[error("open the target's {0} namespace (needs SYS_PTRACE and hostPID)")]
+    Open(&'static str, #[source] io::Error),
+    #[error("enter the target's {0} namespace (needs SYS_ADMIN)")]
+    Enter(&'static str, #[source] io::Error),
 }
 
 /// Starts the thread, waits until it stands where it should, and returns the way to hand it calls.
@@ -37,7 +38,7 @@ pub(crate) fn start_network_thread(pod: Pod) -> Result<mpsc::UnboundedSender<Cal
         match runtime {
             Ok(runtime) => {
                 let _ = ready_tx.send(Ok(()));
-                runtime.block_on(serve(Arc::new(pod), calls_rx));
+                LocalSet::new().block_on(&runtime, serve(Arc::new(pod), calls_rx));
             }
             Err(error) => drop(ready_tx.send(Err(error))),
         }
@@ -49,16 +50,22 @@ pub(crate) fn start_network_thread(pod: Pod) -> Result<mpsc::UnboundedSender<Cal
     Ok(calls_tx)
 }
 
-/// Moves the calling thread into the target's network; without a target it is there already.
+/// Moves the calling thread into the target's network and host name; without a target it is there already.
 fn enter(target: Option<&Target>) -> Result<(), NetworkThreadError> {
     let Some(target) = target else { return Ok(()) };
-    let namespace = File::open(target.proc_path("ns/net")).map_err(NetworkThreadError::Open)?;
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-        .map_err(|errno| NetworkThreadError::Enter(errno.into()))
+    for (what, file, kind) in [
+        ("network", "ns/net", LinkNameSpaceType::Network),
+        ("host name", "ns/uts", LinkNameSpaceType::HostNameAndNISDomainName),
+    ] {
+        let namespace = File::open(target.proc_path(file)).map_err(|error| NetworkThreadError::Open(what, error))?;
+        move_into_link_name_space(namespace.as_fd(), Some(kind))
+            .map_err(|errno| NetworkThreadError::Enter(what, errno.into()))?;
+    }
+    Ok(())
 }
 
 async fn serve(pod: Arc<Pod>, mut calls: mpsc::UnboundedReceiver<Call>) {
     while let Some(call) = calls.recv().await {
-        tokio::spawn(answer(Arc::clone(&pod), call));
+        spawn_local(answer(Arc::clone(&pod), call));
     }
 }

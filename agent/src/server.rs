@@ -90,7 +90,10 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     info!(
         connections = count(&counters.connections),
         refused_by_peers = count(&counters.failed_connections),
+        udp_sockets = count(&counters.udp_sockets),
         lookups = count(&counters.lookups),
+        sent_datagrams = count(&counters.datagrams_sent),
+        received_datagrams = count(&counters.datagrams_received),
         sent_bytes = count(&counters.sent),
         received_bytes = count(&counters.received),
         "served"

@@ -15,8 +15,8 @@ use crate::message::{read_limited, write_message};
 use crate::mux::Side;
 use crate::stream::Stream;
 
-/// Longest request in bytes. Requests are names and addresses.
-const MAX_REQUEST: usize = 64 * 1024;
+/// Longest request in bytes. Requests are names, addresses and DNS messages (at most 64 KiB, RFC 1035 4.2.2).
+const MAX_REQUEST: usize = 65 * 1024;
 
 /// Performs the handshake on `io` and starts the link's task on the current runtime.
 ///

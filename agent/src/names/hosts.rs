@@ -2,14 +2,20 @@
 
 use std::net::IpAddr;
 
-/// All addresses that the file gives a name, in the file's order.
-pub(super) fn addresses(file: &[u8], name: &str) -> Vec<IpAddr> {
+/// All addresses that the file gives a name and that are wanted, in the file's order, and the first name of
+/// the first such line.
+pub(super) fn addresses(file: &[u8], name: &str, wanted: impl Fn(&IpAddr) -> bool) -> Option<(Vec<IpAddr>, String)> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let text = String::from_utf8_lossy(file);
-    let mut found = Vec::new();
-    for (address, mut names) in text.lines().filter_map(parse_line) {
-        if names.any(|other| other.eq_ignore_ascii_case(name)) && !found.contains(&address) {
-            found.push(address);
+    let mut found: Option<(Vec<IpAddr>, String)> = None;
+    for (address, mut names) in text.lines().filter_map(parse_line).filter(|(address, _)| wanted(address)) {
+        let Some(first) = names.next() else { continue };
+        if !first.eq_ignore_ascii_case(name) && !names.any(|other| other.eq_ignore_ascii_case(name)) {
+            continue;
+        }
+        let (addresses, _) = found.get_or_insert_with(|| (Vec::new(), first.to_owned()));
+        if !addresses.contains(&address) {
+            addresses.push(address);
         }
     }
     found
@@ -56,7 +62,21 @@ mod tests {
         ];
         for (name, expected) in table {
             let expected: Vec<IpAddr> = expected.iter().map(|text| text.parse().expect("valid")).collect();
-            assert_eq!(addresses(FILE, name), expected, "{name}");
+            let found = addresses(FILE, name, |_| true).map(|(addresses, _)| addresses);
+            assert_eq!(found.unwrap_or_default(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_name_of_a_line_is_the_canonical_one() {
+        for (name, wants_v4, expected) in [
+            ("web-0", true, Some("web-0.web.default.svc.cluster.local")),
+            ("WEB-0", true, Some("web-0.web.default.svc.cluster.local")),
+            ("ip6-localhost", false, Some("localhost")),
+            ("ip6-localhost", true, None),
+        ] {
+            let found = addresses(FILE, name, |address| address.is_ipv4() == wants_v4);
+            assert_eq!(found.map(|(_, canonical)| canonical).as_deref(), expected, "{name}");
         }
     }
 

@@ -5,32 +5,38 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::op::{Edns, Message, Query};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
 use protocol::agent::ResolveError;
 use resolv_conf::Config;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-/// Largest answer over UDP that is read; servers send 512 bytes unless asked for more.
-const MAX_DATAGRAM: usize = 4096;
+use super::message;
+use crate::scratch;
+
+/// Longest question that goes over UDP (RFC 1035 4.2.1).
+const MAX_OVER_UDP: usize = 512;
 
 /// The C library's own bounds for what `resolv.conf` may ask for.
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_TIMEOUT: u32 = 30;
 const MAX_SERVERS: usize = 3;
 
-/// Why a question has no answer; the later in this list, the more it says when several names were tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Why a question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
+    /// NXDOMAIN.
     NoName,
-    /// The servers refuse the question or do not understand it.
+    /// The name has no records of the kind.
+    NoData,
+    /// The servers refuse the question or do not understand it, or nobody could ask it.
     Refused,
     /// The servers could not find out (SERVFAIL).
     BrokenServer,
-    NoData,
-    /// No server answered; asking for further names would only take longer.
+    /// No server answered.
     TimedOut,
     /// No socket could be had.
     System(i32),
@@ -53,9 +59,10 @@ impl From<Failure> for ResolveError {
 pub(super) struct Client {
     servers: Vec<SocketAddr>,
     attempts: u32,
-    wait: Duration,
+    wait: u32,
     tcp_only: bool,
     edns: bool,
+    trust: bool,
 }
 
 impl Client {
@@ -75,63 +82,91 @@ impl Client {
         Self {
             servers,
             attempts: config.attempts.clamp(1, MAX_ATTEMPTS),
-            wait: Duration::from_secs(config.timeout.clamp(1, MAX_TIMEOUT).into()),
+            wait: config.timeout.clamp(1, MAX_TIMEOUT),
             tcp_only: config.use_vc,
             edns: config.edns0,
+            trust: config.trust_ad,
         }
     }
 
-    /// All records of a kind that a name has, behind aliases too.
-    pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Vec<RData>, Failure> {
-        let mut failure = Failure::TimedOut;
+    /// The response with the records of a kind that a name has, aliases on the way to them included.
+    pub(super) async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, Failure> {
+        let response = self.ask_for(name, DNSClass::IN, kind).await?;
+        Message::from_vec(&response).map_err(|_| Failure::Refused)
+    }
+
+    /// The response to a question for records, which has at least one answer (`res_query`).
+    pub(super) async fn ask_for(&self, name: &Name, class: DNSClass, kind: RecordType) -> Result<Vec<u8>, Failure> {
+        let mut query = Query::query(name.clone(), kind);
+        query.set_query_class(class);
+        let mut question = Message::query();
+        question.metadata.recursion_desired = true;
+        question.metadata.authentic_data = self.trust;
+        question.add_query(query);
+        if self.edns {
+            let mut edns = Edns::new();
+            edns.set_max_payload(1232);
+            question.set_edns(edns);
+        }
+        let question = question.to_vec().map_err(|_| Failure::Refused)?;
+        let response = self.send(&question).await?;
+        match message::code(&response) {
+            message::NO_ERROR if message::has_answers(&response) => Ok(response),
+            message::NO_ERROR => Err(Failure::NoData),
+            message::NAME_ERROR => Err(Failure::NoName),
+            message::SERVER_FAILURE => Err(Failure::BrokenServer),
+            _ => Err(Failure::Refused),
+        }
+    }
+
+    /// The response to a whole message, which goes out as it is (`res_send`). A server that fails, refuses
+    /// or knows nothing is passed over for the next; its response counts if no other gives a better one.
+    pub(super) async fn send(&self, question: &[u8]) -> Result<Vec<u8>, Failure> {
+        let mut second_best = Err(Failure::TimedOut);
         for _ in 0..self.attempts {
-            for server in &self.servers {
-                let answer = timeout(self.wait, self.ask_server(*server, name, kind)).await;
-                match answer {
-                    Ok(Ok(message)) => match read_answer(message, kind) {
-                        Err(error @ (Failure::BrokenServer | Failure::Refused)) => failure = error,
-                        decided => return decided,
-                    },
+            for (index, server) in self.servers.iter().enumerate() {
+                let mut response = match timeout(self.patience(index), self.ask_server(*server, question)).await {
+                    Ok(Ok(response)) => response,
                     Ok(Err(error)) if is_own_failure(&error) => {
                         return Err(Failure::System(error.raw_os_error().unwrap_or_default()));
                     }
                     // Nobody there, or a garbled answer: the next server may do better.
-                    Ok(Err(_)) | Err(_) => {}
+                    Ok(Err(_)) | Err(_) => continue,
+                };
+                if !self.trust {
+                    message::distrust(&mut response);
                 }
+                match message::code(&response) {
+                    message::SERVER_FAILURE | message::NOT_IMPLEMENTED | message::REFUSED => {}
+                    _ if message::is_lame(&response) => {}
+                    _ => return Ok(response),
+                }
+                second_best = Ok(response);
             }
         }
-        Err(failure)
+        second_best
     }
 
-    async fn ask_server(&self, server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Message> {
-        let question = Query::query(name.clone(), kind);
-        let mut message = Message::query();
-        message.metadata.recursion_desired = true;
-        message.add_query(question.clone());
-        if self.edns {
-            let mut edns = Edns::new();
-            edns.set_max_payload(1232);
-            message.set_edns(edns);
-        }
-        let bytes = message.to_vec().map_err(io::Error::other)?;
-        let is_answer = |answer: &Message| {
-            answer.metadata.id == message.metadata.id
-                && answer.metadata.message_type == MessageType::Response
-                && (answer.queries.is_empty() || answer.queries.iter().eq([&question]))
-        };
-        if !self.tcp_only {
-            let answer = over_udp(server, &bytes, is_answer).await?;
-            if !answer.metadata.truncation {
-                return Ok(answer);
+    /// How long one server may take: longer for the later ones, shared by all of them, as in glibc.
+    fn patience(&self, index: usize) -> Duration {
+        let count = if index == 0 { 1 } else { self.servers.len() as u32 };
+        Duration::from_secs(u64::from(((self.wait << index) / count).max(1)))
+    }
+
+    async fn ask_server(&self, server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
+        if !self.tcp_only && question.len() <= MAX_OVER_UDP {
+            let response = over_udp(server, question).await?;
+            if !message::is_truncated(&response) {
+                return Ok(response);
             }
         }
-        let answer = over_tcp(server, &bytes).await?;
-        if is_answer(&answer) { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) }
+        let response = over_tcp(server, question).await?;
+        if message::is_answer(&response, question) { Ok(response) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 }
 
 /// A socket of its own for each question: its random port is half of what protects against forged answers.
-async fn over_udp(server: SocketAddr, question: &[u8], is_answer: impl Fn(&Message) -> bool) -> io::Result<Message> {
+async fn over_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -139,42 +174,33 @@ async fn over_udp(server: SocketAddr, question: &[u8], is_answer: impl Fn(&Messa
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(question).await?;
-    let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
-        let length = socket.recv(&mut buffer).await?;
-        match Message::from_vec(&buffer[..length]) {
-            Ok(message) if is_answer(&message) => return Ok(message),
+        socket.readable().await?;
+        let received: io::Result<_> = scratch::with(|buffer| {
+            let length = socket.try_recv(buffer)?;
             // Forged, late or broken: the right one may still come.
-            _ => {}
+            Ok(message::is_answer(&buffer[..length], question).then(|| buffer[..length].to_vec()))
+        });
+        match received {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
-async fn over_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Message> {
+async fn over_tcp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     let mut socket = TcpStream::connect(server).await?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
     socket.write_all(&[&length.to_be_bytes(), question].concat()).await?;
-    let mut answer = vec![0; socket.read_u16().await?.into()];
-    socket.read_exact(&mut answer).await?;
-    Message::from_vec(&answer).map_err(io::Error::other)
-}
-
-fn read_answer(message: Message, kind: RecordType) -> Result<Vec<RData>, Failure> {
-    match message.metadata.response_code {
-        ResponseCode::NoError => {
-            let records = message.answers.into_iter().map(|record| record.data);
-            let records: Vec<_> = records.filter(|data| data.record_type() == kind).collect();
-            if records.is_empty() { Err(Failure::NoData) } else { Ok(records) }
-        }
-        ResponseCode::NXDomain => Err(Failure::NoName),
-        ResponseCode::ServFail => Err(Failure::BrokenServer),
-        _ => Err(Failure::Refused),
-    }
+    let mut response = vec![0; socket.read_u16().await?.into()];
+    socket.read_exact(&mut response).await?;
+    Ok(response)
 }
 
 /// Errors of this machine, which no other server can help: no descriptors, no memory, no permission.
 fn is_own_failure(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     let own = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::ACCESS, Errno::PERM];
     error.raw_os_error().is_some_and(|number| own.iter().any(|errno| errno.raw_os_error() == number))
 }

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use hickory_proto::op::{Message, MessageType, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::Record;
-use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SRV};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -15,18 +15,21 @@ use super::*;
 fn zone(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
     let a = |last| RData::A(A([10, 0, 0, last].into()));
     let aaaa = RData::AAAA(AAAA(Ipv6Addr::LOCALHOST));
+    let name = |text| Name::from_ascii(text).expect("valid");
+    let alias = |target| RData::CNAME(CNAME(name(target)));
     let found = match (question, kind) {
         ("db.ns.svc.local.", RecordType::A) => vec![a(1)],
         ("both.svc.local.", RecordType::A) => vec![a(2), a(3)],
         ("both.svc.local.", RecordType::AAAA) => vec![aaaa],
-        ("alias.svc.local.", RecordType::A) => {
-            let target = Name::from_ascii("db.ns.svc.local.").expect("valid");
-            vec![RData::CNAME(CNAME(target)), a(1)]
-        }
+        ("alias.svc.local.", RecordType::A) => vec![alias("way.svc.local."), alias("db.ns.svc.local."), a(1)],
+        ("alias.svc.local.", RecordType::AAAA) => vec![alias("way.svc.local."), alias("db.ns.svc.local.")],
+        ("dangling.ns.svc.local.", RecordType::A) => vec![alias("nowhere.svc.local.")],
+        ("circle.svc.local.", RecordType::A) => vec![alias("way.svc.local."), alias("circle.svc.local."), a(1)],
+        ("_http._tcp.svc.local.", RecordType::SRV) => vec![RData::SRV(SRV::new(0, 0, 80, name("db.ns.svc.local.")))],
         ("large.svc.local.", RecordType::A) => (0..200).map(a).collect(),
         ("_http._tcp.svc.local.", RecordType::A) => vec![a(9)],
         ("7.0.0.10.in-addr.arpa.", RecordType::PTR) => {
-            vec![RData::PTR(PTR(Name::from_ascii("seven.svc.local.").expect("valid")))]
+            vec![RData::PTR(PTR(name("seven.svc.local.")))]
         }
         _ => vec![],
     };
@@ -50,10 +53,16 @@ fn answer(question: &[u8], over_udp: bool) -> Option<Vec<u8>> {
     let (code, records) = zone(&name, query.query_type());
     let mut message = Message::new(question.metadata.id, MessageType::Response, question.metadata.op_code);
     message.metadata.response_code = code;
+    message.metadata.recursion_available = true;
+    message.metadata.authentic_data = true;
     message.add_query(query.clone());
     message.metadata.truncation = over_udp && records.len() > 20;
     if !message.metadata.truncation {
-        message.add_answers(records.into_iter().map(|data| Record::from_rdata(query.name().clone(), 5, data)));
+        let mut owner = query.name().clone();
+        for data in records {
+            let target = if let RData::CNAME(target) = &data { target.0.clone() } else { owner.clone() };
+            message.add_answer(Record::from_rdata(std::mem::replace(&mut owner, target), 5, data));
+        }
     }
     Some(message.to_vec().expect("encodes"))
 }
@@ -105,13 +114,13 @@ impl Fixture {
         let folder = tempfile::tempdir().expect("creates");
         std::fs::create_dir(folder.path().join("etc")).expect("creates");
         let (server, asked) = serve().await;
-        let names = Names { root: Root::open(folder.path()).expect("opens"), port: server.port() };
+        let names = Names { root: Arc::new(Root::open(folder.path()).expect("opens")), port: server.port() };
         let fixture = Self { names, folder, asked };
         fixture.write(
             "resolv.conf",
             "search ns.svc.local svc.local\nnameserver 127.0.0.1\noptions ndots:5 timeout:1 attempts:1\n",
         );
-        fixture.write("hosts", "10.9.9.9 pod-a\n::9 pod-six\n");
+        fixture.write("hosts", "10.9.9.9 pod-a.full pod-a\n::9 pod-six\n");
         fixture
     }
 
@@ -123,6 +132,15 @@ impl Fixture {
         let found = self.names.resolve(&Resolve { name: name.to_owned(), families }).await?;
         Ok(found.addresses.iter().map(IpAddr::to_string).collect())
     }
+
+    async fn records(&self, name: &str, kind: RecordType, search: bool) -> Result<Message, ResolveError> {
+        let request = QueryDns::Records { name: name.to_owned(), class: 1, kind: kind.into(), search };
+        Ok(Message::from_vec(&self.names.query(&request).await?).expect("a message"))
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.asked.lock().expect("no panic"))
+    }
 }
 
 type Case = (&'static str, Families, Result<&'static [&'static str], ResolveError>);
@@ -132,7 +150,7 @@ async fn names_resolve_as_in_the_pod() {
     use Families::{Both, V4, V6};
     use ResolveError::{Again, Fail, NoData, NoName};
     let fixture = Fixture::new().await;
-    let table: [Case; 24] = [
+    let table: [Case; 26] = [
         ("db", Both, Ok(&["10.0.0.1"])),
         ("DB", V4, Err(NoName)),
         ("db", V6, Err(NoData)),
@@ -145,6 +163,8 @@ async fn names_resolve_as_in_the_pod() {
         ("both", V6, Ok(&["::1"])),
         ("alias", V4, Ok(&["10.0.0.1"])),
         ("_http._tcp", V4, Ok(&["10.0.0.9"])),
+        ("dangling", V4, Err(NoData)),
+        ("circle", V4, Ok(&["10.0.0.1"])),
         ("empty", Both, Err(NoData)),
         ("none", Both, Err(NoName)),
         ("broken", Both, Err(Again)),
@@ -171,7 +191,7 @@ async fn names_resolve_as_in_the_pod() {
 async fn a_time_out_ends_the_search_and_changed_files_count_at_once() {
     let fixture = Fixture::new().await;
     assert_eq!(fixture.resolve("silent", Families::V4).await, Err(ResolveError::Again));
-    assert_eq!(*fixture.asked.lock().expect("no panic"), ["silent.ns.svc.local."]);
+    assert_eq!(fixture.asked(), ["silent.ns.svc.local.", "silent."]);
     fixture.write("hosts", "10.9.9.8 silent # a comment\n");
     assert_eq!(fixture.resolve("silent", Families::V4).await, Ok(vec!["10.9.9.8".to_owned()]));
     fixture.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1 use-vc no-aaaa\n");
@@ -195,7 +215,7 @@ async fn without_files_the_own_host_is_the_server() {
 async fn addresses_have_names_from_the_file_and_the_server() {
     let fixture = Fixture::new().await;
     for (address, expected) in [
-        ("10.9.9.9", Ok("pod-a")),
+        ("10.9.9.9", Ok("pod-a.full")),
         ("10.0.0.7", Ok("seven.svc.local")),
         ("10.0.0.8", Err(ResolveError::NoName)),
         ("::7", Err(ResolveError::NoName)),
@@ -211,4 +231,103 @@ async fn a_dead_server_is_passed_over() {
     fixture.write("resolv.conf", "nameserver 127.0.0.2\nnameserver 127.0.0.1\noptions timeout:1\n");
     let found = fixture.resolve("db.ns.svc.local.", Families::V4).await;
     assert_eq!(found, Ok(vec!["10.0.0.1".to_owned()]));
+}
+
+#[tokio::test]
+async fn canonical_names_are_those_behind_all_aliases() {
+    let fixture = Fixture::new().await;
+    for (name, families, expected) in [
+        ("db", Families::Both, "db.ns.svc.local"),
+        ("alias", Families::V4, "db.ns.svc.local"),
+        ("alias", Families::Both, "db.ns.svc.local"),
+        ("both.svc.local.", Families::V6, "both.svc.local"),
+        ("pod-a", Families::Both, "pod-a.full"),
+        ("localhost", Families::V4, "localhost"),
+        ("10.1.2.3", Families::Both, "10.1.2.3"),
+    ] {
+        let found = fixture.names.resolve(&Resolve { name: name.to_owned(), families }).await;
+        assert_eq!(found.map(|found| found.canonical).as_deref(), Ok(expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_configured_sources_are_asked() {
+    let fixture = Fixture::new().await;
+    fixture.write("hosts", "10.9.9.9 db.ns.svc.local\n");
+    for (line, name, expected, asked) in [
+        ("hosts: files dns", "db.ns.svc.local", Ok("10.9.9.9"), 0),
+        ("hosts: dns files", "db.ns.svc.local", Ok("10.0.0.1"), 4),
+        ("hosts: files", "both.svc.local", Err(ResolveError::NoName), 0),
+        ("hosts: dns", "db.ns.svc.local.", Ok("10.0.0.1"), 1),
+        ("hosts: files [NOTFOUND=return] dns", "both.svc.local", Err(ResolveError::NoName), 0),
+        ("hosts: mymachines resolve [!UNAVAIL=return] files dns", "db.ns.svc.local", Ok("10.9.9.9"), 0),
+        ("hosts: resolve [UNAVAIL=return] files dns", "db.ns.svc.local", Err(ResolveError::NoName), 0),
+        ("hosts: dns [TRYAGAIN=return] files", "broken.", Err(ResolveError::Again), 1),
+    ] {
+        fixture.write("nsswitch.conf", line);
+        fixture
+            .write("resolv.conf", "search a.local b.local c.local\nnameserver 127.0.0.1\noptions ndots:5 attempts:1\n");
+        let found = fixture.resolve(name, Families::V4).await;
+        assert_eq!(found, expected.map(|address| vec![address.to_owned()]), "{line}");
+        assert_eq!(fixture.asked().len(), asked, "{line}");
+    }
+    fixture.write("nsswitch.conf", "hosts: dns");
+    fixture.write("hosts", "10.0.0.8 eight\n");
+    assert_eq!(fixture.names.reverse([10, 0, 0, 8].into()).await, Err(ResolveError::NoName));
+}
+
+#[tokio::test]
+async fn records_of_any_kind_come_as_whole_messages() {
+    let fixture = Fixture::new().await;
+    let found = fixture.records("_http._tcp", RecordType::SRV, true).await.expect("found");
+    assert!(matches!(&found.answers[0].data, RData::SRV(server) if server.port == 80));
+    assert!(!found.metadata.authentic_data, "nobody has said that the server is to be trusted");
+    for (name, kind, search, expected) in [
+        ("_http._tcp", RecordType::SRV, false, ResolveError::NoName),
+        ("both", RecordType::MX, true, ResolveError::NoData),
+        ("broken", RecordType::SRV, true, ResolveError::Again),
+        ("refused", RecordType::SRV, true, ResolveError::Fail),
+        ("silent", RecordType::SRV, false, ResolveError::Again),
+    ] {
+        let found = fixture.records(name, kind, search).await;
+        assert_eq!(found.map(drop), Err(expected), "{name}");
+    }
+    fixture.write("resolv.conf", "nameserver 127.0.0.1\noptions trust-ad\n");
+    let found = fixture.records("large.svc.local", RecordType::A, true).await.expect("found");
+    assert_eq!((found.answers.len(), found.metadata.authentic_data), (200, true));
+}
+
+#[tokio::test]
+async fn whole_messages_go_as_they_are_and_every_response_counts() {
+    let fixture = Fixture::new().await;
+    let question = |name: &str| {
+        let mut message = Message::query();
+        message.metadata.id = 4242;
+        message.add_query(Query::query(Name::from_ascii(name).expect("valid"), RecordType::A));
+        message.set_edns(Edns::new());
+        QueryDns::Message(message.to_vec().expect("encodes"))
+    };
+    for (name, code, answers) in [
+        ("db.ns.svc.local.", ResponseCode::NoError, 1),
+        ("large.svc.local.", ResponseCode::NoError, 200),
+        ("db.", ResponseCode::NXDomain, 0),
+        ("broken.", ResponseCode::ServFail, 0),
+        ("refused.", ResponseCode::Refused, 0),
+    ] {
+        let response = fixture.names.query(&question(name)).await.expect("a response");
+        let response = Message::from_vec(&response).expect("a message");
+        assert_eq!((response.metadata.id, response.metadata.response_code), (4242, code), "{name}");
+        assert_eq!(response.answers.len(), answers, "{name}");
+    }
+    assert_eq!(fixture.names.query(&question("silent.")).await, Err(ResolveError::Again));
+    assert_eq!(fixture.names.query(&QueryDns::Message(vec![0; 11])).await, Err(ResolveError::Fail));
+}
+
+#[tokio::test]
+async fn a_slow_answer_delays_no_other() {
+    let fixture = Fixture::new().await;
+    tokio::select! {
+        _ = fixture.resolve("silent", Families::Both) => panic!("silence was quicker"),
+        found = fixture.resolve("db", Families::V4) => assert_eq!(found, Ok(vec!["10.0.0.1".to_owned()])),
+    }
 }

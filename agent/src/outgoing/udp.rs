@@ -1,0 +1,176 @@
+//! Answers [`protocol::agent::OpenUdp`]: a UDP socket of the pod, whose datagrams travel as messages.
+//!
+//! The socket lives until the host ends its direction of the stream. What arrives while the stream has no
+//! room waits in the kernel's queue, which drops what is too much, as it does for a slow program.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use link::{Call, MessageError, Stream, read_message, write_message};
+use protocol::agent::{OpenUdp, UdpMessage, UdpOpened};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::{errno_of, refusal, source};
+use crate::dispatch::{Counters, reply};
+use crate::scratch;
+
+/// Opens the socket, replies, and then carries datagrams both ways.
+pub(crate) async fn serve(counters: &Counters, call: Call, request: OpenUdp) -> Result<(), MessageError> {
+    let attempt = async |port| open(request.peer, request.connect, port).await;
+    match source::with_port(request.source_port, attempt).await {
+        Ok((socket, opened)) => {
+            Counters::add(&counters.udp_sockets, 1);
+            let stream = call.reply::<OpenUdp>(&Ok(opened)).await?;
+            let socket = Socket {
+                peer: request.connect.then_some(request.peer),
+                socket,
+                failure: AtomicI32::new(0),
+                failed: Notify::new(),
+                counters,
+            };
+            socket.carry(stream).await
+        }
+        Err(error) => {
+            let verb = if request.connect { "connect a UDP socket to" } else { "open a UDP socket for" };
+            reply::<OpenUdp>(call, &Err(refusal(&error, format!("{verb} {}", request.peer)))).await
+        }
+    }
+}
+
+async fn open(peer: SocketAddr, connect: bool, port: u16) -> io::Result<(UdpSocket, UdpOpened)> {
+    let socket = UdpSocket::bind(source::any_address(peer, port)).await?;
+    // Programs that may not broadcast were refused by their own kernel.
+    socket.set_broadcast(true)?;
+    if connect {
+        socket.connect(peer).await?;
+    }
+    let local = socket.local_addr()?;
+    Ok((socket, UdpOpened { local }))
+}
+
+struct Socket<'c> {
+    socket: UdpSocket,
+    /// Where a connected socket is connected to.
+    peer: Option<SocketAddr>,
+    /// An error that sending came upon and that the host is to be told of; 0 for none.
+    failure: AtomicI32,
+    failed: Notify,
+    counters: &'c Counters,
+}
+
+impl Socket<'_> {
+    async fn carry(&self, stream: Stream) -> Result<(), MessageError> {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        tokio::select! {
+            ended = self.send_all(&mut reader) => ended?,
+            failed = self.receive_all(&mut writer) => return failed,
+        }
+        writer.shutdown().await.map_err(MessageError::Io)
+    }
+
+    /// Sends what the host says until it ends its direction.
+    async fn send_all(&self, reader: &mut ReadHalf<Stream>) -> Result<(), MessageError> {
+        loop {
+            match read_message(reader).await {
+                Ok(UdpMessage::Datagram { peer, payload }) => self.send(peer, &payload).await,
+                Ok(UdpMessage::Failed { .. }) => {}
+                Err(MessageError::Io(error)) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send(&self, peer: SocketAddr, payload: &[u8]) {
+        let mut result = self.send_once(peer, payload).await;
+        if let (Err(error), Some(_)) = (&result, self.peer) {
+            self.failure.store(errno_of(error), Ordering::Relaxed);
+            self.failed.notify_one();
+            // What was refused may be an earlier datagram: the kernel then has not sent this one (`udp(7)`).
+            result = self.send_once(peer, payload).await;
+        }
+        match result {
+            Ok(count) => {
+                Counters::add(&self.counters.datagrams_sent, 1);
+                Counters::add(&self.counters.sent, count as u64);
+            }
+            Err(error) => debug!(%peer, %error, "datagram dropped"),
+        }
+    }
+
+    async fn send_once(&self, peer: SocketAddr, payload: &[u8]) -> io::Result<usize> {
+        match as_family_of(peer, self.socket.local_addr()?) {
+            _ if self.peer == Some(peer) => self.socket.send(payload).await,
+            Some(peer) => self.socket.send_to(payload, peer).await,
+            None => Err(rustix::io::Errno::AFNOSUPPORT.into()),
+        }
+    }
+
+    /// Hands on what arrives; returns when the host takes nothing more.
+    async fn receive_all(&self, writer: &mut WriteHalf<Stream>) -> Result<(), MessageError> {
+        loop {
+            let readable = tokio::select! {
+                readable = self.socket.readable() => readable,
+                () = self.failed.notified() => Ok(()),
+            };
+            let sent_into = self.failure.swap(0, Ordering::Relaxed);
+            if sent_into != 0 {
+                write_message(writer, &UdpMessage::Failed { errno: sent_into }).await?;
+            }
+            match readable.and_then(|()| self.receive()) {
+                Ok(message) => {
+                    if let UdpMessage::Datagram { payload, .. } = &message {
+                        Counters::add(&self.counters.datagrams_received, 1);
+                        Counters::add(&self.counters.received, payload.len() as u64);
+                    }
+                    write_message(writer, &message).await?;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if self.peer.is_some() => {
+                    write_message(writer, &UdpMessage::Failed { errno: errno_of(&error) }).await?;
+                }
+                Err(error) => debug!(%error, "receive datagrams"),
+            }
+        }
+    }
+
+    fn receive(&self) -> io::Result<UdpMessage> {
+        scratch::with(|buffer| {
+            let (length, peer) = self.socket.try_recv_from(buffer)?;
+            Ok(UdpMessage::Datagram { peer, payload: buffer[..length].to_vec() })
+        })
+    }
+}
+
+/// `peer` as a socket of the family of `local` names it; none where it cannot.
+fn as_family_of(peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
+    match (peer, local) {
+        (SocketAddr::V4(v4), SocketAddr::V6(_)) => {
+            Some(SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into())
+        }
+        (SocketAddr::V6(v6), SocketAddr::V4(_)) => Some(SocketAddrV4::new(v6.ip().to_ipv4_mapped()?, v6.port()).into()),
+        _ => Some(peer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_named_in_the_sockets_family() {
+        let parse = |text: &str| text.parse::<SocketAddr>().expect("valid");
+        for (peer, local, expected) in [
+            ("10.0.0.1:53", "0.0.0.0:1", Some("10.0.0.1:53")),
+            ("10.0.0.1:53", "[::]:1", Some("[::ffff:10.0.0.1]:53")),
+            ("[::ffff:10.0.0.1]:53", "0.0.0.0:1", Some("10.0.0.1:53")),
+            ("[fd00::1]:53", "[::]:1", Some("[fd00::1]:53")),
+            ("[fd00::1]:53", "0.0.0.0:1", None),
+        ] {
+            assert_eq!(as_family_of(parse(peer), parse(local)), expected.map(parse), "{peer} {local}");
+        }
+    }
+}
