@@ -1,4 +1,4 @@
-//! Whether an outgoing TCP connection is made by this machine or by the pod.
+//! Whether an outgoing TCP connection or a datagram is made by this machine or by the pod.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 pub struct Rules {
     /// Outgoing TCP connections are made by the pod.
     pub tcp: bool,
+    /// Outgoing datagrams are sent by the pod.
+    pub udp: bool,
     /// Loopback destinations stay on this machine.
     pub ignore_localhost: bool,
     /// IPv6 destinations are allowed.
@@ -17,7 +19,7 @@ pub struct Rules {
     pub relay_v6: Option<SocketAddrV6>,
 }
 
-/// Who makes the connection.
+/// Who makes the connection, or sends the datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// This machine's kernel, as if we were not there.
@@ -29,10 +31,21 @@ pub enum Verdict {
 }
 
 impl Rules {
-    /// Who connects to `destination`.
+    /// Who connects to `destination` by TCP.
     pub fn connect(&self, destination: SocketAddr) -> Verdict {
+        self.decide(self.tcp, destination)
+    }
+
+    /// Who sends a datagram to `destination`, and who connects a UDP socket to it.
+    ///
+    /// The broadcast address of a subnet is like any other: which one that is, the far side's links say.
+    pub fn datagram(&self, destination: SocketAddr) -> Verdict {
+        self.decide(self.udp, destination)
+    }
+
+    fn decide(&self, by_pod: bool, destination: SocketAddr) -> Verdict {
         let destination = unmapped(destination);
-        let stays = !self.tcp
+        let stays = !by_pod
             || self.is_relay(destination)
             || has_no_remote_meaning(destination)
             || (self.ignore_localhost && is_loopback(destination.ip()));
@@ -43,7 +56,7 @@ impl Rules {
         }
     }
 
-    /// Whether a socket whose kernel names `peer` as its far end is one of the session's.
+    /// Whether `peer`, as the kernel names it, is a relay of the session by the address alone.
     pub fn is_relay(&self, peer: SocketAddr) -> bool {
         match unmapped(peer) {
             SocketAddr::V4(peer) => peer.ip().octets()[..3] == self.relay_v4.ip().octets()[..3],
@@ -51,6 +64,12 @@ impl Rules {
                 self.relay_v6.is_some_and(|relay| (relay.ip(), relay.port()) == (peer.ip(), peer.port()))
             }
         }
+    }
+
+    /// Whether only the session host knows if `peer` is a relay: IPv6 has one loopback address, so relays share
+    /// it with everybody.
+    pub fn may_be_relay(&self, peer: SocketAddr) -> bool {
+        self.relay_v6.is_some() && peer.ip() == IpAddr::V6(Ipv6Addr::LOCALHOST) && peer.port() != 0
     }
 
     /// The session's end for a socket: `None` when the socket can reach neither relay.
@@ -97,8 +116,8 @@ pub fn mapped(address: SocketAddrV4) -> SocketAddr {
     SocketAddr::from((address.ip().to_ipv6_mapped(), address.port()))
 }
 
-/// Destinations that TCP cannot have (the kernel's own error is the right answer) or that name one of this
-/// machine's links. IPv4 link-local is not among them: clouds serve metadata and nodes serve names there.
+/// Destinations that name one of this machine's links. TCP cannot have some of them, which the kernel says.
+/// IPv4 link-local is not among them: clouds serve metadata and nodes serve names there.
 fn has_no_remote_meaning(destination: SocketAddr) -> bool {
     match destination.ip() {
         IpAddr::V4(ip) => ip.is_multicast() || ip == Ipv4Addr::BROADCAST,
@@ -116,6 +135,7 @@ mod tests {
 
     const RULES: Rules = Rules {
         tcp: true,
+        udp: true,
         ignore_localhost: true,
         ipv6: true,
         relay_v4: SocketAddrV4::new(Ipv4Addr::new(127, 77, 3, 1), 4000),
@@ -129,6 +149,7 @@ mod tests {
     fn check(rules: Rules, cases: &[(&str, Verdict)]) {
         for (destination, expected) in cases {
             assert_eq!(rules.connect(address(destination)), *expected, "{destination}");
+            assert_eq!(rules.datagram(address(destination)), *expected, "{destination}");
         }
     }
 
@@ -179,7 +200,13 @@ mod tests {
 
     #[test]
     fn switched_off_means_local_and_no_ipv6_means_refused() {
-        check(Rules { tcp: false, ..RULES }, &[("10.0.0.1:80", Verdict::Local)]);
+        check(Rules { tcp: false, udp: false, ..RULES }, &[("10.0.0.1:80", Verdict::Local)]);
+        let (far, remote) = (address("10.0.0.1:80"), Verdict::Remote(address("10.0.0.1:80")));
+        for (tcp, udp) in [(true, false), (false, true)] {
+            let rules = Rules { tcp, udp, ..RULES };
+            assert_eq!(rules.connect(far), if tcp { remote } else { Verdict::Local });
+            assert_eq!(rules.datagram(far), if udp { remote } else { Verdict::Local });
+        }
         check(
             Rules { ipv6: false, ..RULES },
             &[
@@ -188,6 +215,23 @@ mod tests {
                 ("[::ffff:10.0.0.1]:80", Verdict::Remote(address("10.0.0.1:80"))),
             ],
         );
+    }
+
+    #[test]
+    fn relays_are_known_by_their_network_or_asked_for() {
+        for (peer, is, may_be) in [
+            ("127.77.3.1:4000", true, false),
+            ("127.77.3.9:53", true, false),
+            ("[::ffff:127.77.3.9]:53", true, false),
+            ("127.77.4.1:4000", false, false),
+            ("[::1]:4001", true, true),
+            ("[::1]:53", false, true),
+            ("[::1]:0", false, false),
+            ("[fd00::1]:53", false, false),
+        ] {
+            assert_eq!((RULES.is_relay(address(peer)), RULES.may_be_relay(address(peer))), (is, may_be), "{peer}");
+        }
+        assert!(!Rules { relay_v6: None, ..RULES }.may_be_relay(address("[::1]:53")));
     }
 
     #[test]

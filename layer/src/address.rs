@@ -1,11 +1,15 @@
-//! Socket addresses as the kernel's bytes, both ways, without any pointer: `ip(7)`, `ipv6(7)`.
+//! Socket addresses as the kernel's bytes, both ways, without any pointer: `ip(7)`, `ipv6(7)`, `unix(7)`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-use libc::{AF_INET, AF_INET6};
+use decide::outgoing::{mapped, unmapped};
+use libc::{AF_INET, AF_INET6, AF_UNIX};
 
-/// Room for any address that this library reads or writes (`struct sockaddr_in6` is the largest).
+/// Room for any internet address (`struct sockaddr_in6` is the largest).
 pub(crate) const ROOM: usize = 28;
+
+/// Room for the name of a Unix socket (`struct sockaddr_un`).
+pub(crate) const UNIX_ROOM: usize = 110;
 
 /// Bytes of `struct sockaddr_in`.
 const V4: usize = 16;
@@ -13,14 +17,17 @@ const V4: usize = 16;
 /// Bytes that the kernel demands of a `struct sockaddr_in6`: the scope at its end came later (RFC 2133).
 const V6_MINIMUM: usize = 24;
 
-/// A `struct sockaddr_in` or `sockaddr_in6` as bytes.
+/// A `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un` as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    bytes: [u8; ROOM],
+    bytes: [u8; UNIX_ROOM],
     length: usize,
 }
 
 impl Encoded {
+    /// No address.
+    pub(crate) const NONE: Self = Self { bytes: [0; UNIX_ROOM], length: 0 };
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -47,7 +54,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
 
 /// Writes an address for a socket of the family that `address` has.
 pub(crate) fn encode(address: SocketAddr) -> Encoded {
-    let mut bytes = [0; ROOM];
+    let mut bytes = [0; UNIX_ROOM];
     bytes[2..4].copy_from_slice(&address.port().to_be_bytes());
     let length = match address {
         SocketAddr::V4(v4) => {
@@ -66,6 +73,40 @@ pub(crate) fn encode(address: SocketAddr) -> Encoded {
     Encoded { bytes, length }
 }
 
+/// Writes `address` for a socket that names its addresses in the form of `form`; `None` where it cannot be
+/// said in that form.
+pub(crate) fn in_form_of(form: SocketAddr, address: SocketAddr) -> Option<Encoded> {
+    let address = match (form, unmapped(address)) {
+        (SocketAddr::V4(_), address @ SocketAddr::V4(_)) => address,
+        (SocketAddr::V4(_), SocketAddr::V6(_)) => return None,
+        (SocketAddr::V6(_), SocketAddr::V4(address)) => mapped(address),
+        (SocketAddr::V6(_), address @ SocketAddr::V6(_)) => address,
+    };
+    Some(encode(address))
+}
+
+/// Writes the abstract name of a Unix socket, given without its leading NUL; `None` if it is too long.
+pub(crate) fn encode_abstract(name: &[u8]) -> Option<Encoded> {
+    const START: usize = 3;
+    let (mut bytes, length) = ([0; UNIX_ROOM], START + name.len());
+    bytes[..2].copy_from_slice(&(AF_UNIX as u16).to_ne_bytes());
+    bytes.get_mut(START..length)?.copy_from_slice(name);
+    Some(Encoded { bytes, length })
+}
+
+/// What a program says in the bytes of a `struct sockaddr_un`: a path without its NUL, or an abstract name with
+/// its leading one. `None` for other families and for no name.
+pub(crate) fn decode_unix(bytes: &[u8]) -> Option<&[u8]> {
+    let (family, name) = bytes.split_first_chunk()?;
+    if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
+        return None;
+    }
+    match name.first()? {
+        0 => Some(name),
+        _ => name.split(|byte| *byte == 0).next(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +119,29 @@ mod tests {
         }
         let scoped = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 1, 7, 3));
         assert_eq!(decode(encode(scoped).as_bytes()), Some(scoped));
+    }
+
+    #[test]
+    fn addresses_take_the_form_of_a_socket() {
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (v4, v6) = (at("10.0.0.1:80"), at("[fd00::1]:80"));
+        assert_eq!(in_form_of(v4, at("[::ffff:10.0.0.1]:80")), Some(encode(v4)));
+        assert_eq!(in_form_of(v6, v4), Some(encode(at("[::ffff:10.0.0.1]:80"))));
+        assert_eq!(in_form_of(v6, v6), Some(encode(v6)));
+        assert_eq!(in_form_of(v4, v6), None);
+    }
+
+    #[test]
+    fn names_of_unix_sockets_are_read_and_written() {
+        let family = (AF_UNIX as u16).to_ne_bytes();
+        let read = |name: &[u8]| decode_unix(&[&family, name].concat()).map(<[u8]>::to_vec);
+        assert_eq!(read(b"/run/a\0garbage").as_deref(), Some(&b"/run/a"[..]));
+        assert_eq!(read(b"/run/a").as_deref(), Some(&b"/run/a"[..]));
+        assert_eq!(read(b"\0a\0b").as_deref(), Some(&b"\0a\0b"[..]));
+        assert_eq!((read(b""), decode_unix(&[2, 0, 1])), (None, None));
+        let name = encode_abstract(b"relay").expect("fits");
+        assert_eq!(decode_unix(name.as_bytes()), Some(&b"\0relay"[..]));
+        assert!(encode_abstract(&[1; 107]).is_some() && encode_abstract(&[1; 108]).is_none());
     }
 
     #[test]

@@ -62,19 +62,38 @@ pub(crate) fn ask_as<T, const OUT: usize, const IN: usize>(
     patience: Patience,
     decode: impl FnOnce(&[u8]) -> Option<T>,
 ) -> Result<T, AskError> {
+    ask_passing::<T, OUT, IN>(session, request, None, patience, decode)
+}
+
+/// As [`ask_as`], and the host gets a copy of the descriptor `passed`.
+pub(crate) fn ask_passing<T, const OUT: usize, const IN: usize>(
+    session: &Session,
+    request: Request<'_>,
+    passed: Option<i32>,
+    patience: Patience,
+    decode: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T, AskError> {
     let mut out = [0; OUT];
     let used = guard(Stage::Before, 0, || {
         let message = Message { token: session.token, request };
         codec::encode_into(&message, &mut out).map_or(0, <[u8]>::len)
     });
     let mut reply = [0; IN];
-    let received = exchange(session, out.get(..used).unwrap_or_default(), &mut reply, patience)?;
+    let request = Outgoing { bytes: out.get(..used).unwrap_or_default(), passed };
+    let received = exchange(session, request, &mut reply, patience)?;
     guard(Stage::After, Err(AskError::Lost), || reply.get(PREFIX..received).and_then(decode).ok_or(AskError::Lost))
 }
 
+/// What is sent.
+#[derive(Clone, Copy)]
+struct Outgoing<'a> {
+    bytes: &'a [u8],
+    passed: Option<i32>,
+}
+
 /// Sends `request` and receives one whole message into `reply`; the number of its bytes.
-fn exchange(session: &Session, request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
-    if request.is_empty() {
+fn exchange(session: &Session, request: Outgoing<'_>, reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
+    if request.bytes.is_empty() {
         return Err(AskError::Lost);
     }
     if sandbox::is_closed() {
@@ -87,7 +106,13 @@ fn exchange(session: &Session, request: &[u8], reply: &mut [u8], patience: Patie
     result
 }
 
-fn talk(fd: i32, session: &Session, request: &[u8], reply: &mut [u8], patience: Patience) -> Result<usize, AskError> {
+fn talk(
+    fd: i32,
+    session: &Session,
+    request: Outgoing<'_>,
+    reply: &mut [u8],
+    patience: Patience,
+) -> Result<usize, AskError> {
     if let Some(limit) = patience.limit() {
         sys::set_timeouts(fd, limit);
     }
@@ -96,8 +121,11 @@ fn talk(fd: i32, session: &Session, request: &[u8], reply: &mut [u8], patience: 
     if !sys::peer_uid(fd).is_some_and(|uid| uid == session.uid || uid == sys::own_uid()) {
         return Err(AskError::Lost);
     }
-    let sent = again(patience, || sys::send(fd, request))?;
-    if sent != request.len() {
+    let sent = again(patience, || match request.passed {
+        Some(passed) => sys::send_passing(fd, request.bytes, passed),
+        None => sys::send(fd, request.bytes),
+    })?;
+    if sent != request.bytes.len() {
         return Err(AskError::Lost);
     }
     let mut received = 0;

@@ -1,6 +1,8 @@
 //! One file per family of libc calls: C's pointers to safe types and back. What to do is decided in `ops`.
 
 pub(crate) mod assembly;
+pub(crate) mod batch;
+pub(crate) mod datagram;
 pub(crate) mod exec;
 pub(crate) mod hostent;
 pub(crate) mod load;

@@ -24,6 +24,13 @@ pub(crate) enum Verdict<R> {
     Passed(R),
 }
 
+impl<R: Failing + PartialEq> Verdict<R> {
+    /// What a next symbol returned, after calls of ours that may have changed errno.
+    pub(crate) fn of(result: R) -> Self {
+        if result == R::FAILURE { Self::Passed(result) } else { Self::Success(result) }
+    }
+}
+
 /// The value with which a C function says that it failed.
 pub(crate) trait Failing {
     const FAILURE: Self;
@@ -34,6 +41,10 @@ impl Failing for c_int {
 }
 
 impl Failing for c_long {
+    const FAILURE: Self = -1;
+}
+
+impl Failing for isize {
     const FAILURE: Self = -1;
 }
 

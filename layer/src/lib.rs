@@ -18,7 +18,11 @@ mod table;
 #[forbid(unsafe_code)]
 mod address;
 #[forbid(unsafe_code)]
+mod cache;
+#[forbid(unsafe_code)]
 mod client;
+#[forbid(unsafe_code)]
+mod control;
 #[forbid(unsafe_code)]
 mod inflight;
 #[forbid(unsafe_code)]

@@ -1,6 +1,9 @@
 //! What the hooks do, in safe code: from plain values to a verdict.
 
+pub(crate) mod datagram;
+pub(crate) mod ends;
 pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod preload;
 pub(crate) mod program;
+pub(crate) mod unix;

@@ -28,6 +28,8 @@ pub(crate) struct Session {
     pub(crate) rules: Rules,
     /// Names are resolved by the pod.
     pub(crate) dns: bool,
+    /// Some Unix sockets are the pod's.
+    pub(crate) unix: bool,
     /// `AF_INET6` sockets of this machine can reach the host, so that IPv6 addresses are of use.
     pub(crate) has_v6: bool,
 }
@@ -41,6 +43,7 @@ static ACTIVE: AtomicBool = AtomicBool::new(false);
 /// sending it from this machine would silently reach the wrong network. The relay is nowhere.
 const LOST: Rules = Rules {
     tcp: true,
+    udp: true,
     ignore_localhost: true,
     ipv6: true,
     relay_v4: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
@@ -67,13 +70,23 @@ impl Session {
         let layer::Session { name, uid, token } = layer::parse_session_value(value)?;
         let mut place = [0; NAME_ROOM];
         place.get_mut(..name.len())?.copy_from_slice(name);
-        Some(Self { name: place, name_length: name.len(), uid, token, rules: LOST, dns: true, has_v6: true })
+        Some(Self {
+            name: place,
+            name_length: name.len(),
+            uid,
+            token,
+            rules: LOST,
+            dns: true,
+            unix: false,
+            has_v6: true,
+        })
     }
 
     fn follow(&mut self, settings: Settings) {
-        let Settings { relay_v4, relay_v6, outgoing_tcp, ignore_localhost, dns, ipv6, .. } = settings;
-        self.rules = Rules { tcp: outgoing_tcp, ignore_localhost, ipv6, relay_v4, relay_v6 };
-        self.dns = dns;
+        let Settings { relay_v4, relay_v6, outgoing_tcp, outgoing_udp, ignore_localhost, ipv6, .. } = settings;
+        self.rules = Rules { tcp: outgoing_tcp, udp: outgoing_udp, ignore_localhost, ipv6, relay_v4, relay_v6 };
+        self.dns = settings.dns;
+        self.unix = settings.unix;
         self.has_v6 = ipv6 && relay_v6.is_some();
     }
 }

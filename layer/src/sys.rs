@@ -3,6 +3,9 @@
 //! Made directly and not through libc: its symbols may be hooked (by us), they are cancellation points, and
 //! they touch errno. The one exception is [`receive`], which must be a cancellation point.
 
+pub(crate) mod memory;
+mod socket;
+
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::net::SocketAddr;
@@ -10,6 +13,8 @@ use std::net::SocketAddr;
 use crate::address::{self, Encoded};
 use crate::inflight;
 use crate::interpose::{self, Next};
+
+pub(crate) use socket::*;
 
 /// An error number of `errno(3)`.
 pub(crate) type Errno = c_int;
@@ -155,13 +160,6 @@ pub(crate) fn own_uid() -> u32 {
     unsafe { call(libc::SYS_geteuid, [0; 6]) }.map_or(u32::MAX, |uid| uid as u32)
 }
 
-/// Connects the program's socket.
-pub(crate) fn connect(fd: c_int, address: &Encoded) -> Result<(), Errno> {
-    let bytes = address.as_bytes();
-    // SAFETY: connect(2) with bytes that are ours.
-    unsafe { call(libc::SYS_connect, [fd as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]) }.map(drop)
-}
-
 /// Sends bytes, without ever raising SIGPIPE.
 pub(crate) fn send(fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
     let arguments = [fd as usize, bytes.as_ptr() as usize, bytes.len(), libc::MSG_NOSIGNAL as usize, 0, 0];
@@ -221,11 +219,6 @@ pub(crate) fn is_idle_unix_socket(fd: c_int) -> bool {
 /// `AF_INET` or `AF_INET6` and so on.
 pub(crate) fn socket_family(fd: c_int) -> Result<c_int, Errno> {
     number_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN)
-}
-
-/// Whether the socket speaks TCP and nothing above it (multipath TCP answers TCP's options too).
-pub(crate) fn is_tcp(fd: c_int) -> bool {
-    number_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP)
 }
 
 /// Whether a TCP socket has not been asked to connect or listen; an error for what is not TCP.
@@ -310,17 +303,49 @@ pub(crate) fn connect_in_background(fd: c_int, address: &Encoded) -> Result<(), 
 /// which the kernel has the right error.
 ///
 /// # Safety
-/// `length` bytes at `address` must be readable, or their first or last eight must not be.
+/// `length` bytes at `address` must not stop being readable during the call.
 pub(crate) unsafe fn address_at(address: *const libc::sockaddr, length: libc::socklen_t) -> Option<SocketAddr> {
     let length = length as usize;
-    if !(16..=128).contains(&length) || !is_readable(address.addr()) || !is_readable(address.addr() + length - 8) {
+    if !(16..=128).contains(&length) || !memory::is_readable_range(address.addr(), length) {
         return None;
     }
     let mut bytes = [0u8; address::ROOM];
     let used = length.min(address::ROOM);
-    // SAFETY: `used` bytes are readable by the caller's contract and the two probes.
+    // SAFETY: `used` bytes are readable, as just asked.
     unsafe { core::ptr::copy_nonoverlapping(address.cast::<u8>(), bytes.as_mut_ptr(), used) };
     address::decode(bytes.get(..used)?)
+}
+
+/// The family that a socket address says, if that much can be read.
+///
+/// # Safety
+/// As [`address_at`].
+pub(crate) unsafe fn family_at(address: *const libc::sockaddr, length: libc::socklen_t) -> Option<c_int> {
+    let size = size_of::<libc::sa_family_t>();
+    if (length as usize) < size || !memory::is_readable_range(address.addr(), size) {
+        return None;
+    }
+    // SAFETY: readable, as just asked.
+    Some(c_int::from(unsafe { address.cast::<libc::sa_family_t>().read_unaligned() }))
+}
+
+/// As [`address_at`], the bytes of a Unix socket's address with their number.
+///
+/// # Safety
+/// As [`address_at`].
+pub(crate) unsafe fn unix_address_at(
+    address: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<([u8; address::UNIX_ROOM], usize)> {
+    let length = length as usize;
+    let mut bytes = [0u8; address::UNIX_ROOM];
+    let room = bytes.get_mut(..length)?;
+    if !memory::is_readable_range(address.addr(), length) {
+        return None;
+    }
+    // SAFETY: `length` bytes are readable, as just asked.
+    unsafe { core::ptr::copy_nonoverlapping(address.cast::<u8>(), room.as_mut_ptr(), length) };
+    Some((bytes, length))
 }
 
 /// Whether eight bytes can be read, asked without touching them: `rt_sigprocmask(2)` copies the new mask

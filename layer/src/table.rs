@@ -4,6 +4,7 @@
 use core::ffi::c_void;
 
 use libc::{FILE, addrinfo, c_char, c_int, c_long, c_ulong, hostent, pid_t, size_t, sockaddr, socklen_t};
+use libc::{c_uint, mmsghdr, msghdr, ssize_t, timespec};
 use libc::{posix_spawn_file_actions_t, posix_spawnattr_t};
 
 use crate::hooks;
@@ -142,6 +143,21 @@ hooks! {
         => socket::getpeername: "names the far end as the pod's kernel does";
     waiting [getsockname] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
         => socket::getsockname: "names the near end as the pod's kernel does";
+
+    waiting [sendto] (fd: c_int, buffer: *const c_void, length: size_t, flags: c_int, address: *const sockaddr, address_length: socklen_t) -> ssize_t
+        => datagram::sendto: "sends datagrams to remote addresses through the session";
+    waiting [sendmsg] (fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t
+        => datagram::sendmsg: "sends datagrams to remote addresses through the session";
+    waiting [sendmmsg, __sendmmsg] (fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int
+        => batch::sendmmsg: "sends datagrams to remote addresses through the session";
+    waiting [recvfrom] (fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int, address: *mut sockaddr, address_length: *mut socklen_t) -> ssize_t
+        => datagram::recvfrom: "names the true sender of a datagram";
+    waiting [__recvfrom_chk] (fd: c_int, buffer: *mut c_void, length: size_t, size: size_t, flags: c_int, address: *mut sockaddr, address_length: *mut socklen_t) -> ssize_t
+        => datagram::recvfrom_chk: "names the true sender of a datagram";
+    waiting [recvmsg] (fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t
+        => datagram::recvmsg: "names the true sender of a datagram";
+    waiting [recvmmsg] (fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int
+        => batch::recvmmsg: "names the true sender of a datagram";
 
     waiting [getaddrinfo] (node: *const c_char, service: *const c_char, hints: *const addrinfo, out: *mut *mut addrinfo) -> c_int
         => resolve::getaddrinfo: "resolves names as the pod does";

@@ -1,7 +1,7 @@
 //! Functions with C's variable arguments, which Rust cannot define: their heads are in assembly.
 //!
 //! * `syscall` jumps to the next one with every register and the stack as they were, unless the number is
-//!   one of ours. So even calls that return twice or on another stack behave natively.
+//!   one of ours (`by_number`). So even calls that return twice or on another stack behave natively.
 //! * `execl` and its relatives push their register arguments in front of those on the stack, which makes
 //!   the whole list the array that `execv` wants, without copying or counting.
 
@@ -13,6 +13,20 @@ use crate::interpose;
 use crate::table::{exported, next};
 use crate::{sandbox, session};
 
+/// Numbers above this are not ours.
+const NUMBERS: usize = 512;
+
+/// One bit per number, set for those that [`handled`] looks at.
+static OURS: [u64; NUMBERS / 64] = {
+    let (mut bits, mut at) = ([0; NUMBERS / 64], 0);
+    while at < HOOKED.len() + WATCHED.len() {
+        let number = if at < HOOKED.len() { HOOKED[at] } else { WATCHED[at - HOOKED.len()] } as usize;
+        bits[number / 64] |= 1 << (number % 64);
+        at += 1;
+    }
+    bits
+};
+
 /// glibc's `syscall(2)`.
 ///
 /// # Safety
@@ -22,22 +36,15 @@ use crate::{sandbox, session};
 #[cfg(target_arch = "x86_64")]
 pub(crate) unsafe extern "C-unwind" fn syscall() {
     naked_asm!(
-        "cmp rdi, {connect}", "je 2f",
-        "cmp rdi, {getpeername}", "je 2f",
-        "cmp rdi, {getsockname}", "je 2f",
-        "cmp rdi, {io_uring_setup}", "je 2f",
-        "cmp rdi, {prctl}", "je 2f",
-        "cmp rdi, {seccomp}", "je 2f",
-        "mov rax, [rip + {next}]",
+        "cmp rdi, {numbers}", "jae 3f",
+        "lea rax, [rip + {ours}]",
+        "bt qword ptr [rax], rdi", "jc 2f",
+        "3: mov rax, [rip + {next}]",
         "cmp rax, 1", "jbe 2f",
         "jmp rax",
         "2: jmp {handled}",
-        connect = const libc::SYS_connect,
-        getpeername = const libc::SYS_getpeername,
-        getsockname = const libc::SYS_getsockname,
-        io_uring_setup = const libc::SYS_io_uring_setup,
-        prctl = const libc::SYS_prctl,
-        seccomp = const libc::SYS_seccomp,
+        numbers = const NUMBERS,
+        ours = sym OURS,
         next = sym next::syscall,
         handled = sym handled,
     )
@@ -52,27 +59,64 @@ pub(crate) unsafe extern "C-unwind" fn syscall() {
 #[cfg(target_arch = "aarch64")]
 pub(crate) unsafe extern "C-unwind" fn syscall() {
     naked_asm!(
-        "cmp x0, #{connect}", "b.eq 2f",
-        "cmp x0, #{getpeername}", "b.eq 2f",
-        "cmp x0, #{getsockname}", "b.eq 2f",
-        "cmp x0, #{io_uring_setup}", "b.eq 2f",
-        "cmp x0, #{prctl}", "b.eq 2f",
-        "cmp x0, #{seccomp}", "b.eq 2f",
-        "adrp x9, {next}",
+        "cmp x0, #{numbers}", "b.hs 3f",
+        "adrp x9, {ours}",
+        "add x9, x9, :lo12:{ours}",
+        "lsr x10, x0, #6",
+        "ldr x9, [x9, x10, lsl #3]",
+        "lsr x9, x9, x0",
+        "tbnz x9, #0, 2f",
+        "3: adrp x9, {next}",
         "ldr x9, [x9, :lo12:{next}]",
         "cmp x9, #1", "b.ls 2f",
         "br x9",
         "2: b {handled}",
-        connect = const libc::SYS_connect,
-        getpeername = const libc::SYS_getpeername,
-        getsockname = const libc::SYS_getsockname,
-        io_uring_setup = const libc::SYS_io_uring_setup,
-        prctl = const libc::SYS_prctl,
-        seccomp = const libc::SYS_seccomp,
+        numbers = const NUMBERS,
+        ours = sym OURS,
         next = sym next::syscall,
         handled = sym handled,
     )
 }
+
+/// The hooks that are reached by number: a row for each. A hook that the C library has no function for leaves
+/// its number alone.
+macro_rules! by_number {
+    ($($(#[$only:meta])? $number:ident => $hook:ident($($argument:ident),*);)*) => {
+        const HOOKED: &[c_long] = &[$($(#[$only])? libc::$number,)*];
+
+        /// Calls the hook of `number`; `None` if it has none.
+        ///
+        /// # Safety
+        /// As `syscall(2)`.
+        unsafe fn hooked(number: c_long, arguments: [c_long; 6]) -> Option<c_long> {
+            match number {
+                $($(#[$only])? libc::$number if next::$hook.get().is_some() => {
+                    let [$($argument,)* ..] = arguments;
+                    // SAFETY: the program's own arguments, in the types of the call's man page.
+                    Some(unsafe { exported::$hook($($argument as _),*) } as c_long)
+                })*
+                _ => None,
+            }
+        }
+    };
+}
+
+by_number! {
+    SYS_connect => connect(a, b, c);
+    SYS_getpeername => getpeername(a, b, c);
+    SYS_getsockname => getsockname(a, b, c);
+    SYS_sendto => sendto(a, b, c, d, e, f);
+    SYS_sendmsg => sendmsg(a, b, c);
+    SYS_sendmmsg => sendmmsg(a, b, c, d);
+    SYS_recvfrom => recvfrom(a, b, c, d, e, f);
+    SYS_recvmsg => recvmsg(a, b, c);
+    SYS_recvmmsg => recvmmsg(a, b, c, d, e);
+    SYS_execve => execve(a, b, c);
+    SYS_execveat => execveat(a, b, c, d, e);
+}
+
+/// Calls without a hook that [`handled`] refuses or takes note of.
+const WATCHED: &[c_long] = &[libc::SYS_io_uring_setup, libc::SYS_prctl, libc::SYS_seccomp];
 
 /// The numbers of ours, and everything while the next symbol is not known yet.
 unsafe extern "C-unwind" fn handled(
@@ -95,13 +139,11 @@ unsafe extern "C-unwind" fn handled(
     if session::is_passive() {
         return pass();
     }
+    // SAFETY: the program's own arguments.
+    if let Some(result) = unsafe { hooked(number, [a, b, c, d, e, f]) } {
+        return result;
+    }
     match number {
-        // SAFETY: the program's own arguments, in the types of connect(2).
-        libc::SYS_connect => unsafe { exported::connect(a as c_int, b as *const _, c as _) }.into(),
-        // SAFETY: likewise getpeername(2).
-        libc::SYS_getpeername => unsafe { exported::getpeername(a as c_int, b as *mut _, c as *mut _) }.into(),
-        // SAFETY: likewise getsockname(2).
-        libc::SYS_getsockname => unsafe { exported::getsockname(a as c_int, b as *mut _, c as *mut _) }.into(),
         // Rings do what hooks cannot see; programs fall back without them.
         libc::SYS_io_uring_setup => {
             interpose::set_errno(libc::ENOSYS);

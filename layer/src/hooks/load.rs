@@ -27,6 +27,7 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
         let program = program.map_or(&[][..], |first| unsafe { CStr::from_ptr(first) }.to_bytes());
         table::resolve();
         sys::prepare();
+        sys::memory::note_stack(arguments.addr());
         sandbox::note_load();
         exec::remember(value);
         session::attach(value, program);

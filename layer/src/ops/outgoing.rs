@@ -1,23 +1,24 @@
-//! Outgoing TCP connections: `connect`, and what such a socket calls its ends.
+//! Outgoing connections: `connect`, and the connects inside `MSG_FASTOPEN`.
 //!
 //! Everything here may run in a signal handler: nothing allocates and nothing locks.
 
 use std::net::SocketAddr;
 
-use decide::outgoing::{Family, Verdict as Side, mapped, unmapped};
+use decide::outgoing::{Family, Verdict as Side, unmapped};
 use libc::c_int;
 use protocol::codec;
-use protocol::layer::{ConnectReply, NamesReply, Over, Request};
+use protocol::layer::{ConnectReply, Over, Request};
 
-use crate::address::{self, Encoded};
+use crate::address::{self, Encoded, in_form_of};
 use crate::client::{AskError, Patience, ask_as};
 use crate::interpose::{Stage, Verdict, guard};
+use crate::ops::datagram;
 use crate::session::{self, Session};
-use crate::sys::{self, End, Errno};
+use crate::sys::{self, End, Errno, Speaks};
 
 /// The session is over. Programs take `ENETUNREACH` for what it is: the network that they wanted is not
 /// there. They try their other addresses, report it, and may come back later.
-const LOST: Errno = libc::ENETUNREACH;
+pub(super) const LOST: Errno = libc::ENETUNREACH;
 
 /// How often an interrupted connect is handed to the host once more; each is answered within the host's
 /// short wait unless yet another signal comes.
@@ -29,14 +30,43 @@ struct Remote {
     session: &'static Session,
     fd: c_int,
     cookie: u64,
+    /// Where the program wants to go, in its own form and in the host's.
+    written: SocketAddr,
     destination: SocketAddr,
-    relay: Encoded,
+    source_port: u16,
+    relay: SocketAddr,
     nonblocking: bool,
     patience: Patience,
 }
 
 /// `connect(2)` of `fd` to `destination`.
 pub(crate) fn connect(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
+    // Cheap questions first: most addresses decide by themselves.
+    let spoken = guard(Stage::Before, Speaks::Other, || {
+        let rules = session::get().map(|session| session.rules);
+        let stays = |rules: decide::outgoing::Rules| {
+            rules.connect(destination) == Side::Local && rules.datagram(destination) == Side::Local
+        };
+        if rules.is_none_or(stays) { Speaks::Other } else { sys::speaks(fd) }
+    });
+    match spoken {
+        Speaks::Tcp => connect_tcp(fd, destination),
+        Speaks::Udp => datagram::connect(fd, destination),
+        Speaks::Other => Verdict::Bypass,
+    }
+}
+
+/// The connect that is part of sending with `MSG_FASTOPEN`, which then goes on as on any connected socket;
+/// `Bypass` where there is none.
+pub(crate) fn open_by_data(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
+    let is_remote_tcp = guard(Stage::Before, false, || {
+        let stays = session::get().is_none_or(|session| session.rules.connect(destination) == Side::Local);
+        !stays && sys::speaks(fd) == Speaks::Tcp
+    });
+    if is_remote_tcp { connect_tcp(fd, destination) } else { Verdict::Bypass }
+}
+
+fn connect_tcp(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
     let remote = match guard(Stage::Before, Err(Verdict::Bypass), || plan(fd, destination)) {
         Ok(remote) => remote,
         Err(verdict) => return verdict,
@@ -44,35 +74,23 @@ pub(crate) fn connect(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
     match remote.ask(remote.nonblocking, remote.patience) {
         Err(AskError::Interrupted) => remote.hand_over(libc::EINTR),
         Err(AskError::TimedOut) => remote.hand_over(libc::EINPROGRESS),
-        answer => guard(Stage::After, Verdict::Fail(libc::EIO), || remote.finish(answer)),
+        answer => remote.follow(answer, None),
     }
 }
 
-/// Decides, and gathers what the host must know. Cheap questions first: most sockets end at the first.
-fn plan(fd: c_int, destination: SocketAddr) -> Result<Remote, Verdict<c_int>> {
+/// Decides, and gathers what the host must know.
+fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
     let session = session::get().ok_or(Verdict::Bypass)?;
-    let remote = match session.rules.connect(destination) {
+    let destination = match session.rules.connect(written) {
         Side::Local => return Err(Verdict::Bypass),
         Side::Remote(remote) => Some(remote),
         Side::NoIpv6 => None,
     };
-    // A socket that is connected, connecting or listening, one that is not TCP, and a bad descriptor have
-    // the kernel's own answer. So has an address of another family than the socket's.
-    if !sys::is_fresh_tcp(fd).unwrap_or(false) || !sys::is_tcp(fd) {
+    // A socket that is connected, connecting or listening and a bad descriptor have the kernel's own answer.
+    if !sys::is_fresh_tcp(fd).unwrap_or(false) {
         return Err(Verdict::Bypass);
     }
-    let family = match (sys::socket_family(fd), destination) {
-        (Ok(libc::AF_INET), SocketAddr::V4(_)) => Family::V4,
-        (Ok(libc::AF_INET6), SocketAddr::V6(_)) => Family::V6,
-        _ => return Err(Verdict::Bypass),
-    };
-    // A socket tied to one of this machine's interfaces is meant for what lies behind that interface.
-    if sys::is_bound_to_device(fd) {
-        return Err(Verdict::Bypass);
-    }
-    let unreachable = Verdict::Fail(LOST);
-    let v6_only = family == Family::V6 && sys::is_v6_only(fd);
-    let relay = session.rules.relay_for(family, destination, v6_only).ok_or(unreachable)?;
+    let relay = way(session, fd, written, Speaks::Tcp)?;
     let nonblocking = sys::is_nonblocking(fd);
     let patience = match sys::send_timeout(fd) {
         // The host keeps such an answer short by itself.
@@ -84,34 +102,115 @@ fn plan(fd: c_int, destination: SocketAddr) -> Result<Remote, Verdict<c_int>> {
         session,
         fd,
         cookie: sys::cookie(fd).map_err(|_| Verdict::Bypass)?,
-        destination: remote.ok_or(unreachable)?,
-        relay: address::encode(relay),
+        written,
+        destination: destination.ok_or(Verdict::Fail(LOST))?,
+        source_port: sys::name_of(fd, End::Local).map_or(0, |own| own.port()),
+        relay,
         nonblocking,
         patience,
     })
 }
 
+/// The session's end that a socket can reach, for a destination that is written like `written`. `Bypass` is
+/// for what the kernel refuses or what belongs to this machine.
+pub(super) fn way(
+    session: &Session,
+    fd: c_int,
+    written: SocketAddr,
+    speaks: Speaks,
+) -> Result<SocketAddr, Verdict<c_int>> {
+    let family = match (sys::socket_family(fd), written) {
+        (Ok(libc::AF_INET), SocketAddr::V4(_)) => Family::V4,
+        (Ok(libc::AF_INET6), SocketAddr::V6(_)) => Family::V6,
+        // Datagrams may have an IPv4 address there in its own form (`ipv6(7)`).
+        (Ok(libc::AF_INET6), SocketAddr::V4(_)) if speaks == Speaks::Udp => Family::V6,
+        _ => return Err(Verdict::Bypass),
+    };
+    // A socket tied to one of this machine's interfaces is meant for what lies behind that interface.
+    if sys::is_bound_to_device(fd) {
+        return Err(Verdict::Bypass);
+    }
+    let v6_only = family == Family::V6 && sys::is_v6_only(fd);
+    session.rules.relay_for(family, written, v6_only).ok_or(Verdict::Fail(LOST))
+}
+
+/// Which loopback addresses a socket with the relay `relay` reaches.
+pub(super) fn over(relay: SocketAddr) -> Over {
+    if unmapped(relay).is_ipv4() { Over::V4 } else { Over::V6 }
+}
+
 impl Remote {
     fn ask(&self, nonblocking: bool, patience: Patience) -> Result<ConnectReply, AskError> {
-        let Self { cookie, destination, .. } = *self;
-        let request = Request::Connect { cookie, destination, source_port: 0, over: Over::V4, nonblocking };
+        let Self { cookie, destination, source_port, .. } = *self;
+        let request = Request::Connect { cookie, destination, source_port, over: over(self.relay), nonblocking };
         ask_as::<_, 96, 64>(self.session, request, patience, |body| codec::decode(body).ok())
     }
 
-    fn finish(&self, answer: Result<ConnectReply, AskError>) -> Verdict<c_int> {
+    /// Does what the host says. `late` is the errno of a call that may wait no longer and leaves the socket
+    /// connecting.
+    fn follow(&self, answer: Result<ConnectReply, AskError>, late: Option<Errno>) -> Verdict<c_int> {
         match answer {
-            Ok(ConnectReply::Relay) => match sys::connect(self.fd, &self.relay) {
-                Ok(()) => Verdict::Success(0),
-                // Nobody behind the relay: the host has died since it answered.
-                Err(libc::ECONNREFUSED) => Verdict::Fail(LOST),
-                Err(errno) => Verdict::Fail(errno),
+            Ok(ConnectReply::Park(place)) => self.park(place, late.unwrap_or(libc::EINPROGRESS)),
+            answer => guard(Stage::After, Verdict::Fail(libc::EIO), || self.finish(answer, late)),
+        }
+    }
+
+    fn finish(&self, answer: Result<ConnectReply, AskError>, late: Option<Errno>) -> Verdict<c_int> {
+        match answer {
+            Ok(ConnectReply::Relay) => {
+                sys::connect_at_once(self.fd);
+                match self.start(&address::encode(self.relay), late) {
+                    // Nobody behind the relay: the host has died since it answered.
+                    Verdict::Fail(libc::ECONNREFUSED) => Verdict::Fail(LOST),
+                    verdict => verdict,
+                }
+            }
+            Ok(ConnectReply::Redirect(place)) => match in_form_of(self.written, place) {
+                Some(place) => self.start(&place, late),
+                None => Verdict::Fail(LOST),
             },
             Ok(ConnectReply::Failed(errno @ 1..4096)) => Verdict::Fail(errno),
-            Ok(ConnectReply::Failed(_) | ConnectReply::Redirect(_) | ConnectReply::Park(_)) => Verdict::Fail(LOST),
+            Ok(ConnectReply::Failed(_) | ConnectReply::Park(_)) => Verdict::Fail(LOST),
             Ok(ConnectReply::Local) => Verdict::Bypass,
             Err(AskError::Sandboxed) => Verdict::Bypass,
             Err(AskError::NoDescriptor(errno)) => Verdict::Fail(errno),
             Err(AskError::Lost | AskError::Interrupted | AskError::TimedOut) => Verdict::Fail(LOST),
+        }
+    }
+
+    /// Connects the program's socket to `place`, in the background if it is `late`.
+    fn start(&self, place: &Encoded, late: Option<Errno>) -> Verdict<c_int> {
+        let result = match late {
+            None => sys::connect(self.fd, place),
+            Some(_) => sys::connect_in_background(self.fd, place),
+        };
+        match (result, late) {
+            (Ok(()) | Err(libc::EINPROGRESS), Some(late)) => Verdict::Fail(late),
+            (Ok(()), None) => Verdict::Success(0),
+            (Err(errno), _) => Verdict::Fail(errno),
+        }
+    }
+
+    /// Leaves the socket connecting to `place`, where the host completes or refuses it, and says so to the
+    /// program by `errno`.
+    fn park(&self, place: SocketAddr, errno: Errno) -> Verdict<c_int> {
+        let local = guard(Stage::After, None, || {
+            let place = in_form_of(self.written, place)?;
+            sys::connect_at_once(self.fd);
+            match sys::connect_in_background(self.fd, &place) {
+                Ok(()) | Err(libc::EINPROGRESS) => sys::name_of(self.fd, End::Local),
+                Err(_) => None,
+            }
+        });
+        let Some(local) = local else { return Verdict::Fail(LOST) };
+        let request = Request::Parked { cookie: self.cookie, local };
+        match ask_as::<_, 96, 64>(self.session, request, Patience::Brief, |body| codec::decode::<()>(body).ok()) {
+            Ok(()) => Verdict::Fail(errno),
+            // Nobody would ever complete it. The socket is as before the call.
+            Err(_) => {
+                sys::disconnect(self.fd);
+                Verdict::Fail(LOST)
+            }
         }
     }
 
@@ -121,41 +220,9 @@ impl Remote {
         for _ in 0..HANDOVERS {
             match self.ask(true, Patience::Within([5, 0])) {
                 Err(AskError::Interrupted) => {}
-                Ok(ConnectReply::Relay) => {
-                    let _ = sys::connect_in_background(self.fd, &self.relay);
-                    return Verdict::Fail(errno);
-                }
-                answer => return guard(Stage::After, Verdict::Fail(libc::EIO), || self.finish(answer)),
+                answer => return self.follow(answer, Some(errno)),
             }
         }
         Verdict::Fail(errno)
     }
-}
-
-/// What `getpeername` or `getsockname` should say of `fd` instead of the kernel's answer; `None` is that.
-pub(crate) fn pod_side_name(fd: c_int, end: End) -> Option<Encoded> {
-    let (session, own) = guard(Stage::Before, None, || {
-        let session = session::get()?;
-        let peer = sys::name_of(fd, End::Peer)?;
-        session.rules.is_relay(peer).then_some((session, peer))
-    })?;
-    let cookie = sys::cookie(fd).ok()?;
-    let request = Request::Names { cookie };
-    let reply = ask_as::<_, 64, 64>(session, request, Patience::Brief, |body| codec::decode(body).ok());
-    guard(Stage::After, None, || match (reply, end) {
-        (Ok(NamesReply::Known { local, .. }), End::Local) => as_seen_by(own, local),
-        (Ok(NamesReply::Known { peer, .. }), End::Peer) => as_seen_by(own, peer),
-        _ => None,
-    })
-}
-
-/// `name` in the family of the socket whose kernel-side address is `own`.
-fn as_seen_by(own: SocketAddr, name: SocketAddr) -> Option<Encoded> {
-    let name = match (own, unmapped(name)) {
-        (SocketAddr::V4(_), name @ SocketAddr::V4(_)) => name,
-        (SocketAddr::V4(_), SocketAddr::V6(_)) => return None,
-        (SocketAddr::V6(_), SocketAddr::V4(name)) => mapped(name),
-        (SocketAddr::V6(_), SocketAddr::V6(_)) => name,
-    };
-    Some(address::encode(name))
 }

@@ -11,18 +11,58 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use protocol::agent::UnixKind;
 use protocol::agent::{Families, ResolveError, Resolved};
 use protocol::codec;
-use protocol::layer::{Answer, AttachReply, ConnectReply, Message, NamesReply, PodFile, Request, Settings, Token};
+use protocol::layer::{
+    Answer, AttachReply, ConnectReply, Message, NamesReply, Over, PodFile, Request, Settings, Token,
+};
+use protocol::layer::{UdpPeerReply, UdpReply, UnixReply};
 
 /// What a hooked process asked, owned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Attach { program: Vec<u8> },
-    Connect { cookie: u64, destination: SocketAddr, nonblocking: bool },
-    Names { cookie: u64 },
-    Resolve { name: String, families: Families },
-    Reverse { address: IpAddr },
+    Attach {
+        program: Vec<u8>,
+    },
+    Connect {
+        cookie: u64,
+        destination: SocketAddr,
+        source_port: u16,
+        over: Over,
+        nonblocking: bool,
+    },
+    Parked {
+        cookie: u64,
+        local: SocketAddr,
+    },
+    /// `passed` is what came with it: whether it is a socket with the same cookie.
+    Udp {
+        cookie: u64,
+        peer: SocketAddr,
+        local: SocketAddr,
+        source_port: u16,
+        over: Over,
+        connect: bool,
+        passed: Option<bool>,
+    },
+    UdpPeer {
+        relay: SocketAddr,
+    },
+    Unix {
+        address: Vec<u8>,
+        kind: UnixKind,
+    },
+    Names {
+        cookie: u64,
+    },
+    Resolve {
+        name: String,
+        families: Families,
+    },
+    Reverse {
+        address: IpAddr,
+    },
 }
 
 /// What the host does about it.
@@ -32,6 +72,13 @@ pub(crate) enum Reply {
     Relay(SocketAddr),
     /// The connect fails.
     Failed(i32),
+    Connect(ConnectReply),
+    Done,
+    Udp(UdpReply),
+    UdpPeer(UdpPeerReply),
+    /// An abstract name, or what else [`UnixReply`] can be.
+    UnixRelay(String),
+    Unix(UnixReply<'static>),
     Settings(Settings),
     Names(NamesReply),
     Addresses(Result<Vec<IpAddr>, ResolveError>),
@@ -222,6 +269,22 @@ impl Shared {
                 codec::encode(&ConnectReply::Relay)
             }
             Reply::Failed(errno) => codec::encode(&ConnectReply::Failed(errno)),
+            Reply::Connect(connect) => {
+                if matches!(connect, ConnectReply::Park(_)) {
+                    self.announce(&asked);
+                }
+                codec::encode(&connect)
+            }
+            Reply::Done => codec::encode(&()),
+            Reply::Udp(udp) => {
+                if matches!(udp, UdpReply::Relay(_)) {
+                    self.announce(&asked);
+                }
+                codec::encode(&udp)
+            }
+            Reply::UdpPeer(peer) => codec::encode(&peer),
+            Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(name.as_bytes())),
+            Reply::Unix(unix) => codec::encode(&unix),
             Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
             Reply::Names(names) => codec::encode(&names),
             Reply::Addresses(addresses) => {
@@ -238,16 +301,23 @@ impl Shared {
 
     fn read(&self, stream: &mut UnixStream) -> Option<Asked> {
         let mut prefix = [0; codec::PREFIX];
-        stream.read_exact(&mut prefix).ok()?;
+        let passed = crate::passing::receive(stream, &mut prefix)?;
         let mut body = vec![0; codec::length(prefix).ok()?];
         stream.read_exact(&mut body).ok()?;
         let message: Message<'_> = codec::decode(&body).ok()?;
         (message.token == self.token).then_some(())?;
         Some(match message.request {
             Request::Attach { program, .. } => Asked::Attach { program: program.to_vec() },
-            Request::Connect { cookie, destination, nonblocking, .. } => {
-                Asked::Connect { cookie, destination, nonblocking }
+            Request::Connect { cookie, destination, source_port, over, nonblocking } => {
+                Asked::Connect { cookie, destination, source_port, over, nonblocking }
             }
+            Request::Parked { cookie, local } => Asked::Parked { cookie, local },
+            Request::Udp { cookie, peer, local, source_port, over, connect } => {
+                let passed = passed.map(|socket| crate::passing::cookie(&socket) == cookie);
+                Asked::Udp { cookie, peer, local, source_port, over, connect, passed }
+            }
+            Request::UdpPeer { relay } => Asked::UdpPeer { relay },
+            Request::Unix { address, kind } => Asked::Unix { address: address.to_vec(), kind },
             Request::Names { cookie } => Asked::Names { cookie },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
@@ -263,13 +333,17 @@ impl Shared {
                 Some(&(local, peer)) => NamesReply::Known { local, peer },
                 None => NamesReply::Unknown,
             }),
+            Asked::Parked { .. } => Reply::Done,
+            Asked::Udp { .. } => Reply::Udp(UdpReply::Failed(libc::EHOSTUNREACH)),
+            Asked::UdpPeer { .. } => Reply::UdpPeer(UdpPeerReply::Unknown),
+            Asked::Unix { .. } => Reply::Unix(UnixReply::Local),
             Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
             Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
         }
     }
 
     fn announce(&self, asked: &Asked) {
-        if let Asked::Connect { cookie, destination, .. } = asked {
+        if let Asked::Connect { cookie, destination, .. } | Asked::Udp { cookie, peer: destination, .. } = asked {
             let local = pod_end(self.connections.fetch_add(1, Ordering::Relaxed));
             lock(&self.names).insert(*cookie, (local, *destination));
         }

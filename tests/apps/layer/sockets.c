@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define UNUSUAL 117
@@ -136,6 +138,51 @@ static void connect_far(char **word) {
     else show("syscall", syscall(SYS_connect, fd, &far, far_length));
 }
 
+/* Connects by the first data, through one of three functions. */
+static void fastopen(char **word) {
+    address(word[2], word[3], &far, &far_length);
+    struct iovec data = {word[4], strlen(word[4])};
+    struct mmsghdr message = {.msg_hdr = {&far, far_length, &data, 1}};
+    errno = UNUSUAL;
+    long result = !strcmp(word[1], "sendto")    ? sendto(fd, word[4], strlen(word[4]), MSG_FASTOPEN, (void *)&far, far_length)
+                  : !strcmp(word[1], "sendmsg") ? sendmsg(fd, &message.msg_hdr, MSG_FASTOPEN)
+                                                : sendmmsg(fd, &message, 1, MSG_FASTOPEN);
+    show(word[1], result);
+}
+
+/* Whether the next bytes are these. */
+static void expect(const char *wanted) {
+    char text[64] = {0};
+    ssize_t got = recv(fd, text, strlen(wanted), MSG_WAITALL);
+    printf("got=%s\n", got < 0 ? "error" : !strcmp(text, wanted) ? "it" : text);
+}
+
+/* Gives the socket to another process, which names it. */
+static void pass(void) {
+    int pair[2];
+    char room[CMSG_SPACE(sizeof fd)] = {0}, byte = 0;
+    struct iovec data = {&byte, 1};
+    struct msghdr header = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+    socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+    pid_t child = fork();
+    if (child == 0) {
+        close(fd);
+        errno = UNUSUAL;
+        show("received", recvmsg(pair[0], &header, 0));
+        memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&header)), sizeof fd);
+        name("local", getsockname), name("peer", getpeername);
+        hello();
+        _exit(0);
+    }
+    connect_far((char *[]){"connect", "10.0.0.5", "80"});
+    struct cmsghdr *control = CMSG_FIRSTHDR(&header);
+    *control = (struct cmsghdr){CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(control), &fd, sizeof fd);
+    errno = UNUSUAL;
+    show("passed", sendmsg(pair[1], &header, 0));
+    waitpid(child, NULL, 0);
+}
+
 /* Does one operation and returns how many words it took. */
 static int step(char **word) {
     const char *op = word[0];
@@ -152,6 +199,12 @@ static int step(char **word) {
     else if (!strcmp(op, "close")) close(fd);
     else if (!strcmp(op, "poll") || !strcmp(op, "epoll") || !strcmp(op, "select")) wait_writable(op);
     else if (!strcmp(op, "names")) name("local", getsockname), name("peer", getpeername);
+    else if (!strcmp(op, "local")) name("local", getsockname);
+    else if (!strcmp(op, "multipath")) fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+    else if (!strcmp(op, "fastconnect")) show("option", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof one));
+    else if (!strcmp(op, "pass")) pass();
+    else if (!strcmp(op, "expect")) return expect(word[1]), 2;
+    else if (!strcmp(op, "fastopen")) return fastopen(word), 5;
     else if (!strcmp(op, "again")) show("again", connect(fd, (void *)&far, far_length));
     else if (!strcmp(op, "disconnect")) {
         struct sockaddr none = {.sa_family = AF_UNSPEC};

@@ -13,6 +13,7 @@ const PLACES: &[(&str, &str)] = &[
     ("layer/src/table.rs", "defines symbols of the C library"),
     ("layer/src/hooks/", "takes C's pointers"),
     ("layer/src/sys.rs", "makes system calls that must not allocate"),
+    ("layer/src/sys/", "makes system calls that must not allocate"),
     ("layer/tests/", "calls C functions as programs do"),
     ("agent/src/sys.rs", "hands a descriptor to the runtime"),
     ("agent/loader/src/main.rs", "makes system calls without a C library"),

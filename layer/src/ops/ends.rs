@@ -1,0 +1,68 @@
+//! What `getpeername` and `getsockname` say of a socket of the session.
+
+use std::net::SocketAddr;
+
+use libc::c_int;
+use protocol::codec;
+use protocol::layer::{NamesReply, Request};
+
+use crate::address::{Encoded, in_form_of};
+use crate::cache::{self, Known, Subject};
+use crate::client::{Patience, ask_as};
+use crate::interpose::{Stage, guard};
+use crate::session::{self, Session};
+use crate::sys::{self, End};
+
+/// A socket of which the host may know more than the kernel.
+struct Candidate {
+    session: &'static Session,
+    cookie: u64,
+    /// One of the kernel's names, whose form the answer has.
+    form: SocketAddr,
+    /// Its far end, if that alone does not say whether the socket is of the session.
+    unsure: Option<SocketAddr>,
+}
+
+/// What `getpeername` or `getsockname` should say of `fd` instead of the kernel's answer `said`; `None` is that.
+pub(crate) fn pod_side_name(fd: c_int, end: End, said: SocketAddr) -> Option<Encoded> {
+    let candidate = guard(Stage::Before, None, || candidate(fd, end, said))?;
+    let request = Request::Names { cookie: candidate.cookie };
+    let reply = ask_as::<_, 64, 64>(candidate.session, request, Patience::Brief, |body| codec::decode(body).ok());
+    guard(Stage::After, None, || match (reply, end) {
+        (Ok(NamesReply::Known { local, .. }), End::Local) => in_form_of(candidate.form, local),
+        (Ok(NamesReply::Known { peer, .. }), End::Peer) => in_form_of(candidate.form, peer),
+        (Ok(NamesReply::Unknown), _) => {
+            if let Some(peer) = candidate.unsure {
+                note_local(Subject::Connected { cookie: candidate.cookie, peer });
+            }
+            None
+        }
+        (Err(_), _) => None,
+    })
+}
+
+fn candidate(fd: c_int, end: End, said: SocketAddr) -> Option<Candidate> {
+    let session = session::get()?;
+    let peer = if end == End::Peer { Some(said) } else { sys::name_of(fd, End::Peer) };
+    let (form, unsure) = match peer {
+        Some(peer) if session.rules.is_relay(peer) => (peer, None),
+        Some(peer) if session.rules.may_be_relay(peer) => (peer, Some(peer)),
+        // Nobody waits long for this machine, so this one waits for the pod.
+        None if sys::is_loopback(said) && sys::is_connecting(fd) => (said, None),
+        _ => return None,
+    };
+    let cookie = sys::cookie(fd).ok()?;
+    let is_local = unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer }));
+    (!is_local).then_some(Candidate { session, cookie, form, unsure })
+}
+
+/// Whether the host has said within this second that `subject` is this machine's business. Not for longer: the
+/// port may be another socket's by then.
+pub(super) fn is_local(subject: Subject) -> bool {
+    cache::get(subject) == Some(Known::LocalAt(sys::seconds()))
+}
+
+/// Notes that it has.
+pub(super) fn note_local(subject: Subject) {
+    cache::put(subject, Known::LocalAt(sys::seconds()));
+}
