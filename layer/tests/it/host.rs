@@ -364,7 +364,6 @@ impl Shared {
             Request::QueryDns(DnsQuestion::Records { name, class, kind, search }) => {
                 Asked::Records { name: name.to_owned(), class, kind, search }
             }
-            _ => return None,
         })
     }
 

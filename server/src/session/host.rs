@@ -20,11 +20,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::environment;
-use super::layers::{self, Layers};
+use super::layers::{self, Layers, Outgoing};
 use super::message::{self, HostMessage, Ready, Start};
 use super::pod_files::PodFiles;
 use super::processes::{self, Processes};
-use super::relay::Relay;
 use super::rules::Rules;
 use super::spec::SessionSpec;
 use super::startup::{self, Links, Reporter, Started, Starter};
@@ -225,7 +224,7 @@ fn prepare(
     let value = session_value(&Session { name: socket_name.as_bytes(), uid, token });
     let cannot = |error: io::Error| Failure::system("cannot open the session's sockets", error);
     let listener = layers::bind(&socket_name).map_err(cannot)?;
-    let relay = Relay::start([spread0, spread1]).map_err(cannot)?;
+    let outgoing = Outgoing::start([spread0, spread1], &started.links.data).map_err(cannot)?;
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -239,8 +238,8 @@ fn prepare(
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
-            relay_v4: relay.v4,
-            relay_v6: relay.v6,
+            relay_v4: outgoing.relay.v4,
+            relay_v6: outgoing.relay.v6,
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),
@@ -260,7 +259,8 @@ fn prepare(
         _files: files,
         connect_wait: network.connect_wait,
         links: started.links.clone(),
-        relay,
+        pod_addresses: started.description.addresses.clone(),
+        outgoing,
         announce,
         attached: AtomicBool::new(false),
     });

@@ -1,6 +1,7 @@
 //! Answers the layer: one task per request, so that no slow answer delays another.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener};
 use std::sync::Arc;
@@ -10,24 +11,25 @@ use std::time::Duration;
 use decide::programs::Skip;
 use protocol::agent::ConnectTcp;
 use protocol::codec;
-use protocol::layer::{
-    AttachReply, ConnectReply, MAX_REQUEST, Message, Request, Settings, Token, UdpPeerReply, UdpReply, UnixReply,
-};
+use protocol::layer::{AttachReply, ConnectReply, Message, Over, Request, Settings, Token, UdpReply, UnixReply};
 use rustix::io::Errno;
 use serde::Serialize;
-use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::names;
+use super::closed::{Closings, Watch};
+use super::lookup;
+use super::names::{Local, Names};
+use super::park::{Parking, Place};
 use super::pod_files::PodFiles;
 use super::processes::Announce;
 use super::relay::{Attempt, Outcome, PodSide, Relay};
-use super::rules::Rules;
+use super::request::{Admission, Admitted, Received, receive};
+use super::rules::{Rules, Transport};
+use super::sock_diag;
 use super::startup::Links;
-
-/// How long a local process may take to send its request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+use super::udp::{Ask, Udp};
+use super::unix::Unix;
 
 /// What requests are answered from.
 pub(super) struct Layers {
@@ -41,10 +43,38 @@ pub(super) struct Layers {
     pub(super) _files: PodFiles,
     pub(super) connect_wait: Duration,
     pub(super) links: Links,
-    pub(super) relay: Arc<Relay>,
+    /// The pod's own addresses.
+    pub(super) pod_addresses: Vec<IpAddr>,
+    pub(super) outgoing: Outgoing,
     pub(super) announce: Announce,
     /// Set by the first process that loads the layer.
     pub(super) attached: AtomicBool,
+}
+
+/// The user's sockets with their ends in the pod.
+pub(super) struct Outgoing {
+    pub(super) relay: Arc<Relay>,
+    closings: Arc<Closings>,
+    names: Arc<Names>,
+    parking: Arc<Parking>,
+    udp: Arc<Udp>,
+    unix: Arc<Unix>,
+}
+
+impl Outgoing {
+    /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8.
+    pub(super) fn start(spread: [u8; 2], data: &link::Link) -> io::Result<Self> {
+        let (closings, names) = (Closings::start(), Arc::new(Names::default()));
+        let relay = Relay::start(spread, names.clone())?;
+        Ok(Self {
+            parking: Parking::new(names.clone()),
+            udp: Udp::new(*relay.v4.ip(), data.clone(), closings.clone(), names.clone()),
+            unix: Unix::new(data.clone()),
+            relay,
+            closings,
+            names,
+        })
+    }
 }
 
 /// Binds the abstract socket `name`.
@@ -56,12 +86,14 @@ pub(super) fn bind(name: &str) -> io::Result<UnixListener> {
 
 /// Serves until the runtime ends.
 pub(super) async fn serve(listener: UnixListener, layers: Arc<Layers>) {
+    let admission = Admission::new();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Some(admitted) = admission.admit(&stream) else { continue };
                 let layers = layers.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &layers).await {
+                    if let Err(error) = answer(stream, admitted, &layers).await {
                         tracing::debug!(%error, "a request of a layer was not answered");
                     }
                 });
@@ -74,8 +106,9 @@ pub(super) async fn serve(listener: UnixListener, layers: Arc<Layers>) {
     }
 }
 
-async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
-    let body = tokio::time::timeout(REQUEST_TIMEOUT, read(&mut stream)).await??;
+async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> io::Result<()> {
+    let Received { body, descriptor } = receive(&stream).await?;
+    drop(admitted);
     let message: Message<'_> = codec::decode(&body).map_err(io::Error::other)?;
     if message.token != layers.token {
         tracing::warn!(peer = ?stream.peer_cred().ok(), "refused a process without the session's token");
@@ -86,24 +119,47 @@ async fn answer(mut stream: UnixStream, layers: &Layers) -> io::Result<()> {
             let reply = attach(stream.peer_cred()?.pid(), layers, program, executable);
             write(&mut stream, &reply).await
         }
-        Request::Connect { cookie, destination, nonblocking, .. } => {
-            connect(stream, layers, cookie, destination, nonblocking).await
+        Request::Connect { cookie, destination, source_port, over, nonblocking } => {
+            let wish = Wish { destination, source_port, over, nonblocking };
+            connect(stream, layers, layers.outgoing.closings.watch(cookie), wish).await
         }
-        Request::Parked { .. } => write(&mut stream, &()).await,
-        Request::Udp { .. } => write(&mut stream, &UdpReply::Local).await,
-        Request::UdpPeer { .. } => write(&mut stream, &UdpPeerReply::Unknown).await,
-        Request::Unix { .. } => write(&mut stream, &UnixReply::Local).await,
-        Request::Names { cookie } => write(&mut stream, &layers.relay.names(cookie)).await,
+        Request::Parked { cookie, local } => {
+            layers.outgoing.parking.arrived(cookie, local);
+            write(&mut stream, &()).await
+        }
+        Request::Udp { cookie, peer, local, source_port, over, connect } => {
+            let ask = Ask { cookie, peer, local, source_port, over, connect };
+            let reply = match layers.rules.is_remote(Transport::Udp, peer) {
+                true => layers.outgoing.udp.answer(&ask, descriptor).await,
+                false => UdpReply::Local,
+            };
+            write(&mut stream, &reply).await
+        }
+        Request::UdpPeer { relay } => write(&mut stream, &layers.outgoing.udp.peer(relay)).await,
+        Request::Unix { address, kind } => {
+            let uid = stream.peer_cred()?.uid();
+            let found = match layers.rules.is_remote_unix(address) {
+                true => layers.outgoing.unix.answer(address, kind, uid).await,
+                false => None,
+            };
+            let reply = match &found {
+                Some(Ok(name)) => UnixReply::Relay(name.as_bytes()),
+                Some(Err(errno)) => UnixReply::Failed(*errno),
+                None => UnixReply::Local,
+            };
+            write(&mut stream, &reply).await
+        }
+        Request::Names { cookie } => write(&mut stream, &layers.outgoing.names.get(cookie)).await,
         Request::Resolve { name, families } => {
-            let reply = names::resolve(layers, name, families).await;
+            let reply = lookup::resolve(layers, name, families).await;
             write(&mut stream, &reply).await
         }
         Request::ReverseResolve { address } => {
-            let reply = names::reverse(layers, address).await;
+            let reply = lookup::reverse(layers, address).await;
             write(&mut stream, &reply).await
         }
         Request::QueryDns(question) => {
-            let reply = names::query(layers, question).await;
+            let reply = lookup::query(layers, question).await;
             write(&mut stream, &reply).await
         }
     }
@@ -122,50 +178,78 @@ fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: 
     }
 }
 
-async fn read(stream: &mut UnixStream) -> io::Result<Vec<u8>> {
-    let mut prefix = [0; codec::PREFIX];
-    stream.read_exact(&mut prefix).await?;
-    let length = codec::length(prefix).map_err(io::Error::other)?;
-    if length > MAX_REQUEST {
-        return Err(io::Error::other("request is longer than a layer sends"));
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    Ok(body)
-}
-
 async fn write<T: Serialize>(stream: &mut UnixStream, reply: &T) -> io::Result<()> {
     stream.write_all(&codec::encode(reply).map_err(io::Error::other)?).await
 }
 
-/// Makes the pod's connection. The layer gives up by closing its end; then so does the pod.
-async fn connect(
-    mut stream: UnixStream,
-    layers: &Layers,
-    cookie: u64,
+/// A connection as a program wants it.
+#[derive(Clone, Copy)]
+struct Wish {
     destination: SocketAddr,
+    source_port: u16,
+    over: Over,
     nonblocking: bool,
-) -> io::Result<()> {
+}
+
+/// Makes the pod's connection. The layer gives up by closing its end, the program by closing its socket; then so
+/// does the pod.
+async fn connect(mut stream: UnixStream, layers: &Layers, mut watch: Watch, wish: Wish) -> io::Result<()> {
+    let Wish { destination, .. } = wish;
+    if !layers.rules.is_remote(Transport::Tcp, destination) {
+        return write(&mut stream, &ConnectReply::Local).await;
+    }
+    if let Some(to) = own_listener(layers, &wish) {
+        layers.outgoing.names.set(watch, Local::Redirected { address: destination.ip(), to }, destination);
+        return write(&mut stream, &ConnectReply::Redirect(to)).await;
+    }
     let data = layers.links.data.clone();
-    let mut attempt = Attempt::start(async move { open(&data, destination).await });
-    let wait = if nonblocking { layers.connect_wait } else { Duration::MAX };
+    let mut attempt = Attempt::start(async move { open(&data, wish).await });
+    let wait = if wish.nonblocking { layers.connect_wait } else { Duration::MAX };
     let mut nothing = [0; 1];
     let finished = tokio::select! {
         outcome = attempt.outcome() => Some(outcome),
         () = sleep(wait) => None,
+        () = watch.closed() => return Ok(()),
         _ = stream.read(&mut nothing) => return Ok(()),
     };
     let pod_side = match finished {
         Some(Err(errno)) => return write(&mut stream, &ConnectReply::Failed(errno)).await,
         Some(Ok((connected, pod))) => PodSide::Ready(connected, Box::new(pod)),
-        None => PodSide::Pending(attempt),
+        None => match Place::open(wish.over, *layers.outgoing.relay.v4.ip()).await {
+            Ok(place) => {
+                let reply = ConnectReply::Park(place.address);
+                layers.outgoing.parking.park(place, attempt, watch, destination);
+                return write(&mut stream, &reply).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot park a socket: it is told of success before the pod has connected");
+                PodSide::Pending(attempt)
+            }
+        },
     };
-    let announcement = layers.relay.expect(cookie, destination, pod_side);
+    let relay = &layers.outgoing.relay;
+    let announced = relay.expect(&watch, destination, pod_side);
     let written = write(&mut stream, &ConnectReply::Relay).await;
-    if written.is_err() {
-        layers.relay.forget(cookie, announcement);
+    drop(stream);
+    match written {
+        Ok(()) => relay.await_arrival(announced).await,
+        Err(_) => relay.forget(&announced),
     }
     written
+}
+
+/// The listener of the session's user on this machine that the pod's own address means; the pod's own listeners
+/// stay out of reach as long as there is one.
+fn own_listener(layers: &Layers, wish: &Wish) -> Option<SocketAddr> {
+    if !layers.pod_addresses.contains(&wish.destination.ip()) {
+        return None;
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid);
+    found.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look for the program's own listener");
+        None
+    })
 }
 
 async fn sleep(duration: Duration) {
@@ -175,8 +259,9 @@ async fn sleep(duration: Duration) {
     }
 }
 
-async fn open(data: &link::Link, destination: SocketAddr) -> Outcome {
-    match data.open(ConnectTcp { destination, source_port: 0 }).await {
+async fn open(data: &link::Link, wish: Wish) -> Outcome {
+    let Wish { destination, source_port, .. } = wish;
+    match data.open(ConnectTcp { destination, source_port }).await {
         Ok((Ok(connected), stream)) => Ok((connected, stream)),
         Ok((Err(error), _)) => {
             tracing::debug!(%destination, %error, "the pod could not connect");
@@ -189,8 +274,8 @@ async fn open(data: &link::Link, destination: SocketAddr) -> Outcome {
     }
 }
 
-/// What `connect(2)` says when there is no answer of the pod's kernel.
-fn errno(error: &link::LinkError) -> Errno {
+/// What a call on a socket says when there is no answer of the pod's kernel.
+pub(super) fn errno(error: &link::LinkError) -> Errno {
     match error {
         link::LinkError::Ended(_) | link::LinkError::WrongChannel => Errno::NETUNREACH,
         // As when all local ports are in use: other connections live on, and later ones may work.

@@ -8,21 +8,21 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use link::pump;
 use protocol::agent::Connected;
-use protocol::layer::NamesReply;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::closed::Watch;
+use super::names::{EntryId, Local, Names};
 use super::sock_diag;
 
-/// Copy buffer of each direction of a connection in bytes. Thousands of idle connections keep theirs.
-const BUFFER: usize = 16 * 1024;
-
 /// How long an announced socket may take to connect to the relay before it is forgotten.
-const ARRIVAL: Duration = Duration::from_secs(30);
+pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
 
 /// How long the program may take to read what came before its connection broke.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -64,43 +64,35 @@ pub(super) struct Relay {
     pub(super) v4: SocketAddrV4,
     /// Where IPv6 sockets connect; none where this machine has no IPv6.
     pub(super) v6: Option<SocketAddrV6>,
+    names: Arc<Names>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     expected: HashMap<u64, Expected>,
-    names: HashMap<u64, Names>,
     announcements: u64,
 }
 
-/// Which announcement of a socket is meant: one may connect, fail and connect again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Announcement(u64);
-
 struct Expected {
-    announcement: Announcement,
-    since: Instant,
+    announcement: u64,
     pod_side: PodSide,
+    names: EntryId,
+    watch: Watch,
+    /// Dropped with this, which tells the announcer.
+    _here: oneshot::Sender<()>,
 }
 
-struct Names {
-    announcement: Announcement,
-    local: SocketAddr,
-    peer: SocketAddr,
-}
-
-impl State {
-    fn forget_names(&mut self, cookie: u64, of: Announcement) {
-        if self.names.get(&cookie).is_some_and(|names| names.announcement == of) {
-            self.names.remove(&cookie);
-        }
-    }
+/// A socket that was announced. A socket may connect, fail and be announced again.
+pub(super) struct Announced {
+    announcement: u64,
+    watch: Watch,
+    gone: oneshot::Receiver<()>,
 }
 
 impl Relay {
     /// Binds the listeners and serves them until the runtime ends. `spread` chooses the address in 127/8.
-    pub(super) fn start(spread: [u8; 2]) -> io::Result<Arc<Self>> {
+    pub(super) fn start(spread: [u8; 2], names: Arc<Names>) -> io::Result<Arc<Self>> {
         try_out_sock_diag()?;
         // Never 127.0: that is where ordinary local services are.
         let address = Ipv4Addr::new(127, spread[0].max(1), spread[1], 1);
@@ -115,12 +107,12 @@ impl Relay {
                 Ok(SocketAddr::V6(address)) => Some(address),
                 _ => None,
             }),
+            names,
             state: Mutex::default(),
         });
         for listener in std::iter::once(v4).chain(v6) {
             tokio::spawn(accept(relay.clone(), listener));
         }
-        tokio::spawn(forget_late(relay.clone()));
         Ok(relay)
     }
 
@@ -128,54 +120,42 @@ impl Relay {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Announces that the socket `cookie` is about to connect on behalf of `destination`.
-    pub(super) fn expect(&self, cookie: u64, destination: SocketAddr, pod_side: PodSide) -> Announcement {
+    /// Announces that the watched socket is about to connect on behalf of `destination`.
+    pub(super) fn expect(&self, watch: &Watch, destination: SocketAddr, pod_side: PodSide) -> Announced {
         let local = match &pod_side {
-            PodSide::Ready(connected, _) => connected.local,
-            PodSide::Pending(_) if destination.is_ipv4() => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            PodSide::Pending(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            PodSide::Ready(connected, _) => Local::Known(connected.local),
+            PodSide::Pending(_) => Local::Unspecified,
         };
+        let names = self.names.set(watch.clone(), local, destination);
+        let (here, gone) = oneshot::channel();
         let mut state = self.state();
         state.announcements += 1;
-        let announcement = Announcement(state.announcements);
-        let replaced = state.expected.insert(cookie, Expected { announcement, since: Instant::now(), pod_side });
-        state.names.insert(cookie, Names { announcement, local, peer: destination });
+        let announcement = state.announcements;
+        let expected = Expected { announcement, pod_side, names, watch: watch.clone(), _here: here };
+        let replaced = state.expected.insert(watch.cookie(), expected);
         drop(state);
         drop(replaced);
-        announcement
+        Announced { announcement, watch: watch.clone(), gone }
+    }
+
+    /// Returns once the socket has arrived. One that does not in time, or is closed before, is forgotten.
+    pub(super) async fn await_arrival(&self, mut announced: Announced) {
+        tokio::select! {
+            _ = &mut announced.gone => return,
+            () = announced.watch.closed() => {}
+            () = tokio::time::sleep(ARRIVAL) => {}
+        }
+        self.forget(&announced);
     }
 
     /// Takes an announcement back, unless its socket has arrived or was announced again.
-    pub(super) fn forget(&self, cookie: u64, announcement: Announcement) {
+    pub(super) fn forget(&self, announced: &Announced) {
+        let cookie = announced.watch.cookie();
         let mut state = self.state();
-        if state.expected.get(&cookie).is_some_and(|expected| expected.announcement == announcement) {
+        if state.expected.get(&cookie).is_some_and(|expected| expected.announcement == announced.announcement) {
             let forgotten = state.expected.remove(&cookie);
-            state.forget_names(cookie, announcement);
             drop(state);
             drop(forgotten);
-        }
-    }
-
-    /// What the ends of a socket are called in the pod.
-    pub(super) fn names(&self, cookie: u64) -> NamesReply {
-        match self.state().names.get(&cookie) {
-            Some(names) => NamesReply::Known { local: names.local, peer: names.peer },
-            None => NamesReply::Unknown,
-        }
-    }
-}
-
-/// One task for all announcements: most are used within a millisecond, and a timer for each would stay.
-async fn forget_late(relay: Arc<Relay>) {
-    loop {
-        tokio::time::sleep(ARRIVAL / 2).await;
-        let late: Vec<(u64, Announcement)> = {
-            let state = relay.state();
-            let late = state.expected.iter().filter(|(_, expected)| expected.since.elapsed() >= ARRIVAL);
-            late.map(|(cookie, expected)| (*cookie, expected.announcement)).collect()
-        };
-        for (cookie, announcement) in late {
-            relay.forget(cookie, announcement);
         }
     }
 }
@@ -218,48 +198,49 @@ async fn serve(relay: Arc<Relay>, stream: TcpStream, peer: SocketAddr) {
         Ok(owner) => owner.cookie,
         Err(error) => {
             tracing::warn!(%peer, %error, "reset a connection whose owner the kernel does not tell");
-            return reset(stream);
+            return reset(&stream);
         }
     };
     let expected = relay.state().expected.remove(&cookie);
-    let Some(Expected { announcement, pod_side, .. }) = expected else {
+    let Some(Expected { pod_side, names, mut watch, .. }) = expected else {
         tracing::warn!(%peer, "reset a connection that no process of the session announced");
-        return reset(stream);
+        return reset(&stream);
     };
+    watch.listed();
     let outcome = match pod_side {
         PodSide::Ready(connected, stream) => Ok((connected, *stream)),
-        PodSide::Pending(mut attempt) => attempt.outcome().await,
+        PodSide::Pending(mut attempt) => tokio::select! {
+            outcome = attempt.outcome() => outcome,
+            () = watch.closed() => return reset(&stream),
+        },
     };
+    drop(watch);
     match outcome {
         Ok((connected, pod)) => {
-            if let Some(names) = relay.state().names.get_mut(&cookie)
-                && names.announcement == announcement
-            {
-                names.local = connected.local;
-            }
+            relay.names.connected(cookie, names, connected.local);
             copy(stream, pod).await;
         }
         Err(errno) => {
             tracing::debug!(errno, "a connection failed in the pod after the program was told to wait");
-            reset(stream);
+            reset(&stream);
         }
     }
-    relay.state().forget_names(cookie, announcement);
 }
 
 /// Copies both ways, half-close kept; a broken side breaks the other.
-async fn copy(mut stream: TcpStream, pod: impl AsyncRead + AsyncWrite) {
+pub(super) async fn copy(mut stream: TcpStream, pod: impl AsyncRead + AsyncWrite) {
     stream.set_nodelay(true).ok();
     let (from_program, to_program) = stream.split();
     let (from_pod, to_pod) = tokio::io::split(pod);
-    let result = both_ways(one_way(from_program, to_pod), one_way(from_pod, to_program)).await;
+    let result = both_ways(pump(from_program, to_pod, |_| ()), pump(from_pod, to_program, |_| ())).await;
     if let Err(error) = result {
         tracing::debug!(%error, "a connection broke");
-        reset(stream);
+        reset(&stream);
     }
 }
 
-async fn both_ways(
+/// Waits for both directions. The first that breaks ends the other.
+pub(super) async fn both_ways(
     up: impl Future<Output = io::Result<()>>,
     down: impl Future<Output = io::Result<()>>,
 ) -> io::Result<()> {
@@ -280,22 +261,19 @@ async fn both_ways(
     }
 }
 
-async fn one_way(reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
-    tokio::io::copy_buf(&mut BufReader::with_capacity(BUFFER, reader), &mut writer).await?;
-    writer.shutdown().await
-}
-
 /// Ends a connection by RST, as a refusing or dying peer does.
-fn reset(stream: TcpStream) {
+pub(super) fn reset(stream: &TcpStream) {
     stream.set_zero_linger().ok();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::closed::Closings;
+    use protocol::layer::NamesReply;
     use rustix::io::Errno;
     use rustix::net::sockopt::socket_cookie;
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::net::TcpSocket;
 
     fn destination() -> SocketAddr {
@@ -317,16 +295,18 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_and_failed_attempts_are_reset_and_nothing_is_kept() {
-        let relay = Relay::start([77, 1]).expect("a relay");
+        let (names, closings) = (Arc::new(Names::default()), Closings::start());
+        let relay = Relay::start([77, 1], names.clone()).expect("a relay");
         let stranger = TcpSocket::new_v4().expect("a socket");
         assert_eq!(end_of(stranger, &relay).await, io::ErrorKind::ConnectionReset);
         let socket = TcpSocket::new_v4().expect("a socket");
         let cookie = socket_cookie(&socket).expect("a cookie");
-        relay.expect(cookie, destination(), refused());
+        let announced = relay.expect(&closings.watch(cookie), destination(), refused());
         let waiting = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        assert_eq!(relay.names(cookie), NamesReply::Known { local: waiting, peer: destination() });
-        assert_eq!(end_of(socket, &relay).await, io::ErrorKind::ConnectionReset);
-        while relay.names(cookie) != NamesReply::Unknown {
+        assert_eq!(names.get(cookie), NamesReply::Known { local: waiting, peer: destination() });
+        let (end, ()) = tokio::join!(end_of(socket, &relay), relay.await_arrival(announced));
+        assert_eq!(end, io::ErrorKind::ConnectionReset);
+        while names.get(cookie) != NamesReply::Unknown {
             tokio::task::yield_now().await;
         }
         assert!(relay.state().expected.is_empty());
@@ -334,14 +314,17 @@ mod tests {
 
     #[tokio::test]
     async fn forgetting_an_announcement_spares_the_next_of_the_same_socket() {
-        let relay = Relay::start([77, 2]).expect("a relay");
-        let first = relay.expect(1, destination(), refused());
-        let second = relay.expect(1, destination(), refused());
-        relay.forget(1, first);
-        assert!(matches!(relay.names(1), NamesReply::Known { .. }));
-        relay.forget(1, second);
-        assert_eq!(relay.names(1), NamesReply::Unknown);
-        assert!(relay.state().expected.is_empty());
+        let closings = Closings::start();
+        let relay = Relay::start([77, 2], Arc::default()).expect("a relay");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        let watch = closings.watch(socket_cookie(&socket).expect("a cookie"));
+        let first = relay.expect(&watch, destination(), refused());
+        let second = relay.expect(&watch, destination(), refused());
+        relay.forget(&first);
+        assert_eq!(relay.state().expected.len(), 1);
+        drop(socket);
+        relay.await_arrival(second).await;
+        assert!(relay.state().expected.is_empty(), "the socket was closed");
     }
 
     #[tokio::test]
@@ -351,7 +334,7 @@ mod tests {
         let failing = async { Err(io::ErrorKind::ConnectionReset.into()) };
         answer.write_all(b"413").await.expect("written");
         drop(answer);
-        assert!(both_ways(failing, one_way(reader, writer)).await.is_err());
+        assert!(both_ways(failing, pump(reader, writer, |_| ())).await.is_err());
         let mut read = String::new();
         program.read_to_string(&mut read).await.expect("reads");
         assert_eq!(read, "413");

@@ -1,16 +1,31 @@
-//! Asks the kernel whose socket is at the other end of a loopback connection (`sock_diag(7)`).
+//! Asks the kernel about sockets of this network namespace (`sock_diag(7)`): whose is the other end of a
+//! connection, who listens, which still exist, and which have been closed.
 
+use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, nlas::Nla};
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
 /// `INET_DIAG_NOCOOKIE` of `linux/inet_diag.h`: no particular socket is meant.
 const NO_COOKIE: [u8; 8] = [0xff; 8];
+
+/// `INET_DIAG_SKV6ONLY` of `linux/inet_diag.h`.
+const V6_ONLY: u16 = 11;
+
+/// `SKNLGRP_INET_TCP_DESTROY` to `SKNLGRP_INET6_UDP_DESTROY` of `linux/sock_diag.h`.
+const DESTROY_GROUPS: std::ops::RangeInclusive<u32> = 1..=4;
+
+/// Where the cookie stands in an `inet_diag_msg`, behind its netlink header.
+const COOKIE_AT: std::ops::Range<usize> = 60..68;
+
+/// Announcements that may wait for us, in bytes: as many as an unprivileged process gets.
+const ANNOUNCEMENT_BUFFER: i32 = 4 << 20;
 
 /// A socket as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +36,8 @@ pub(super) struct Owner {
     pub(super) uid: u32,
 }
 
-/// Finds the TCP socket bound to `local` and connected to `remote` in this network namespace.
+/// Finds the TCP socket bound to `local` and connected to `remote`.
 pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&NetlinkAddr::new(0, 0))?;
     let request = InetRequest {
         family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
         protocol: IPPROTO_TCP,
@@ -40,20 +52,170 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
             cookie: NO_COOKIE,
         },
     };
-    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
-    message.header.flags = NLM_F_REQUEST;
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
+    let socket = send(request, NLM_F_REQUEST)?;
     let (answer, _) = socket.recv_from_full()?;
     let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
     match answer.payload {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
-            Ok(Owner { cookie: u64::from_ne_bytes(found.header.socket_id.cookie), uid: found.header.uid })
+            Ok(Owner { cookie: cookie(&found), uid: found.header.uid })
         }
         NetlinkPayload::Error(error) => Err(error.to_io()),
         _ => Err(io::Error::other("unexpected answer of sock_diag")),
+    }
+}
+
+/// The address by which a listener of `uid` on `port` is reached over loopback of the given family; none
+/// without such a listener.
+pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32) -> io::Result<Option<SocketAddr>> {
+    let mut found = None;
+    for family in if v4 { &[AF_INET, AF_INET6][..] } else { &[AF_INET6] } {
+        dump(*family, IPPROTO_TCP, StateFlags::LISTEN, (port, 0), |socket| {
+            if socket.header.uid == uid {
+                found = found.or(on_loopback(v4, socket).map(|ip| SocketAddr::from((ip, port))));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// Where on loopback a listening socket is reached.
+fn on_loopback(v4: bool, listener: &InetResponse) -> Option<IpAddr> {
+    let v6_only = listener.nlas.iter().any(|nla| matches!(nla, Nla::Other(other) if is_v6_only(other)));
+    match (v4, listener.header.socket_id.source_address) {
+        (true, IpAddr::V4(ip)) if ip.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        (true, IpAddr::V4(ip)) if ip.is_loopback() => Some(ip.into()),
+        (true, IpAddr::V6(ip)) if ip.is_unspecified() && !v6_only => Some(Ipv4Addr::LOCALHOST.into()),
+        (true, IpAddr::V6(ip)) => {
+            ip.to_ipv4_mapped().filter(|ip| ip.is_loopback() || ip.is_unspecified()).map(|ip| match ip.is_loopback() {
+                true => ip.into(),
+                false => Ipv4Addr::LOCALHOST.into(),
+            })
+        }
+        (false, IpAddr::V6(ip)) if ip.is_unspecified() || ip.is_loopback() => Some(Ipv6Addr::LOCALHOST.into()),
+        _ => None,
+    }
+}
+
+fn is_v6_only(nla: &netlink_packet_core::DefaultNla) -> bool {
+    use netlink_packet_core::Nla as _;
+    let mut value = vec![0; nla.value_len()];
+    nla.emit_value(&mut value);
+    nla.kind() == V6_ONLY && value == [1]
+}
+
+/// The port of the TCP socket `wanted`, which is connected to `remote`.
+pub(super) fn port_of(wanted: u64, remote: SocketAddr) -> io::Result<Option<u16>> {
+    let mut found = None;
+    // A dual-stack socket that is connected over IPv4 is among the IPv6 ones.
+    for family in [AF_INET, AF_INET6] {
+        dump(family, IPPROTO_TCP, StateFlags::all(), (0, remote.port()), |socket| {
+            if cookie(socket) == wanted {
+                found = Some(socket.header.socket_id.source_port);
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// The cookies of all TCP and UDP sockets that the kernel's tables hold: a socket is there once it is bound.
+pub(super) fn cookies() -> io::Result<HashSet<u64>> {
+    let mut cookies = HashSet::new();
+    for (family, protocol) in
+        [(AF_INET, IPPROTO_TCP), (AF_INET6, IPPROTO_TCP), (AF_INET, IPPROTO_UDP), (AF_INET6, IPPROTO_UDP)]
+    {
+        dump(family, protocol, StateFlags::all(), (0, 0), |socket| {
+            cookies.insert(cookie(socket));
+        })?;
+    }
+    Ok(cookies)
+}
+
+/// Lists sockets with the given source and destination ports; 0 is any.
+fn dump(
+    family: u8,
+    protocol: u8,
+    states: StateFlags,
+    ports: (u16, u16),
+    mut each: impl FnMut(&InetResponse),
+) -> io::Result<()> {
+    let any = if family == AF_INET { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let request = InetRequest {
+        family,
+        protocol,
+        extensions: ExtensionFlags::empty(),
+        states,
+        socket_id: SocketId {
+            source_port: ports.0,
+            destination_port: ports.1,
+            source_address: any,
+            destination_address: any,
+            interface_id: 0,
+            cookie: NO_COOKIE,
+        },
+    };
+    let socket = send(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        let mut rest = &answer[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => each(&found),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::Done(_) => return Ok(()),
+                _ => return Err(io::Error::other("unexpected answer of sock_diag")),
+            }
+            rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+fn send(request: InetRequest, flags: u16) -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&NetlinkAddr::new(0, 0))?;
+    let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
+    message.header.flags = flags;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    Ok(socket)
+}
+
+fn cookie(socket: &InetResponse) -> u64 {
+    u64::from_ne_bytes(socket.header.socket_id.cookie)
+}
+
+/// What the kernel announces of sockets that are gone for good: closed by all who had them.
+pub(super) struct Announcements(Socket);
+
+impl Announcements {
+    /// Begins to listen, for TCP and UDP.
+    pub(super) fn join() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        socket.bind_auto()?;
+        // The default holds a burst of some hundred closed sockets only.
+        socket.set_rx_buf_sz(ANNOUNCEMENT_BUFFER).ok();
+        for group in DESTROY_GROUPS {
+            socket.add_membership(group)?;
+        }
+        socket.set_non_blocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// The cookie of one socket that is gone; none for a message that says something else. `WouldBlock`
+    /// without an announcement, `ENOBUFS` where some were lost.
+    pub(super) fn next(&self) -> io::Result<Option<u64>> {
+        let mut message = Vec::with_capacity(4096);
+        self.0.recv(&mut message, 0)?;
+        Ok(message.get(COOKIE_AT).and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes))
+    }
+}
+
+impl AsRawFd for Announcements {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -61,7 +223,7 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
 mod tests {
     use super::*;
     use rustix::net::sockopt::socket_cookie;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
     fn a_connected_socket_is_found_by_its_ends() {
@@ -80,5 +242,48 @@ mod tests {
     fn an_unknown_connection_is_an_error() {
         let nowhere = SocketAddr::from(([127, 99, 99, 99], 1));
         assert!(owner(nowhere, nowhere).is_err());
+    }
+
+    #[test]
+    fn listeners_are_found_where_loopback_reaches_them() {
+        let uid = rustix::process::geteuid().as_raw();
+        for (address, v4, v6) in [
+            ("127.0.0.1:0", Some("127.0.0.1"), None),
+            ("127.3.2.1:0", Some("127.3.2.1"), None),
+            ("0.0.0.0:0", Some("127.0.0.1"), None),
+            ("[::]:0", Some("127.0.0.1"), Some("::1")),
+            ("[::1]:0", None, Some("::1")),
+        ] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let port = listener.local_addr().expect("bound").port();
+            let at = |ip: Option<&str>| ip.map(|ip| SocketAddr::new(ip.parse().expect("an address"), port));
+            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), at(v4), "{address}");
+            assert_eq!(listener_on_loopback(false, port, uid).expect("asked"), at(v6), "{address}");
+            assert_eq!(listener_on_loopback(true, port, uid + 1).expect("asked"), None);
+            drop(listener);
+            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), None);
+        }
+    }
+
+    #[test]
+    fn sockets_exist_until_they_are_closed_and_then_it_is_announced() {
+        let announcements = Announcements::join().expect("joined");
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let client = TcpStream::connect(tcp.local_addr().expect("bound")).expect("connects");
+        let there = client.peer_addr().expect("connected");
+        let mut wanted: HashSet<u64> = [socket_cookie(&udp), socket_cookie(&tcp)].map(|c| c.expect("a cookie")).into();
+        assert!(cookies().expect("listed").is_superset(&wanted));
+        let port = client.local_addr().expect("bound").port();
+        assert_eq!(port_of(socket_cookie(&client).expect("a cookie"), there).expect("asked"), Some(port));
+        drop((udp, tcp));
+        assert!(cookies().expect("listed").is_disjoint(&wanted));
+        while !wanted.is_empty() {
+            match announcements.next() {
+                Ok(gone) => drop(gone.map(|cookie| wanted.remove(&cookie))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
