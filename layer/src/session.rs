@@ -48,7 +48,7 @@ type HostName = ([u8; MAX_HOST_NAME], usize);
 static SESSION: OnceLock<Session> = OnceLock::new();
 
 /// Whether there is a session: the one thing that every hook looks at first.
-static ACTIVE: AtomicBool = AtomicBool::new(false);
+pub(crate) static ACTIVE: AtomicBool = AtomicBool::new(false);
 
 /// The rules while the host cannot be reached at start: all but loopback is remote, thus fails, because
 /// sending it from this machine would silently reach the wrong network. The relay is nowhere.

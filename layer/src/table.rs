@@ -286,6 +286,8 @@ hooks! {
 
     assembly [syscall] (number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long
         => assembly::syscall: "the hooked calls by number; refuses `io_uring_setup`";
+    assembly [dlopen] (path: *const c_char, flags: c_int) -> *mut c_void
+        => assembly::dlopen: "takes `RTLD_DEEPBIND` away, with which a library would pass all hooks by";
     plain [prctl] (option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int
         => sandbox::prctl: "sees a seccomp filter go in";
 }

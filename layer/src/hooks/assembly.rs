@@ -6,7 +6,7 @@
 //!   the whole list the array that `execv` wants, without copying or counting.
 
 use core::arch::naked_asm;
-use core::ffi::{c_char, c_int, c_long};
+use core::ffi::{c_char, c_int, c_long, c_void};
 
 use crate::hooks::exec::{self, Strings};
 use crate::interpose;
@@ -111,6 +111,22 @@ by_number! {
     SYS_recvfrom => recvfrom(a, b, c, d, e, f);
     SYS_recvmsg => recvmsg(a, b, c);
     SYS_recvmmsg => recvmmsg(a, b, c, d, e);
+    #[cfg(target_arch = "x86_64")]
+    SYS_open => open(a, b, c);
+    SYS_openat => openat(a, b, c, d);
+    #[cfg(target_arch = "x86_64")]
+    SYS_stat => stat(a, b);
+    #[cfg(target_arch = "x86_64")]
+    SYS_lstat => lstat(a, b);
+    SYS_newfstatat => fstatat(a, b, c, d);
+    SYS_statx => statx(a, b, c, d, e);
+    #[cfg(target_arch = "x86_64")]
+    SYS_access => access(a, b);
+    SYS_faccessat2 => faccessat(a, b, c, d);
+    #[cfg(target_arch = "x86_64")]
+    SYS_readlink => readlink(a, b, c);
+    SYS_readlinkat => readlinkat(a, b, c, d);
+    SYS_uname => uname(a);
     SYS_execve => execve(a, b, c);
     SYS_execveat => execveat(a, b, c, d, e);
 }
@@ -167,6 +183,67 @@ fn note_filter(number: c_long, operation: c_long, flags: c_long) {
         sandbox::note_filter(flags & SECCOMP_FILTER_FLAG_TSYNC != 0);
     } else if number == libc::SYS_prctl && operation == c_long::from(libc::PR_SET_SECCOMP) {
         sandbox::note_filter(false);
+    }
+}
+
+/// `RTLD_DEEPBIND` of `dlfcn.h`, by its bit: the library's calls then go to what it is linked with first, and
+/// see no preloaded library (PHP loads its extensions so).
+const DEEPBIND: u32 = 3;
+
+/// glibc's `dlopen(3)` without `RTLD_DEEPBIND`. A jump and not a call: the C library takes the caller's library,
+/// whose search path counts, from the return address.
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe extern "C-unwind" fn dlopen() {
+    naked_asm!(
+        "cmp byte ptr [rip + {active}], 0", "je 3f",
+        "btr esi, {deepbind}",
+        "3: mov rax, [rip + {next}]",
+        "cmp rax, 1", "jbe 2f",
+        "jmp rax",
+        "2: jmp {late}",
+        active = sym session::ACTIVE,
+        deepbind = const DEEPBIND,
+        next = sym next::dlopen,
+        late = sym dlopen_late,
+    )
+}
+
+/// glibc's `dlopen(3)` without `RTLD_DEEPBIND`.
+///
+/// # Safety
+/// As that.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+#[cfg(target_arch = "aarch64")]
+pub(crate) unsafe extern "C-unwind" fn dlopen() {
+    naked_asm!(
+        "adrp x9, {active}",
+        "ldrb w9, [x9, :lo12:{active}]",
+        "cbz w9, 3f",
+        "and w1, w1, #{keep}",
+        "3: adrp x9, {next}",
+        "ldr x9, [x9, :lo12:{next}]",
+        "cmp x9, #1", "b.ls 2f",
+        "br x9",
+        "2: b {late}",
+        active = sym session::ACTIVE,
+        keep = const !(1u32 << DEEPBIND),
+        next = sym next::dlopen,
+        late = sym dlopen_late,
+    )
+}
+
+/// While the next symbol is not known yet: another library's constructor calls.
+unsafe extern "C-unwind" fn dlopen_late(path: *const c_char, flags: c_int) -> *mut c_void {
+    match next::dlopen.get() {
+        // SAFETY: the program's own arguments.
+        Some(next) => unsafe { next(path, flags) },
+        None => core::ptr::null_mut(),
     }
 }
 

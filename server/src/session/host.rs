@@ -224,7 +224,8 @@ fn prepare(
     let value = session_value(&Session { name: socket_name.as_bytes(), uid, token });
     let cannot = |error: io::Error| Failure::system("cannot open the session's sockets", error);
     let listener = layers::bind(&socket_name).map_err(cannot)?;
-    let outgoing = Outgoing::start([spread0, spread1], &started.links.data).map_err(cannot)?;
+    let rules = Arc::new(Rules::new(&spec.network)?);
+    let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules).map_err(cannot)?;
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -250,7 +251,7 @@ fn prepare(
             host: std::process::id(),
         },
         host_name: shows_host_name.then(|| started.description.host_name.clone()),
-        rules: Rules::new(network)?,
+        rules,
         skip: Skip {
             named: spec.skip.named.clone(),
             build_tools: spec.skip.build_tools,

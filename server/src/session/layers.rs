@@ -37,7 +37,7 @@ pub(super) struct Layers {
     pub(super) settings: Settings,
     /// The pod's host name, where the program is to see it.
     pub(super) host_name: Option<String>,
-    pub(super) rules: Rules,
+    pub(super) rules: Arc<Rules>,
     pub(super) skip: Skip,
     /// Kept open for the layers.
     pub(super) _files: PodFiles,
@@ -63,12 +63,12 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8.
-    pub(super) fn start(spread: [u8; 2], data: &link::Link) -> io::Result<Self> {
+    pub(super) fn start(spread: [u8; 2], data: &link::Link, rules: &Arc<Rules>) -> io::Result<Self> {
         let (closings, names) = (Closings::start(), Arc::new(Names::default()));
         let relay = Relay::start(spread, names.clone())?;
         Ok(Self {
             parking: Parking::new(names.clone()),
-            udp: Udp::new(*relay.v4.ip(), data.clone(), closings.clone(), names.clone()),
+            udp: Udp::new(*relay.v4.ip(), data.clone(), rules.clone(), closings.clone(), names.clone()),
             unix: Unix::new(data.clone()),
             relay,
             closings,

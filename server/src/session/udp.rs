@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use super::closed::Closings;
 use super::names::{Local, Names};
+use super::rules::Rules;
 use addresses::Addresses;
 use association::Association;
 use refusal::Descriptors;
@@ -60,6 +61,7 @@ impl Ask {
 /// The associations of a session.
 pub(super) struct Udp {
     data: link::Link,
+    rules: Arc<Rules>,
     closings: Arc<Closings>,
     names: Arc<Names>,
     addresses: Addresses,
@@ -71,9 +73,16 @@ pub(super) struct Udp {
 
 impl Udp {
     /// Mappings over IPv4 are in the /24 of `v4`; streams are opened on `data`.
-    pub(super) fn new(v4: Ipv4Addr, data: link::Link, closings: Arc<Closings>, names: Arc<Names>) -> Arc<Self> {
+    pub(super) fn new(
+        v4: Ipv4Addr,
+        data: link::Link,
+        rules: Arc<Rules>,
+        closings: Arc<Closings>,
+        names: Arc<Names>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             data,
+            rules,
             closings,
             names,
             addresses: Addresses::new(v4),

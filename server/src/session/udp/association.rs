@@ -27,6 +27,9 @@ const MAX_PEERS: usize = 1024;
 /// Bytes of datagrams that wait for the agent, per association. More are dropped.
 const QUEUE: usize = 1 << 20;
 
+/// Where name servers listen, whose answers tell the names of addresses.
+const DNS: u16 = 53;
+
 /// What a datagram costs in the queue beyond its payload.
 const OVERHEAD: usize = 128;
 
@@ -299,7 +302,12 @@ impl Association {
     async fn read(self: Arc<Self>, id: u64, mut from_agent: impl tokio::io::AsyncRead + Unpin) {
         loop {
             match link::read_message(&mut from_agent).await {
-                Ok(UdpMessage::Datagram { peer, payload }) => self.deliver(id, peer, &payload),
+                Ok(UdpMessage::Datagram { peer, payload }) => {
+                    if peer.port() == DNS {
+                        self.udp.rules.learn_message(&payload);
+                    }
+                    self.deliver(id, peer, &payload);
+                }
                 Ok(UdpMessage::Failed { errno }) => self.refuse(id, errno),
                 Err(error) => {
                     tracing::debug!(%error, "a stream of datagrams has ended");

@@ -20,7 +20,7 @@ impl Session {
     async fn start(third: u8) -> Self {
         let (link, agent) = link_to_agent().await;
         let v4 = Ipv4Addr::new(127, 79, third, 1);
-        Self { udp: Udp::new(v4, link, Closings::start(), Arc::default()), agent }
+        Self { udp: Udp::new(v4, link, Arc::default(), Closings::start(), Arc::default()), agent }
     }
 
     /// The agent gets a request for a socket and makes it.
