@@ -343,6 +343,17 @@ fn children_threads_and_handlers_share_what_is_known() {
 }
 
 #[test]
+fn cancelled_threads_end_at_once_and_leave_no_descriptors() {
+    assert_eq!(words_on(&session(), "udp4 cancel"), "wrong=0 left=0");
+}
+
+#[test]
+fn a_hanging_host_does_not_hold_a_nonblocking_program() {
+    let shown = words_on(&session(), "udp4 nonblock sendto 10.0.0.5 7 hi");
+    assert_eq!(shown, format!("sendto={ENETUNREACH}"));
+}
+
+#[test]
 fn more_peers_than_are_remembered_work() {
     let host = session();
     assert_eq!(words_on(&host, "udp4 fill 700"), "wrong=0");
