@@ -226,6 +226,13 @@ fn what_is_local_is_the_kernels() {
 }
 
 #[test]
+fn the_queue_of_errors_is_the_kernels() {
+    let shown = words_on(&session(), "udp4 recverr connect 10.0.0.5 2 send hi recv errqueue");
+    let start = format!("connect=0 send=0 recv={ECONNREFUSED} errqueue=hi 127.77.");
+    assert!(shown.starts_with(&start), "{shown}");
+}
+
+#[test]
 fn filters_of_the_host_are_asked_once() {
     let host = session();
     let shown = words_on(&host, "udp4 sendto 192.0.2.1 3 a sendto 192.0.2.1 3 b");

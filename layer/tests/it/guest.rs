@@ -166,7 +166,7 @@ fn in_a_sandbox_the_layer_is_passive() {
     let library = library().to_str().expect("text");
     for how in ["prctl", "syscall", "spread", "raw"] {
         for what in ["refuse", "kill"] {
-            let host = session();
+            let host = session_with(|settings| settings.outgoing_udp = true);
             let ended = run(&host, "sandbox", &[how, what]);
             assert_eq!(ended.stderr, "", "{how} {what}");
             let shown = ended.output();
