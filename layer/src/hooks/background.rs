@@ -164,8 +164,12 @@ pub(crate) unsafe fn gai_suspend(list: *const *const Request, count: c_int, limi
     if session::get().is_none_or(|session| !session.dns) {
         return Verdict::Bypass;
     }
+    let count = usize::try_from(count).unwrap_or(0);
+    if count == 0 {
+        return Verdict::Passed(EAI_ALLDONE);
+    }
     // SAFETY: gai_suspend(3): so many pointers, some of which may be null.
-    let requests = unsafe { core::slice::from_raw_parts(list, usize::try_from(count).unwrap_or(0)) };
+    let requests = unsafe { core::slice::from_raw_parts(list, count) };
     let waiting = || {
         let is_waiting = |request: &&*const Request| {
             // SAFETY: as above; valid requests.
