@@ -6,12 +6,13 @@
 //! `src/compat.rs`, those of the second are optional to the standard library, which does without.
 
 /// Moved into `libc.so.6` by glibc 2.33 and 2.34.
-const REDIRECTED: [&str; 8] = [
+const REDIRECTED: [&str; 9] = [
     "dladdr",
     "dlerror",
     "dlopen",
     "dlsym",
     "fstat64",
+    "pthread_create",
     "pthread_key_create",
     "pthread_key_delete",
     "pthread_setspecific",

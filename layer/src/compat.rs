@@ -17,10 +17,10 @@ macro_rules! redirect {
 }
 
 #[cfg(target_arch = "x86_64")]
-redirect!("jmp", "GLIBC_2.2.5", "dladdr" "dlerror" "dlopen" "dlsym" "pthread_key_create" "pthread_key_delete" "pthread_setspecific");
+redirect!("jmp", "GLIBC_2.2.5", "dladdr" "dlerror" "dlopen" "dlsym" "pthread_create" "pthread_key_create" "pthread_key_delete" "pthread_setspecific");
 
 #[cfg(target_arch = "aarch64")]
-redirect!("b", "GLIBC_2.17", "dladdr" "dlerror" "dlopen" "dlsym" "pthread_key_create" "pthread_key_delete" "pthread_setspecific");
+redirect!("b", "GLIBC_2.17", "dladdr" "dlerror" "dlopen" "dlsym" "pthread_create" "pthread_key_create" "pthread_key_delete" "pthread_setspecific");
 
 /// Only reached by the standard library's text about a panic, which this library never writes.
 macro_rules! fail {

@@ -1,6 +1,7 @@
 //! One file per family of libc calls: C's pointers to safe types and back. What to do is decided in `ops`.
 
 pub(crate) mod assembly;
+pub(crate) mod background;
 pub(crate) mod batch;
 pub(crate) mod datagram;
 pub(crate) mod dns;

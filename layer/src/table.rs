@@ -6,9 +6,10 @@ use core::ffi::c_void;
 use libc::{FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, hostent, mode_t, pid_t, size_t, sockaddr};
 use libc::{mmsghdr, msghdr, timespec};
 use libc::{posix_spawn_file_actions_t, posix_spawnattr_t};
-use libc::{socklen_t, ssize_t, utsname};
+use libc::{socklen_t, ssize_t, timespec, utsname};
 
 use crate::hooks;
+use crate::hooks::background::{Event, Request};
 use crate::hooks::exec::Strings;
 use crate::inflight;
 use crate::interpose::{self, Failing, Next, Stage, Verdict, guard};
@@ -183,6 +184,13 @@ hooks! {
         => hostent::gethostbyaddr: "names addresses as the pod does";
     waiting [gethostbyaddr_r] (address: *const c_void, length: socklen_t, family: c_int, entry: *mut hostent, buffer: *mut c_char, room: size_t, result: *mut *mut hostent, h_errno: *mut c_int) -> c_int
         => hostent::gethostbyaddr_r: "names addresses as the pod does";
+
+    waiting [getaddrinfo_a] (mode: c_int, list: *const *mut Request, count: c_int, event: *const Event) -> c_int
+        => background::getaddrinfo_a: "resolves names as the pod does";
+    waiting [gai_suspend] (list: *const *const Request, count: c_int, limit: *const timespec) -> c_int
+        => background::gai_suspend: "waits for `getaddrinfo_a`";
+    plain [gai_cancel] (request: *const Request) -> c_int
+        => background::gai_cancel: "belongs to `getaddrinfo_a`";
 
     waiting [res_query, __res_query] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
         => dns::res_query: "asks the pod's name servers";

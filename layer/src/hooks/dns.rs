@@ -121,11 +121,12 @@ unsafe fn message(message: *const u8, length: c_int, room: Room) -> Verdict<c_in
     if room.size < HEADER as c_int {
         return Verdict::Fail(libc::EINVAL);
     }
-    // SAFETY: by the caller's word.
-    let message = unsafe { core::slice::from_raw_parts(message, usize::try_from(length).unwrap_or(0)) };
-    if message.len() < HEADER {
+    let length = usize::try_from(length).unwrap_or(0);
+    if length < HEADER || message.is_null() {
         return Verdict::Fail(libc::EINVAL);
     }
+    // SAFETY: by the caller's word.
+    let message = unsafe { core::slice::from_raw_parts(message, length) };
     let answer = dns::query(DnsQuestion::Message(message));
     guard(Stage::After, Verdict::Fail(libc::EIO), || match answer {
         Answer::Native => Verdict::Bypass,

@@ -107,7 +107,7 @@ impl Query<'_> {
             return Err(Verdict::Passed(libc::EAI_NONAME));
         }
         if flags & AI_IDN != 0 {
-            return idn::to_ascii(name).ok_or(Verdict::Passed(EAI_IDN_ENCODE));
+            return without_cancellation(|| idn::to_ascii(name)).ok_or(Verdict::Passed(EAI_IDN_ENCODE));
         }
         idn::Name::new(name).ok_or(Verdict::Passed(libc::EAI_NONAME))
     }

@@ -9,8 +9,8 @@ use libc::c_int;
 use protocol::agent::POD_FILES;
 use protocol::layer::PodFile;
 
-use crate::session;
 use crate::sys::{self, Errno};
+use crate::{sandbox, session};
 
 /// Longest path of a file in the host, with its NUL: `/proc/4294967295/fd/4294967295`.
 const ROOM: usize = 32;
@@ -67,6 +67,10 @@ pub(crate) fn place(path: &[u8]) -> Place {
         Some(PodFile::Absent) => return Place::Absent,
         Some(PodFile::Descriptor(fd)) => *fd,
     };
+    // There a call of ours might end the program.
+    if sandbox::is_closed() {
+        return Place::Native;
+    }
     let file = File::in_host(index, session.host, fd);
     let mut target = [0; OURS.len()];
     match sys::read_link(file.path(), &mut target) {

@@ -129,6 +129,13 @@ fn a_lost_host_is_an_error_and_never_this_machines_file() {
 }
 
 #[test]
+fn in_a_sandbox_no_call_is_made_that_the_program_did_not_make() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    assert_eq!(run(&host, "files", &["shut_in", "/etc/hosts"]).output(), "before from the pod\nafter=local\n");
+}
+
+#[test]
 fn everything_else_is_this_machines() {
     let file = kept("mirror-hosts", TEXT);
     let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);

@@ -6,7 +6,7 @@ use libc::{EAGAIN, EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_NONAME, EAI_SERVICE, E
 use protocol::agent::{Families, ResolveError};
 
 use crate::host::{Asked, FakeHost, Reply};
-use crate::run::{run, skip};
+use crate::run::{compiled, finish, hooked, run, skip};
 
 const EAI_NODATA: i32 = -5;
 const EAI_OVERFLOW: i32 = -12;
@@ -41,6 +41,8 @@ fn zone(asked: &Asked) -> Reply {
         ("garbage", _) => Reply::Bytes(vec![3, 0, 0, 0, 9, 9, 9]),
         ("huge", _) => Reply::Bytes(vec![255, 255, 255, 127]),
         ("hangup", _) => Reply::Hangup,
+        ("silent", _) => Reply::Silence,
+        ("api", _) => ips(&["10.0.0.5"]),
         _ => Reply::Default,
     }
 }
@@ -351,4 +353,33 @@ fn a_host_that_was_never_there_is_a_name_service_that_may_come_back() {
             ("name both", "h_errno=2", 0),
         ],
     );
+}
+
+#[test]
+fn names_are_looked_up_in_the_background() {
+    let program = compiled("background", "background", "cc", &["-pthread", "-lanl"]).expect("a C compiler");
+    let host = FakeHost::start(zone);
+    let shown = finish(&mut hooked(&host, program)).output();
+    let done = format!("0=10.0.0.5:80 {EAI_NONAME} 0=10.0.0.9:80");
+    let (in_progress, not_cancelled, all_done) = (-100, -102, -103);
+    let expected = [
+        "wait=0".to_owned(),
+        format!("waited {done}"),
+        format!("cancel={all_done}"),
+        "nowait=0".to_owned(),
+        format!("suspend={all_done}"),
+        format!("suspended {done}"),
+        "nowait=0".to_owned(),
+        "signal=1 code=-60 own=1 value=42".to_owned(),
+        format!("signalled {done}"),
+        "nowait=0".to_owned(),
+        "thread=1 value=43".to_owned(),
+        format!("called {done}"),
+        "nowait=0".to_owned(),
+        format!("suspend={EAI_AGAIN} cancel={not_cancelled} error={in_progress}"),
+        format!("mode={EAI_SYSTEM} empty=0"),
+    ];
+    assert_eq!(shown.lines().collect::<Vec<_>>(), expected);
+    // The last call ends the program, whether its name was asked for by then or not.
+    assert!(host.asked().len() >= 8, "{:?}", host.asked());
 }

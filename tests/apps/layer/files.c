@@ -2,10 +2,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,6 +151,22 @@ static void closed(const char *path) {
     printf("descriptor=%d\n", fcntl(fd, F_GETFD));
 }
 
+/* A program that has shut itself in dies of a call that it did not expect. */
+static void shut_in(const char *path) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_readlinkat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof code / sizeof *code, code};
+    CASE("before", opened(open(path, O_RDONLY)));
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0)) exit(77);
+    int fd = open(path, O_RDONLY);
+    char text[64] = "";
+    printf("after=%s\n", fd < 0 || read(fd, text, 63) < 0 ? strerror(errno) : strstr(text, "from the pod") ? "pod" : "local");
+}
+
 #define PER_CALL(what, count, call) \
     do { \
         struct timespec from, to; \
@@ -172,6 +193,7 @@ int main(int count, char **word) {
     else if (!strcmp(op, "links")) links(path);
     else if (!strcmp(op, "writes")) writes(path);
     else if (!strcmp(op, "closed")) closed(path);
+    else if (!strcmp(op, "shut_in")) shut_in(path);
     else if (!strcmp(op, "bench")) bench();
     else if (!strcmp(op, "bad")) {
         const char *volatile null = NULL, *volatile low = (const char *)8;
