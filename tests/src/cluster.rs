@@ -62,6 +62,11 @@ impl Cluster {
         Path::new(self.text("libraries"))
     }
 
+    /// A curl that resolves names by c-ares.
+    pub fn curl_with_c_ares(&self) -> PathBuf {
+        self.folder.join("bin/curl-with-c-ares")
+    }
+
     /// The API server's address.
     pub fn api_url(&self) -> &str {
         self.text("api_url")

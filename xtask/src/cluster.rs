@@ -12,6 +12,7 @@ mod clock;
 mod command;
 mod component;
 mod config;
+mod curl;
 mod delay;
 mod down;
 mod forward;

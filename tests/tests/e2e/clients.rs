@@ -95,3 +95,11 @@ fn grpc() {
     let expected = include_str!("../../apps/clients/python/grpc.txt");
     assert_eq!(outcome.stdout, format!("{expected}{expected}"), "{}", outcome.stderr);
 }
+
+#[test]
+fn peers_on_bad_days() {
+    let laptop = Laptop::new();
+    laptop.bring("clients/rude.py");
+    let outcome = laptop.run(mirrored(&laptop, &["/usr/bin/python3", "rude.py"])).success();
+    assert_eq!(outcome.stdout, include_str!("../../apps/clients/rude.txt"), "{}", outcome.stderr);
+}

@@ -31,3 +31,23 @@ fn ssh_with_a_key() {
     let pod = cluster.pod("default", "app=servers");
     assert_eq!(outcome.stdout, format!("{pod}\n10\n3000000\n"), "{}", outcome.stderr);
 }
+
+#[test]
+fn curl_with_c_ares() {
+    let laptop = Laptop::new();
+    let curl = Cluster::shared().curl_with_c_ares();
+    let curl = curl.to_str().expect("a plain path");
+    let version = laptop.run({
+        let mut command = laptop.command(curl);
+        command.arg("--version");
+        command
+    });
+    assert!(version.success().stdout.contains("c-ares/"), "otherwise this would show nothing");
+    let ca = Cluster::shared().ca_certificate();
+    let script = format!(
+        "for url in http://echo-server/bytes/5 https://service.dns.test/bytes/5 http://absent.dns.test/; do
+            {curl} --silent --max-time 20 --cacert {ca} --write-out ' %{{http_code}} %{{exitcode}}\\n' $url; done; true"
+    );
+    let outcome = laptop.run(laptop.mirror(["exec", "-q", "--", "sh", "-c", &script])).success();
+    assert_eq!(outcome.stdout, "01234 200 0\n01234 200 0\n 000 6\n", "{}", outcome.stderr);
+}

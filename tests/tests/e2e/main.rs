@@ -6,6 +6,7 @@ mod agent;
 mod clients;
 mod clients_processes;
 mod clients_tools;
+mod clients_unix;
 mod environment;
 mod failures;
 mod hardship;

@@ -105,7 +105,7 @@ fn debian() -> Result<PathBuf> {
 }
 
 /// The code name of the Debian release that this machine runs.
-fn release() -> Result<String> {
+pub(crate) fn release() -> Result<String> {
     let path = "/etc/os-release";
     let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
@@ -113,7 +113,7 @@ fn release() -> Result<String> {
 }
 
 /// The site that this machine takes its own packages from.
-fn package_site(suite: &str) -> Result<String> {
+pub(crate) fn package_site(suite: &str) -> Result<String> {
     let format = "$(SITE) $(RELEASE)";
     let targets = run("apt-get", &["indextargets", "--format", format, "Created-By: Packages"])?;
     let site = targets.lines().find_map(|line| line.strip_suffix(&format!(" {suite}")));

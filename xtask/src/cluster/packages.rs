@@ -19,7 +19,7 @@ const fn program(program: &'static str, package: &'static str) -> Need {
     Need { package, program: Some(program) }
 }
 
-/// What the cluster is made of.
+/// What the cluster is made of, and the libraries and programs that it keeps for tests.
 const CLUSTER: &[Need] = &[
     package("conntrack"),
     package("containerd"),
@@ -28,7 +28,10 @@ const CLUSTER: &[Need] = &[
     package("gcc"),
     package("iproute2"),
     package("iptables"),
+    package("libc-ares-dev"),
     package("libc6-dev"),
+    package("libssl-dev"),
+    package("make"),
     package("nftables"),
     program("npm", "npm"),
     package("openssl"),
@@ -43,6 +46,7 @@ const TESTS: &[Need] = &[
     package("bind9-dnsutils"),
     program("curl", "curl"),
     package("gcc-multilib"),
+    package("libcurl4-openssl-dev"),
     package("musl-tools"),
     program("java", "default-jdk-headless"),
     program("nc", "netcat-openbsd"),

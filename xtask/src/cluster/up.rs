@@ -87,6 +87,7 @@ struct Parts {
     images: Vec<PathBuf>,
     store: PathBuf,
     libraries: PathBuf,
+    curl: PathBuf,
     debian: bool,
 }
 
@@ -97,7 +98,8 @@ fn prepare(debian: bool) -> Result<Parts> {
     let images = image::all(&programs, debian)?;
     let store = store::ensure(&images)?;
     let libraries = libraries::ensure()?;
-    Ok(Parts { programs, images, store, libraries, debian })
+    let curl = curl::ensure()?;
+    Ok(Parts { programs, images, store, libraries, curl, debian })
 }
 
 fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> Result<()> {
@@ -110,6 +112,7 @@ fn write_files(layout: &Layout, state: &mut State, parts: &Parts, nodes: u8) -> 
     }
     // No symbolic link: other users may not see into the cache.
     copy(&parts.programs.kubectl, &layout.path("bin/kubectl"))?;
+    copy(&parts.curl, &layout.path("bin/curl-with-c-ares"))?;
     link(&parts.programs.echo_server, &layout.path("bin/outside"))?;
     link(&parts.programs.pause, &layout.path("bin/pause"))?;
     copy_self(&layout.path("bin/xtask"))?;
