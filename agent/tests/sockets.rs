@@ -142,20 +142,13 @@ async fn a_socket_ends_with_the_hosts_direction_and_sends_what_came_before() {
     UdpSocket::bind(("0.0.0.0", opened.local.port())).await.expect("the port is free again");
 }
 
-/// Bytes of memory that the agent has in use.
-fn resident(agent: &Agent) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("reads");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is there");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
-}
-
 #[tokio::test]
 async fn a_flood_that_nobody_reads_keeps_little_and_ends() {
     let (agent, link) = agent().await;
     let (server, address) = udp_server().await;
     let (opened, mut flooded) = open(&link, address, false, 0).await;
     let to = SocketAddr::from(([127, 0, 0, 1], opened.local.port()));
-    let before = resident(&agent);
+    let before = agent.resident();
     let mut payload = vec![0; 32 * 1024];
     for number in 0..4000_u32 {
         payload[..4].copy_from_slice(&number.to_le_bytes());
@@ -167,7 +160,7 @@ async fn a_flood_that_nobody_reads_keeps_little_and_ends() {
             server.recv_from(&mut [0; 8]).await.expect("receives");
         }
     }
-    let grown = resident(&agent).saturating_sub(before);
+    let grown = agent.resident().saturating_sub(before);
     assert!(grown < 8 << 20, "{grown}");
     // What was taken before is whole and in order, and what comes after arrives.
     let mut last = None;

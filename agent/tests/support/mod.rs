@@ -112,6 +112,13 @@ impl Agent {
         self.child.id().expect("running")
     }
 
+    /// Bytes of memory that the agent has in use.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("reads");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is there");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().expect("starts");
