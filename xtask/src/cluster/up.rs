@@ -20,7 +20,7 @@ use super::pki::Authority;
 use super::progress::step;
 use super::state::{Node, State};
 use super::{
-    cache, config, delay, image, kubeconfig, libraries, machine, packages, routes, store, supervise, workloads,
+    cache, config, curl, delay, image, kubeconfig, libraries, machine, packages, routes, store, supervise, workloads,
 };
 
 const PROGRAMS: [&str; 6] =
