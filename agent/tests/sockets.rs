@@ -307,9 +307,16 @@ async fn a_full_queue_is_waited_for_and_given_up_with_the_request() {
             assert_eq!(connected.map(drop), Err(Errno::CONNREFUSED));
         }
     }
-    let (second, accepted) = tokio::join!(ask(), async { rustix::net::accept(&listener).expect("accepts") });
-    second.expect("connects");
-    drop((first, accepted));
+    // Until the last one has connected: what was given up may have come in between.
+    let listener = std::sync::Arc::new(listener);
+    let accepting = std::thread::spawn({
+        let listener = std::sync::Arc::clone(&listener);
+        move || while rustix::net::accept(&listener).is_ok() {}
+    });
+    ask().await.expect("connects");
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).expect("shuts down");
+    accepting.join().expect("no panic");
+    drop(first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

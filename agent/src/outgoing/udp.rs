@@ -63,12 +63,14 @@ struct Socket<'c> {
 }
 
 impl Socket<'_> {
-    async fn carry(&self, stream: Stream) -> Result<(), MessageError> {
+    async fn carry(self, stream: Stream) -> Result<(), MessageError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         tokio::select! {
             ended = self.send_all(&mut reader) => ended?,
             failed = self.receive_all(&mut writer) => return failed,
         }
+        // Once the host sees the end, the port is free.
+        drop(self);
         writer.shutdown().await.map_err(MessageError::Io)
     }
 
