@@ -3,6 +3,7 @@
 //! Run by `cargo xtask test`, which builds `mirror`, starts the cluster and says where both are.
 
 mod agent;
+mod conformance;
 mod environment;
 mod failures;
 mod image;
