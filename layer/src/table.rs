@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 
 use libc::{FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, hostent, mode_t, pid_t, size_t, sockaddr};
-use libc::{mmsghdr, msghdr, timespec};
+use libc::{mmsghdr, msghdr};
 use libc::{posix_spawn_file_actions_t, posix_spawnattr_t};
 use libc::{socklen_t, ssize_t, timespec, utsname};
 

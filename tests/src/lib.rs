@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+pub mod conformance;
 mod laptop;
 mod processes;
 mod random;

@@ -7,6 +7,7 @@ mod clients;
 mod clients_processes;
 mod clients_tools;
 mod clients_unix;
+mod conformance;
 mod environment;
 mod failures;
 mod hardship;
