@@ -22,7 +22,7 @@ use crate::session::readiness;
 use crate::session::task::Task;
 
 /// Mappings of one socket; beyond them the one that was used least recently is closed.
-const MAX_PEERS: usize = 1024;
+pub(super) const MAX_PEERS: usize = 4096;
 
 /// Bytes of datagrams that wait for the agent, per association. More are dropped.
 const QUEUE: usize = 1 << 20;
@@ -256,6 +256,7 @@ impl Association {
     /// Carries what the user sends to `peer`.
     async fn take(self: Arc<Self>, peer: SocketAddr, socket: Arc<AsyncFd<UdpSocket>>) {
         while let Ok(mut ready) = socket.readable().await {
+            self.reopen(peer).await;
             let emptied = self.forward(&mut self.state(), peer, socket.get_ref(), BATCH);
             if emptied {
                 ready.clear_ready();
@@ -264,6 +265,20 @@ impl Association {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Sees to it that there is a stream for `peer`: the one that served it may have gone when the program has
+    /// connected its socket elsewhere. What was sent waits in the kernel meanwhile, or is dropped without one.
+    async fn reopen(self: &Arc<Self>, peer: SocketAddr) {
+        let ask = {
+            let state = self.state();
+            let Some(mapping) = state.mappings.get(&peer).filter(|_| state.upstream_for(peer).is_none()) else {
+                return;
+            };
+            let over = if mapping.relay.is_ipv4() { Over::V4 } else { Over::V6 };
+            Ask { cookie: self.cookie, peer, local: mapping.user, source_port: 0, over, connect: false }
+        };
+        self.open(&ask).await.ok();
     }
 
     /// Hands up to `count` datagrams of a mapping on; whether those are all. The state is locked, so that a close

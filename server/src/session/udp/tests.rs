@@ -1,5 +1,6 @@
 //! Programs' sockets on one side, a stand-in for the agent on the other.
 
+use super::association::MAX_PEERS;
 use super::*;
 use crate::session::testing::link_to_agent;
 use link::{Incoming, Stream};
@@ -148,12 +149,12 @@ async fn a_connected_socket_has_names_and_may_be_connected_elsewhere() {
     let mut session = Session::start(3).await;
     let socket = program("127.0.0.1:0").await;
     let first = Ask { source_port: 7, ..ask(&socket, far(1), true) };
-    let (relay, request, mut old) = session.ask_and_open(first, None).await;
+    let (first_relay, request, mut old) = session.ask_and_open(first, None).await;
     assert_eq!(request, OpenUdp { peer: far(1), connect: true, source_port: 7 });
     let names = NamesReply::Known { local: pod_side(), peer: far(1) };
     assert_eq!(session.udp.names.get(first.cookie), names);
-    assert_eq!(session.ask(first).await, relay, "nothing changes");
-    socket.connect(relay).await.expect("connects");
+    assert_eq!(session.ask(first).await, first_relay, "nothing changes");
+    socket.connect(first_relay).await.expect("connects");
     socket.send(b"last words").await.expect("sent");
     let (relay, _, mut new) = session.ask_and_open(ask(&socket, far(2), true), None).await;
     socket.connect(relay).await.expect("connects");
@@ -161,6 +162,11 @@ async fn a_connected_socket_has_names_and_may_be_connected_elsewhere() {
     assert!(link::read_message::<UdpMessage>(&mut old).await.is_err(), "the first stream ends");
     socket.send(b"text").await.expect("sent");
     assert_eq!(heard(&mut new).await, (far(2), b"text".to_vec()));
+    // The layer knows this address and does not ask again.
+    socket.send_to(b"once more", first_relay).await.expect("sent");
+    let (request, mut unconnected) = session.opened().await;
+    assert_eq!(request, OpenUdp { peer: far(1), connect: false, source_port: pod_side().port() });
+    assert_eq!(heard(&mut unconnected).await, (far(1), b"once more".to_vec()));
     assert_eq!(session.udp.names.get(first.cookie), NamesReply::Known { local: pod_side(), peer: far(2) });
 }
 
@@ -284,10 +290,10 @@ async fn the_least_used_peer_of_too_many_is_let_go() {
     let (_, _, mut pod) = session.ask_and_open(ask(&socket, far(1), false), None).await;
     let peer = |n: u32| SocketAddr::from(([10, 1, (n >> 8) as u8, n as u8], 99));
     let mut relays = Vec::new();
-    for n in 0..1100 {
+    for n in 0..MAX_PEERS as u32 + 50 {
         relays.push(session.ask(ask(&socket, peer(n), false)).await);
     }
-    assert_eq!(session.udp.peers().len(), 1024);
+    assert_eq!(session.udp.peers().len(), MAX_PEERS);
     assert_eq!(session.udp.peer(relays[0]), UdpPeerReply::Unknown);
     let again = session.ask(ask(&socket, peer(0), false)).await;
     assert!(!relays.contains(&again), "the old address stands for nobody else");
