@@ -91,7 +91,7 @@ fn servers_with_workers() {
     assert_ne!(answers(&cluster), answers(&cluster), "workers take turns");
     start(&mut shell, "env PHP_CLI_SERVER_WORKERS=2 php -S 127.0.0.1:0 page.php");
     answers(&port(&mut shell, "Development Server"));
-    start(&mut shell, &format!("{python} uvicorn --reload --port 0 app:asgi"));
+    start(&mut shell, &format!("{python} uvicorn --reload --reload-delay 0.01 --port 0 app:asgi"));
     let reloading = port(&mut shell, "Uvicorn running");
     shell.wait_for("Application startup complete");
     let before = answers(&reloading);

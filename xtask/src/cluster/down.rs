@@ -113,6 +113,6 @@ fn remove_folder(layout: &Layout) -> Result<()> {
 /// that has other things in it.
 fn is_state(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or(name);
-    let names = ["admin", "bin", "cluster", "control", "kubectl", "pki", "user"];
+    let names = ["admin", "bin", "ca", "cluster", "control", "kubectl", "libraries", "pki", "user"];
     names.contains(&stem) || stem.strip_prefix("node").is_some_and(is_number) || stem.starts_with("delay-")
 }

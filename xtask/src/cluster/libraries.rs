@@ -40,7 +40,9 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 /// Gives every user of the machine a way to them, which is not through the cache: it is its owner's.
 pub(crate) fn publish(layout: &Layout, libraries: &Path) -> Result<String> {
     let name = libraries.file_name().context("name the folder of libraries")?;
-    let folder = layout.folder.join(name);
+    let parent = layout.path("libraries");
+    fs::create_dir_all(&parent).with_context(|| format!("make {}", parent.display()))?;
+    let folder = parent.join(name);
     if !folder.exists() {
         let unfinished = folder.with_extension("new");
         cache::remove(&unfinished)?;
