@@ -78,7 +78,7 @@ const DIFFERENCES: &[Difference] = &[
     ),
     always(
         &["stream.closed_send"],
-        "The far end's reset after it has closed is not passed on: the relay has nothing more to read there",
+        "The far end's reset after it has closed is told one send later: the relay has nothing more to read there",
     ),
     varying(
         &["stream.urgent_received", "stream.urgent_inline"],
