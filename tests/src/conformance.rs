@@ -120,11 +120,15 @@ fn peer_pod(laptop: &Laptop) -> String {
     cluster.apply(&format!(
         r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, labels: {{mirror-test: {label}}}}}, spec: {{
             terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 1800, restartPolicy: Never, containers: [{{
-                name: peer, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent, command: [sleep, infinity]
+                name: peer, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent, command: [sleep, infinity],
+                securityContext: {{privileged: true}}
             }}]
         }}}}"#
     ));
     cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{name}"), "--timeout=60s"]);
+    // Both runs look like one host to the peer, whose kernel tells a host of a few refusals a second at most.
+    let unlimited = "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit";
+    cluster.kubectl(&["exec", &name, "--", "sh", "-c", unlimited]);
     name
 }
 
@@ -232,5 +236,27 @@ impl Findings {
             }
         }
         shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_shown_without_what_is_one_clusters() {
+        let names =
+            [("10.244.1.1", "PEER"), ("10.244.1.14", "POD"), ("10-244-1-14", "POD"), ("debian-abc", "POD-NAME")];
+        let names = names.map(|(text, name)| (text.to_owned(), name)).to_vec();
+        let findings = Findings { cases: Vec::new(), pod: BTreeMap::new(), local: BTreeMap::new(), names };
+        for (result, expected) in [
+            ("local 10.244.1.14:port", "local POD:port"),
+            ("peer [::ffff:10.244.1.1]:80", "peer [::ffff:PEER]:80"),
+            ("10.244.1.145:0 and 110.244.1.1", "10.244.1.145:0 and 110.244.1.1"),
+            ("10-244-1-14.default.pod", "POD.default.pod"),
+            ("open #219-2a640ed1ae2eeda2; debian-abc", "open #…; POD-NAME"),
+        ] {
+            assert_eq!(findings.shown(result), expected, "{result}");
+        }
     }
 }

@@ -214,15 +214,16 @@ CASE(connect, after_refusal_nonblocking, "the same non-blocking socket goes else
 CASE(connect, unroutable, "an address that no route leads to") {
     int fd = tcp();
     TELL("connect", join(fd, at("240.0.0.1", 80)));
-    say("error %s", pending(fd));
-    say_names(fd);
+    say("peer %s", peer_name(fd));
 }
 
 CASE(connect, unroutable_nonblocking, "the same without blocking") {
     int fd = tcp_nonblocking();
-    TELL("connect", join(fd, at("240.0.0.1", 80)));
-    say("events %s", events(fd, 0, PATIENCE));
-    say("error %s", pending(fd));
+    /* Whether a kernel gives up at once or goes on asking depends on when the router's word comes. */
+    int outcome = join(fd, at("240.0.0.1", 80));
+    say("connect %s", outcome == 0 || errno == EINPROGRESS || errno == EHOSTUNREACH ? "begun or unreachable" : result(-1));
+    say("events %s", strncmp(events(fd, POLLOUT, MOMENT), "OUT", 4) == 0 ? "connected" : "not connected");
+    say("peer %s", peer_name(fd));
 }
 
 CASE(connect, timeout, "SO_SNDTIMEO ends a connect that nobody answers") {

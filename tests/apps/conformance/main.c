@@ -7,7 +7,7 @@
 
 extern const struct test __start_cases[], __stop_cases[];
 
-enum { AT_ONCE = 8, LINE = 8192, LIMIT_SECONDS = 20 };
+enum { AT_ONCE = 12, LINE = 8192, LIMIT_SECONDS = 15 };
 
 const char *program;
 static char **parameters;
@@ -105,34 +105,38 @@ static void finish(struct running *running) {
 
 /* Runs up to AT_ONCE cases at a time and prints their lines in the order of the table. */
 static void run_all(int argc, char **argv) {
-    const struct test *next = __start_cases;
-    static struct running window[AT_ONCE];
-    size_t first = 0, count = 0;
+    size_t total = __stop_cases - __start_cases, started = 0, printed = 0;
+    struct running *all = calloc(total, sizeof *all);
     for (;;) {
-        for (; next < __stop_cases && count < AT_ONCE; next++)
-            if (wanted(next, argc, argv))
-                start(&window[(first + count++) % AT_ONCE], next);
-        if (count == 0)
-            return;
         struct pollfd wait[AT_ONCE];
-        for (size_t i = 0; i < count; i++) {
-            struct running *running = &window[(first + i) % AT_ONCE];
-            wait[i] = (struct pollfd){.fd = running->ended ? -1 : running->output, .events = POLLIN};
+        struct running *active[AT_ONCE];
+        size_t count = 0;
+        for (size_t i = printed; i < started; i++)
+            if (all[i].test && !all[i].ended)
+                active[count++] = &all[i];
+        for (; started < total && count < AT_ONCE; started++) {
+            if (!wanted(&__start_cases[started], argc, argv))
+                continue;
+            start(&all[started], &__start_cases[started]);
+            active[count++] = &all[started];
         }
+        if (count == 0)
+            break;
+        for (size_t i = 0; i < count; i++)
+            wait[i] = (struct pollfd){.fd = active[i]->output, .events = POLLIN};
         poll(wait, count, 500);
         for (size_t i = 0; i < count; i++) {
-            struct running *running = &window[(first + i) % AT_ONCE];
-            if (running->ended)
-                continue;
-            bool late = time(NULL) - running->since >= LIMIT_SECONDS && strncmp(running->test->name, "long.", 5) != 0;
-            if ((wait[i].revents && pump(running)) || late)
-                finish(running);
+            bool is_long = strncmp(active[i]->test->name, "long.", 5) == 0;
+            bool late = !is_long && time(NULL) - active[i]->since >= LIMIT_SECONDS;
+            if ((wait[i].revents && pump(active[i])) || late)
+                finish(active[i]);
         }
-        while (count > 0 && window[first % AT_ONCE].ended) {
-            const char *text = window[first % AT_ONCE].text;
-            printf("%s: %s\n", window[first % AT_ONCE].test->name, strncmp(text, "; ", 2) == 0 ? text + 2 : text);
+        for (; printed < started && (!all[printed].test || all[printed].ended); printed++) {
+            if (!all[printed].test)
+                continue;
+            const char *text = all[printed].text;
+            printf("%s: %s\n", all[printed].test->name, strncmp(text, "; ", 2) == 0 ? text + 2 : text);
             fflush(stdout);
-            first++, count--;
         }
     }
 }

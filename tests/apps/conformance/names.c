@@ -273,7 +273,7 @@ CASE(nameinfo, short_name, "NI_NOFQDN") { name_of_address(at("echo", 80), NI_NOF
 CASE(nameinfo, datagram, "NI_DGRAM") { name_of_address(at("echo", 514), NI_DGRAM); }
 CASE(nameinfo, stream, "the same port without NI_DGRAM") { name_of_address(at("echo", 514), 0); }
 CASE(nameinfo, own, "the name of the pod's own address") { name_of_address(at("pod", 80), NI_NUMERICSERV); }
-CASE(nameinfo, headless, "the name of a pod behind a headless Service") { name_of_address(at("echo-pod", 80), NI_NUMERICSERV); }
+CASE(nameinfo, headless, "the name of a pod behind a headless Service") { name_of_address(at("stateful", 80), NI_NUMERICSERV); }
 CASE(nameinfo, unknown, "an address without a name") { name_of_address(at("203.0.113.1", 80), NI_NUMERICSERV); }
 CASE(nameinfo, unknown_required, "NI_NAMEREQD of an address without a name") {
     name_of_address(at("203.0.113.1", 80), NI_NAMEREQD | NI_NUMERICSERV);
