@@ -61,21 +61,26 @@ impl Pod {
 /// Carries one request out. A failure to reply means that the host is gone or does not want it any more.
 pub(crate) async fn answer(pod: Arc<Pod>, call: Call) {
     let counters = &*pod.counters;
+    let root = &pod.root;
+    // Boxed: thousands of idle connections must not keep the room that a look-up needs.
     let replied = match call.request.clone() {
         AnyRequest::GetEnvironment(_) => reply::<GetEnvironment>(call, &environment::read(pod.target.as_ref())).await,
-        AnyRequest::Describe(_) => reply::<Describe>(call, &describe(&pod.root)).await,
+        AnyRequest::Describe(_) => reply::<Describe>(call, &describe(root)).await,
         AnyRequest::Resolve(request) => {
-            look_up::<Resolve, _>(counters, call, &request.name, pod.names.resolve(&request)).await
+            let looking = Box::pin(pod.names.resolve(&request));
+            look_up::<Resolve, _>(counters, call, &request.name, looking).await
         }
         AnyRequest::ReverseResolve(request) => {
-            look_up::<ReverseResolve, _>(counters, call, &request.address, pod.names.reverse(request.address)).await
+            let looking = Box::pin(pod.names.reverse(request.address));
+            look_up::<ReverseResolve, _>(counters, call, &request.address, looking).await
         }
         AnyRequest::QueryDns(request) => {
-            look_up::<QueryDns, _>(counters, call, &names::subject(&request), pod.names.query(&request)).await
+            let (subject, looking) = (names::subject(&request), Box::pin(pod.names.query(&request)));
+            look_up::<QueryDns, _>(counters, call, &subject, looking).await
         }
-        AnyRequest::ConnectTcp(request) => outgoing::serve_tcp(counters, call, request).await,
-        AnyRequest::OpenUdp(request) => outgoing::serve_udp(counters, call, request).await,
-        AnyRequest::ConnectUnix(request) => outgoing::serve_unix(counters, &pod.root, call, request).await,
+        AnyRequest::ConnectTcp(request) => Box::pin(outgoing::serve_tcp(counters, call, request)).await,
+        AnyRequest::OpenUdp(request) => Box::pin(outgoing::serve_udp(counters, call, request)).await,
+        AnyRequest::ConnectUnix(request) => Box::pin(outgoing::serve_unix(counters, root, call, request)).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };

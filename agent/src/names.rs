@@ -77,7 +77,7 @@ impl Names {
             }
             self.ask_servers(request).await
         };
-        self.from_sources(from_files, from_servers).await
+        self.ask_sources(from_files, from_servers).await
     }
 
     /// Name of an address.
@@ -92,7 +92,7 @@ impl Names {
             });
             names.ok_or(ResolveError::NoData)
         };
-        self.from_sources(|| Ok(hosts::name(&self.read("etc/hosts")?, address)), from_servers).await
+        self.ask_sources(|| Ok(hosts::name(&self.read("etc/hosts")?, address)), from_servers).await
     }
 
     /// The name servers' whole response.
@@ -112,7 +112,7 @@ impl Names {
 
     /// The first answer of the sources that the pod is configured to ask. Where there is none, what the
     /// servers said is the answer.
-    async fn from_sources<T>(
+    async fn ask_sources<T>(
         &self,
         files: impl Fn() -> Result<Option<T>, ResolveError>,
         servers: impl AsyncFn() -> Result<T, ResolveError>,

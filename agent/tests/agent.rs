@@ -11,6 +11,7 @@ use protocol::agent::{
     ConnectTcp, Event, Families, GetEnvironment, Leaving, Resolve, ResolveError, ReverseResolve, Subscribe,
 };
 use protocol::handshake::{Channel, Refusal};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::Agent;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -104,6 +105,35 @@ async fn connections_carry_bytes_and_both_ends() {
     tokio::join!(send, receive);
     assert_eq!(got.len(), 4 << 20);
     assert!(got.chunks(64 * 1024).enumerate().all(|(number, chunk)| chunk.iter().all(|byte| *byte == number as u8)));
+}
+
+#[tokio::test]
+async fn ten_thousand_connections_stand_at_once() {
+    const CONNECTIONS: u32 = 10_000;
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).expect("raises");
+    let enough = limit.maximum.is_none_or(|maximum| maximum > u64::from(CONNECTIONS) + 100);
+    assert!(enough, "this test needs {CONNECTIONS} open files (ulimit -Hn)");
+    let agent = Agent::start(LONG, LONG, LONG).await;
+    let link = agent.connect(Channel::Data).await;
+    let destination = echo_server().await;
+    let before = agent.resident();
+    let mut streams = Vec::new();
+    for number in 0..CONNECTIONS {
+        let (connected, mut stream) = link.open(ConnectTcp { destination, source_port: 0 }).await.expect("answers");
+        connected.expect("connects");
+        stream.write_all(&number.to_le_bytes()).await.expect("writes");
+        streams.push(stream);
+    }
+    for (number, stream) in streams.iter_mut().enumerate() {
+        assert_eq!(stream.read_u32_le().await.expect("reads"), number as u32);
+    }
+    let each = agent.resident().saturating_sub(before) / CONNECTIONS as usize;
+    assert!(each < 8 * 1024, "{each} bytes for an idle connection");
+    for mut stream in streams {
+        stream.shutdown().await.expect("shuts down");
+        assert_eq!(stream.read(&mut [0; 8]).await.expect("a clean end"), 0);
+    }
 }
 
 #[tokio::test]

@@ -44,8 +44,8 @@ impl Step {
 /// glibc's default, and all that musl knows.
 pub(super) fn steps(file: &[u8]) -> Vec<Step> {
     let text = String::from_utf8_lossy(file);
-    let lines = text.lines().filter_map(|line| line.split('#').next()?.trim_start().strip_prefix("hosts:"));
-    match lines.last() {
+    let mut lines = text.lines().filter_map(|line| line.split('#').next()?.trim_start().strip_prefix("hosts:"));
+    match lines.next_back() {
         Some(line) => parse(line),
         None => vec![Step::new(Source::Files), Step::new(Source::Dns)],
     }

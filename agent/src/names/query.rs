@@ -175,17 +175,11 @@ async fn over_udp(server: SocketAddr, question: &[u8]) -> io::Result<Vec<u8>> {
     socket.connect(server).await?;
     socket.send(question).await?;
     loop {
-        socket.readable().await?;
-        let received: io::Result<_> = scratch::with(|buffer| {
-            let length = socket.try_recv(buffer)?;
-            // Forged, late or broken: the right one may still come.
-            Ok(message::is_answer(&buffer[..length], question).then(|| buffer[..length].to_vec()))
-        });
-        match received {
-            Ok(Some(response)) => return Ok(response),
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        // Forged, late or broken ones: the right one may still come.
+        let response =
+            scratch::receive(&socket, |response, _| message::is_answer(response, question).then(|| response.to_vec()));
+        if let Some(response) = response.await? {
+            return Ok(response);
         }
     }
 }

@@ -63,12 +63,14 @@ struct Socket<'c> {
 }
 
 impl Socket<'_> {
-    async fn carry(&self, stream: Stream) -> Result<(), MessageError> {
+    async fn carry(self, stream: Stream) -> Result<(), MessageError> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         tokio::select! {
             ended = self.send_all(&mut reader) => ended?,
             failed = self.receive_all(&mut writer) => return failed,
         }
+        // Once the host sees the end, the port is free.
+        drop(self);
         writer.shutdown().await.map_err(MessageError::Io)
     }
 
@@ -112,37 +114,32 @@ impl Socket<'_> {
     /// Hands on what arrives; returns when the host takes nothing more.
     async fn receive_all(&self, writer: &mut WriteHalf<Stream>) -> Result<(), MessageError> {
         loop {
-            let readable = tokio::select! {
-                readable = self.socket.readable() => readable,
-                () = self.failed.notified() => Ok(()),
+            let received = tokio::select! {
+                received = scratch::receive(&self.socket, datagram) => Some(received),
+                () = self.failed.notified() => None,
             };
             let sent_into = self.failure.swap(0, Ordering::Relaxed);
             if sent_into != 0 {
                 write_message(writer, &UdpMessage::Failed { errno: sent_into }).await?;
             }
-            match readable.and_then(|()| self.receive()) {
-                Ok(message) => {
-                    if let UdpMessage::Datagram { payload, .. } = &message {
-                        Counters::add(&self.counters.datagrams_received, 1);
-                        Counters::add(&self.counters.received, payload.len() as u64);
-                    }
+            match received {
+                Some(Ok((message, length))) => {
+                    Counters::add(&self.counters.datagrams_received, 1);
+                    Counters::add(&self.counters.received, length as u64);
                     write_message(writer, &message).await?;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if self.peer.is_some() => {
+                Some(Err(error)) if self.peer.is_some() => {
                     write_message(writer, &UdpMessage::Failed { errno: errno_of(&error) }).await?;
                 }
-                Err(error) => debug!(%error, "receive datagrams"),
+                Some(Err(error)) => debug!(%error, "receive datagrams"),
+                None => {}
             }
         }
     }
+}
 
-    fn receive(&self) -> io::Result<UdpMessage> {
-        scratch::with(|buffer| {
-            let (length, peer) = self.socket.try_recv_from(buffer)?;
-            Ok(UdpMessage::Datagram { peer, payload: buffer[..length].to_vec() })
-        })
-    }
+fn datagram(payload: &[u8], peer: SocketAddr) -> (UdpMessage, usize) {
+    (UdpMessage::Datagram { peer, payload: payload.to_vec() }, payload.len())
 }
 
 /// `peer` as a socket of the family of `local` names it; none where it cannot.

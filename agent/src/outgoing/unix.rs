@@ -20,6 +20,7 @@ use tracing::debug;
 use super::refusal;
 use crate::dispatch::{Counters, reply};
 use crate::files::Root;
+use crate::scratch;
 
 /// Longest message that is carried, in bytes; sockets have 208 KiB for all that is on its way unless
 /// asked for more (`unix(7)`, `net.core.wmem_default`).
@@ -175,7 +176,7 @@ async fn receive_all(
     writer: &mut WriteHalf<Stream>,
 ) -> Result<(), MessageError> {
     loop {
-        let received = socket.async_io(Interest::READABLE, || receive(socket)).await;
+        let received = socket.async_io(scratch::ARRIVAL, || receive(socket)).await;
         let payload = received.inspect_err(|error| debug!(%error, "receive a message")).map_err(MessageError::Io)?;
         if payload.is_empty() && has_ended(socket).map_err(MessageError::Io)? {
             return writer.shutdown().await.map_err(MessageError::Io);

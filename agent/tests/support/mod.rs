@@ -1,4 +1,5 @@
 //! Starts the agent's program for a test and ends it with the test.
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,11 +17,11 @@ use tokio::process::{Child, ChildStdout, Command};
 /// The id that the target's process claims as its container's.
 const CONTAINER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Makes a process with a network of its own and the control group of a container, and the agent beside it:
+/// Makes a process with a network and a host name (`pod-a`) of its own and the control group of a container, and the agent beside it:
 /// `$0` the agent, `$1` the control group's text, `$2` a FIFO whose end ends the target.
 const BESIDE_TARGET: &str = r#"
 set -e
-env -i TARGET=yes "$(command -v unshare)" -n "$(command -v cat)" "$2" &
+unshare -n -u sh -c 'echo pod-a >/proc/sys/kernel/hostname; exec env -i TARGET=yes "$0" "$1"' "$(command -v cat)" "$2" &
 until [ "$(cat /proc/$!/comm)" = cat ]; do :; done
 mount --bind "$1" /proc/$!/cgroup
 agent=$0
@@ -107,8 +108,19 @@ impl Agent {
         link::connect(socket, channel, sign, LinkConfig::HOST).await.expect("is let in")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("running")
+    }
+
+    /// Bytes of memory that the agent has in use.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("reads");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("is there");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("running").to_string();
+        let pid = self.pid().to_string();
         let sent = std::process::Command::new("kill").args(["-s", name, &pid]).status().expect("starts");
         assert!(sent.success());
     }
