@@ -42,9 +42,12 @@ pub(crate) fn explains_refusal() -> bool {
     filtered
 }
 
+/// Whether this thread is known to be in a sandbox, by what it was seen to do. Makes no call at all.
+pub(crate) fn is_noted() -> bool {
+    THREAD.get() || PROCESS.load(Ordering::Relaxed)
+}
+
 /// Whether this thread is in a sandbox. Makes no call that a known filter could punish.
 pub(crate) fn is_closed() -> bool {
-    THREAD.get()
-        || PROCESS.load(Ordering::Relaxed)
-        || (MODE_AT_LOAD.load(Ordering::Relaxed) == 0 && sys::seccomp_mode() != 0)
+    is_noted() || (MODE_AT_LOAD.load(Ordering::Relaxed) == 0 && sys::seccomp_mode() != 0)
 }

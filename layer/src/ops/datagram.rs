@@ -11,7 +11,7 @@ use libc::c_int;
 use protocol::codec;
 use protocol::layer::{Request, UdpPeerReply, UdpReply};
 
-use crate::address::{self, Encoded, in_form_of};
+use crate::address::{Encoded, in_form_of};
 use crate::cache::{self, Known, Subject};
 use crate::client::{AskError, Patience, ask_as, ask_passing};
 use crate::interpose::{Stage, Verdict, guard};
@@ -19,6 +19,7 @@ use crate::ops::ends::{is_local, note_local};
 use crate::ops::outgoing::{LOST, over, way};
 use crate::session::{self, Session};
 use crate::sys::{self, End, Errno, Speaks};
+use crate::{address, sandbox};
 
 /// What becomes of a message with an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +56,9 @@ struct Question {
     patience: Patience,
 }
 
-/// Whether any datagram may be the pod's.
+/// Whether any datagram may be the pod's. Not in a sandbox, which every call of ours could break.
 pub(crate) fn is_on() -> bool {
-    session::get().is_some_and(|session| session.rules.udp)
+    session::get().is_some_and(|session| session.rules.udp) && !sandbox::is_noted()
 }
 
 /// Where a datagram of `fd` to `written` goes; `waits` is false when the call must not.
@@ -227,14 +228,13 @@ pub(crate) fn sender(fd: c_int, said: SocketAddr) -> Option<Encoded> {
             cache::put(subject, Known::Address(peer));
             in_form_of(said, peer)
         }
-        Ok(UdpPeerReply::Unknown) => {
+        Ok(UdpPeerReply::Unknown) | Err(_) => {
             // In the session's own network nobody else should be, so nothing is gained there.
             if session.rules.may_be_relay(said) {
                 note_local(subject);
             }
             None
         }
-        Err(_) => None,
     })
 }
 

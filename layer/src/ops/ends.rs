@@ -42,7 +42,8 @@ pub(crate) fn pod_side_name(fd: c_int, end: End, said: SocketAddr) -> Option<Enc
 }
 
 fn candidate(fd: c_int, end: End, said: SocketAddr) -> Option<Candidate> {
-    let session = session::get()?;
+    // What has no port is not connected.
+    let session = session::get().filter(|_| said.port() != 0)?;
     let peer = if end == End::Peer { Some(said) } else { sys::name_of(fd, End::Peer) };
     let (form, unsure) = match peer {
         Some(peer) if session.rules.is_relay(peer) => (peer, None),

@@ -194,15 +194,18 @@ impl Remote {
     /// Leaves the socket connecting to `place`, where the host completes or refuses it, and says so to the
     /// program by `errno`.
     fn park(&self, place: SocketAddr, errno: Errno) -> Verdict<c_int> {
-        let local = guard(Stage::After, None, || {
-            let place = in_form_of(self.written, place)?;
+        let local = guard(Stage::After, Err(libc::EIO), || {
+            let place = in_form_of(self.written, place).ok_or(LOST)?;
             sys::connect_at_once(self.fd);
             match sys::connect_in_background(self.fd, &place) {
-                Ok(()) | Err(libc::EINPROGRESS) => sys::name_of(self.fd, End::Local),
-                Err(_) => None,
+                Ok(()) | Err(libc::EINPROGRESS) => sys::name_of(self.fd, End::Local).ok_or(LOST),
+                Err(errno) => Err(errno),
             }
         });
-        let Some(local) = local else { return Verdict::Fail(LOST) };
+        let local = match local {
+            Ok(local) => local,
+            Err(errno) => return Verdict::Fail(errno),
+        };
         let request = Request::Parked { cookie: self.cookie, local };
         match ask_as::<_, 96, 64>(self.session, request, Patience::Brief, |body| codec::decode::<()>(body).ok()) {
             Ok(()) => Verdict::Fail(errno),

@@ -11,7 +11,7 @@ use crate::interpose::{Stage, guard};
 use crate::ops::datagram::Route;
 use crate::ops::outgoing::LOST;
 use crate::session::{self, Session};
-use crate::sys;
+use crate::{sandbox, sys};
 
 /// Why an address is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub(crate) enum Purpose {
     Send,
 }
 
-/// Whether any Unix socket may be the pod's.
+/// Whether any Unix socket may be the pod's. Not in a sandbox.
 pub(crate) fn is_on() -> bool {
-    session::get().is_some_and(|session| session.unix)
+    session::get().is_some_and(|session| session.unix) && !sandbox::is_noted()
 }
 
 /// Where `fd` gets to when the program names `written`, the bytes of a `struct sockaddr_un`.

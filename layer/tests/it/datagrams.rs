@@ -226,6 +226,13 @@ fn what_is_local_is_the_kernels() {
 }
 
 #[test]
+fn the_queue_of_errors_is_the_kernels() {
+    let shown = words_on(&session(), "udp4 recverr connect 10.0.0.5 2 send hi recv errqueue");
+    let start = format!("connect=0 send=0 recv={ECONNREFUSED} errqueue=hi 127.77.");
+    assert!(shown.starts_with(&start), "{shown}");
+}
+
+#[test]
 fn filters_of_the_host_are_asked_once() {
     let host = session();
     let shown = words_on(&host, "udp4 sendto 192.0.2.1 3 a sendto 192.0.2.1 3 b");
@@ -340,6 +347,17 @@ fn children_threads_and_handlers_share_what_is_known() {
     assert_eq!(words_on(&session(), "threads 16"), "wrong=0");
     assert_eq!(words_on(&session(), "udp4 to 10.0.0.5 53 handler"), "wrong=0 refused=0");
     assert_eq!(words_on(&session(), "udp4 connect 10.0.0.5 53 to 10.0.0.5 53 handler"), "connect=0 wrong=0 refused=0");
+}
+
+#[test]
+fn cancelled_threads_end_at_once_and_leave_no_descriptors() {
+    assert_eq!(words_on(&session(), "udp4 cancel"), "wrong=0 left=0");
+}
+
+#[test]
+fn a_hanging_host_does_not_hold_a_nonblocking_program() {
+    let shown = words_on(&session(), "udp4 nonblock sendto 10.0.0.5 7 hi");
+    assert_eq!(shown, format!("sendto={ENETUNREACH}"));
 }
 
 #[test]

@@ -26,8 +26,26 @@ fn text(path: &Path) -> &str {
 fn every_way_to_start_a_program_keeps_the_session() {
     let program = app("sockets");
     for how in [
-        "execve", "nothing", "execv", "execvp", "execvpe", "execl", "execle", "execlp", "fexecve", "opath", "execveat",
-        "empty", "spawn", "spawnp", "vfork", "system", "popen",
+        "execve",
+        "nothing",
+        "execv",
+        "execvp",
+        "execvpe",
+        "execl",
+        "execle",
+        "execlp",
+        "fexecve",
+        "opath",
+        "execveat",
+        "empty",
+        "spawn",
+        "spawnp",
+        "vfork",
+        "system",
+        "popen",
+        "number",
+        "atnumber",
+        "vforknumber",
     ] {
         let host = session();
         let shown = run(&host, "exec", &[how, text(&program), "socket4", "connect", "10.0.0.5", "80"]);

@@ -19,6 +19,9 @@ pub(crate) const REFUSED_LATE: u16 = 2;
 /// Is this machine's.
 pub(crate) const LOCAL: u16 = 3;
 
+/// The host does not answer.
+pub(crate) const SILENT: u16 = 7;
+
 /// Whoever is asked to answer as somebody else answers as this port.
 pub(crate) const OTHER: u16 = 99;
 
@@ -58,6 +61,7 @@ impl Far {
     pub(crate) fn reply(&self, asked: &Asked) -> Reply {
         match *asked {
             Asked::Udp { peer, .. } if peer.port() == REFUSED => Reply::Udp(UdpReply::Failed(ECONNREFUSED)),
+            Asked::Udp { peer, .. } if peer.port() == SILENT => Reply::Silence,
             Asked::Udp { peer, .. } if peer.port() == LOCAL => Reply::Udp(UdpReply::Local),
             Asked::Udp { cookie, peer, local, over, .. } => {
                 let relay = self.relay(cookie, peer, local, over);

@@ -8,14 +8,20 @@ use std::sync::{Condvar, Mutex};
 
 use libc::{ECONNREFUSED, EIO, EMFILE, ENETUNREACH};
 
+use protocol::layer::Settings;
+
 use crate::host::{Asked, FakeHost, Reply, echo_server};
 use crate::run::{app, finish, hooked, installed, library, run, skip, wait};
 
 /// Port 80 is served, 1 refused, 7 never answered, 9 refused once 1 was; `silent` is a name never answered.
 fn session() -> FakeHost {
+    session_with(|_| {})
+}
+
+fn session_with(change: impl FnOnce(&mut Settings)) -> FakeHost {
     let server = echo_server();
     let (refused, news) = (Mutex::new(false), Condvar::new());
-    FakeHost::start(move |asked| match asked {
+    FakeHost::with_settings(change, move |asked| match asked {
         Asked::Connect { destination, .. } => match destination.port() {
             80 => Reply::Relay(server),
             7 => Reply::Silence,
@@ -160,7 +166,7 @@ fn in_a_sandbox_the_layer_is_passive() {
     let library = library().to_str().expect("text");
     for how in ["prctl", "syscall", "spread", "raw"] {
         for what in ["refuse", "kill"] {
-            let host = session();
+            let host = session_with(|settings| settings.outgoing_udp = true);
             let ended = run(&host, "sandbox", &[how, what]);
             assert_eq!(ended.stderr, "", "{how} {what}");
             let shown = ended.output();
@@ -196,7 +202,8 @@ fn without_a_session_the_layer_is_passive() {
 #[test]
 #[expect(clippy::print_stderr, reason = "figures for people")]
 fn calls_that_stay_local_are_cheap() {
-    let shown = run(&session(), "guest", &["bench"]).output();
+    let everything = |settings: &mut Settings| (settings.outgoing_udp, settings.unix) = (true, true);
+    let shown = run(&session_with(everything), "guest", &["bench"]).output();
     let bare = finish(std::process::Command::new(app("guest")).arg("bench").arg("local")).output();
     if std::env::var_os("BENCH").is_some() {
         eprintln!("with the layer:\n{shown}without:\n{bare}");

@@ -2,12 +2,14 @@
  * them. Numbers after `=` are errno values, 0 for success; `dirty` is a success that changed errno. After the
  * word `raw`, calls are made through `syscall`. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -319,6 +321,48 @@ static void bad(void) {
            sendto(-1, "x", 1, 0, (void *)&far, far_length) < 0 ? errno : 0, sendto(1, "x", 1, 0, (void *)&far, far_length) < 0 ? errno : 0);
 }
 
+static int count_fds(void) {
+    int count = 0;
+    DIR *list = opendir("/proc/self/fd");
+    while (readdir(list)) count++;
+    closedir(list);
+    return count - 3;
+}
+
+static void *wait_in(void *what) {
+    struct sockaddr_in silent = {.sin_family = AF_INET, .sin_port = htons(7), .sin_addr.s_addr = htonl(0x0a000005)}, name;
+    socklen_t length = sizeof name;
+    struct iovec data = {"x", 1};
+    struct mmsghdr message = {.msg_hdr = {&silent, sizeof silent, &data, 1}};
+    switch (*(int *)what) {
+    case 0: sendto(fd, "x", 1, 0, (void *)&silent, sizeof silent); break;
+    case 1: sendmsg(fd, &message.msg_hdr, 0); break;
+    case 2: sendmmsg(fd, &message, 1, 0); break;
+    case 3: connect(fd, (void *)&silent, sizeof silent); break;
+    case 4: recvfrom(fd, text, 1, 0, (void *)&name, &length); break;
+    case 5: recvmsg(fd, &message.msg_hdr, 0); break;
+    case 6: recvmmsg(fd, &message, 1, 0, NULL); break;
+    case 7: message.msg_hdr.msg_namelen = 5, recvmsg(fd, &message.msg_hdr, 0); break;
+    }
+    return NULL;
+}
+
+/* Threads are cancelled while they wait for the host (0 to 3) or for a datagram. */
+static void cancel(void) {
+    int before = count_fds(), wrong = 0;
+    for (int i = 0; i < 80; i++) {
+        int what = i % 8;
+        pthread_t thread;
+        void *result;
+        pthread_create(&thread, NULL, wait_in, &what);
+        while (what < 4 && count_fds() == before) sched_yield();
+        pthread_cancel(thread);
+        pthread_join(thread, &result);
+        wrong += result != PTHREAD_CANCELED;
+    }
+    printf("wrong=%d left=%d\n", wrong, count_fds() - before);
+}
+
 static void in_child(void) {
     pid_t child = fork();
     if (child == 0) {
@@ -387,6 +431,7 @@ static int step(char **word) {
     else if (!strcmp(op, "port")) same_port();
     else if (!strcmp(op, "bad")) bad();
     else if (!strcmp(op, "child")) in_child();
+    else if (!strcmp(op, "cancel")) cancel();
     else if (!strcmp(op, "handler")) handler();
     else if (!strcmp(op, "source4")) echo_with_source(0);
     else if (!strcmp(op, "source6")) echo_with_source(1);

@@ -60,12 +60,15 @@ int main(int count, char **word) {
     if (!strcmp(how, "fexecve")) fexecve(open(path, O_RDONLY | O_CLOEXEC), rest, own);
     if (!strcmp(how, "opath")) fexecve(open(path, O_PATH | O_CLOEXEC), rest, own);
     if (!strcmp(how, "execveat")) syscall(SYS_getpid), execveat(AT_FDCWD, path, rest, own, 0);
+    if (!strcmp(how, "number")) syscall(SYS_execve, path, rest, own);
+    if (!strcmp(how, "atnumber")) syscall(SYS_execveat, AT_FDCWD, path, rest, own, 0);
     if (!strcmp(how, "empty")) execveat(open(path, O_PATH | O_CLOEXEC), "", rest, own, AT_EMPTY_PATH);
     if (!strcmp(how, "spawn")) return posix_spawn(&pid, path, NULL, NULL, rest, own) ? 93 : ended(pid);
     if (!strcmp(how, "spawnp")) return posix_spawnp(&pid, path, NULL, NULL, rest, own) ? 93 : ended(pid);
-    if (!strcmp(how, "vfork")) {
+    if (!strcmp(how, "vfork") || !strcmp(how, "vforknumber")) {
         if (!(pid = vfork())) {
-            execve(path, rest, own);
+            if (strcmp(how, "vfork")) syscall(SYS_execve, path, rest, own);
+            else execve(path, rest, own);
             _exit(94);
         }
         return ended(pid);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -279,13 +280,19 @@ static void fault(void) {
     printf("connect=%d name=%d\n", error, look_up("api"));
 }
 
+/* The least of many batches: what disturbs the others is not the call's. */
 #define PER_CALL(what, count, call) \
     do { \
         struct timespec from, to; \
-        clock_gettime(CLOCK_MONOTONIC, &from); \
-        for (int i = 0; i < count; i++) call; \
-        clock_gettime(CLOCK_MONOTONIC, &to); \
-        printf("%s %ld ns\n", what, ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) / count); \
+        long best = 1000000000, batches = count / 1000 + 1; \
+        for (int batch = 0; batch < batches; batch++) { \
+            clock_gettime(CLOCK_MONOTONIC, &from); \
+            for (int i = 0; i < count / batches; i++) call; \
+            clock_gettime(CLOCK_MONOTONIC, &to); \
+            long each = ((to.tv_sec - from.tv_sec) * 1000000000 + to.tv_nsec - from.tv_nsec) / (count / batches); \
+            if (each < best) best = each; \
+        } \
+        printf("%s %ld ns\n", what, best); \
     } while (0)
 
 static void bench(int local_only) {
@@ -297,6 +304,11 @@ static void bench(int local_only) {
     PER_CALL("connect of UDP to loopback", 300000, connect(udp, (void *)&near, sizeof near));
     PER_CALL("getpeername of UDP", 1000000, getpeername(udp, (void *)&own, &length));
     PER_CALL("getsockname of TCP", 1000000, getsockname(tcp, (void *)&own, &length));
+    PER_CALL("sendto of a bad descriptor", 1000000, sendto(-1, "", 1, 0, (void *)&near, sizeof near));
+    PER_CALL("sendto of UDP to loopback", 300000, sendto(udp, "", 1, 0, (void *)&near, sizeof near));
+    PER_CALL("recvfrom of UDP, empty", 1000000, recvfrom(udp, &own, 1, MSG_DONTWAIT, (void *)&own, &length));
+    PER_CALL("recvfrom of a bad descriptor", 1000000, recvfrom(-1, &own, 1, 0, (void *)&own, &length));
+    PER_CALL("getppid by number", 1000000, syscall(SYS_getppid));
     if (local_only) return;
     PER_CALL("remote connect, refused", 300, dial_on(tcp, 1));
     served = socket(AF_INET, SOCK_STREAM, 0);

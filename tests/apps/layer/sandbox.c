@@ -1,4 +1,4 @@
-/* sandbox HOW WHAT: installs a seccomp filter on socket() by HOW, then connects a socket from before and
+/* sandbox HOW WHAT: installs a seccomp filter on socket() by HOW, then uses sockets from before and
  * looks at the environment that a started program gets. WHAT is `refuse` or `kill`. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -63,11 +63,15 @@ int main(int count, char **word) {
         printf("main=%d\n", dial(socket(AF_INET, SOCK_STREAM, 0)));
         return 0;
     }
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     install(word[1], word[2]);
     int error = dial(fd);
     printf("connect=%s\n", error == EINPROGRESS || error == ENETUNREACH ? "local" : strerror(error));
     fflush(stdout);
+    struct sockaddr_in far = {.sin_family = AF_INET, .sin_port = htons(53)};
+    far.sin_addr.s_addr = htonl(0x0a000005);
+    sendto(udp, "x", 1, 0, (void *)&far, sizeof far);
+    connect(udp, (void *)&far, sizeof far);
     execl("/usr/bin/env", "env", NULL);
     return 1;
 }
