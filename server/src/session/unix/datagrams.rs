@@ -211,7 +211,7 @@ async fn down(
 }
 
 /// Receives one datagram of whatever length with its sender's name; none if it is not of a process of `uid`.
-fn receive(socket: &OwnedFd, uid: u32) -> io::Result<Option<(Option<SocketAddrUnix>, Vec<u8>)>> {
+pub(super) fn receive(socket: &OwnedFd, uid: u32) -> io::Result<Option<(Option<SocketAddrUnix>, Vec<u8>)>> {
     let (_, length) = rustix::net::recv(socket, &mut [0; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC)?;
     let mut packet = vec![0; length.min(MAX_PACKET)];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(1))];
