@@ -117,8 +117,8 @@ pub enum Request<'a> {
     },
     /// A UDP socket wants to send or to be connected to a remote address. Reply: [`UdpReply`].
     ///
-    /// With a `connect` of a socket that the program has not bound, the layer passes the socket itself along
-    /// (`SCM_RIGHTS`), through which the host can raise a refusal; the host keeps it for a short time only.
+    /// With a `connect` the layer passes the socket itself along (`SCM_RIGHTS`), through which the host can raise
+    /// a refusal; the host keeps it for a short time only.
     Udp {
         /// `SO_COOKIE` of the user's socket.
         cookie: u64,

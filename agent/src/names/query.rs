@@ -32,11 +32,11 @@ pub(super) enum Failure {
     NoName,
     /// The name has no records of the kind.
     NoData,
-    /// The servers refuse the question or do not understand it, or nobody could ask it.
+    /// The servers do not understand the question, or nobody could ask it.
     Refused,
     /// The servers could not find out (SERVFAIL).
     BrokenServer,
-    /// No server answered.
+    /// No server answered, or all refused to: glibc makes no difference.
     TimedOut,
     /// No socket could be had.
     System(i32),
@@ -115,6 +115,7 @@ impl Client {
             message::NO_ERROR => Err(Failure::NoData),
             message::NAME_ERROR => Err(Failure::NoName),
             message::SERVER_FAILURE => Err(Failure::BrokenServer),
+            message::NOT_IMPLEMENTED | message::REFUSED => Err(Failure::TimedOut),
             _ => Err(Failure::Refused),
         }
     }

@@ -10,7 +10,8 @@ use libc::{addrinfo, c_char, c_int, timespec};
 
 use crate::interpose::{Stage, Verdict, guard};
 use crate::session;
-use crate::sys::{self, Waited};
+use crate::sys;
+use crate::sys::waiting::{self, Waited};
 use crate::table::exported;
 
 /// `netdb.h`.
@@ -111,7 +112,7 @@ unsafe fn look_up(request: *mut Request) {
     // SAFETY: as above.
     unsafe { &(*request).code }.store(code, Ordering::Release);
     FINISHED.fetch_add(1, Ordering::Release);
-    sys::wake_all(&FINISHED);
+    waiting::wake_all(&FINISHED);
 }
 
 /// Starts a detached thread with all signals blocked, as glibc's own.
@@ -147,7 +148,7 @@ unsafe extern "C-unwind" fn work(argument: *mut c_void) -> *mut c_void {
     let event = batch.event;
     drop(batch);
     match event {
-        Some(Event { notify: libc::SIGEV_SIGNAL, signal, value, .. }) => sys::queue_signal(signal, value),
+        Some(Event { notify: libc::SIGEV_SIGNAL, signal, value, .. }) => waiting::queue_signal(signal, value),
         Some(Event { notify: libc::SIGEV_THREAD, function: Some(function), value, .. }) => {
             sys::signal_mask(0);
             // SAFETY: sigevent(7): the program's own function, on a thread of its own. It may end the thread.
@@ -178,7 +179,7 @@ pub(crate) unsafe fn gai_suspend(list: *const *const Request, count: c_int, limi
         requests.iter().filter(is_waiting).count()
     };
     // SAFETY: gai_suspend(3): null or a valid time, counted from now.
-    let deadline = unsafe { limit.as_ref() }.map(|limit| sys::time_from_now(*limit));
+    let deadline = unsafe { limit.as_ref() }.map(|limit| waiting::time_from_now(*limit));
     let at_first = waiting();
     if at_first == 0 {
         return Verdict::Passed(EAI_ALLDONE);
@@ -188,7 +189,7 @@ pub(crate) unsafe fn gai_suspend(list: *const *const Request, count: c_int, limi
         if waiting() < at_first {
             return Verdict::Success(0);
         }
-        match sys::wait_for_change(&FINISHED, finished, deadline) {
+        match waiting::wait_for_change(&FINISHED, finished, deadline) {
             Waited::Changed => {}
             Waited::TimedOut => return Verdict::Passed(libc::EAI_AGAIN),
             Waited::Interrupted => return Verdict::Passed(EAI_INTR),

@@ -183,8 +183,7 @@ impl Question {
     fn ask(&self, connect: bool) -> Result<UdpReply, AskError> {
         let Self { cookie, peer, local, source_port, .. } = *self;
         let request = Request::Udp { cookie, peer, local, source_port, over: over(self.relay), connect };
-        // A copy holds the socket's port, which a program that chose it may want to bind again.
-        let passed = (connect && source_port == 0).then_some(self.fd);
+        let passed = connect.then_some(self.fd);
         ask_passing::<_, 128, 64>(self.session, request, passed, self.patience, |body| codec::decode(body).ok())
     }
 

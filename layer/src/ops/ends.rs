@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use decide::outgoing::unmapped;
 use libc::c_int;
 use protocol::codec;
 use protocol::layer::{NamesReply, Request};
@@ -47,6 +48,7 @@ fn candidate(fd: c_int, end: End, said: SocketAddr) -> Option<Candidate> {
     let peer = if end == End::Peer { Some(said) } else { sys::name_of(fd, End::Peer) };
     let (form, unsure) = match peer {
         Some(peer) if session.rules.is_relay(peer) => (peer, None),
+        Some(peer) if sys::is_loopback(peer) && is_redirected(fd, peer) => (peer, None),
         Some(peer) if session.rules.may_be_relay(peer) => (peer, Some(peer)),
         // Nobody waits long for this machine, so this one waits for the pod.
         None if sys::is_loopback(said) && sys::is_connecting(fd) => (said, None),
@@ -55,6 +57,12 @@ fn candidate(fd: c_int, end: End, said: SocketAddr) -> Option<Candidate> {
     let cookie = sys::cookie(fd).ok()?;
     let is_local = unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer }));
     (!is_local).then_some(Candidate { session, cookie, form, unsure })
+}
+
+/// Whether this process has connected the socket to a listener of its own in place of the pod's address.
+fn is_redirected(fd: c_int, peer: SocketAddr) -> bool {
+    let subject = |cookie| Subject::Connected { cookie, peer: unmapped(peer) };
+    sys::cookie(fd).is_ok_and(|cookie| matches!(cache::get(subject(cookie)), Some(Known::Address(_))))
 }
 
 /// Whether the host has said within this second that `subject` is this machine's business. Not for longer: the

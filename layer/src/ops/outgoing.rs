@@ -10,6 +10,7 @@ use protocol::codec;
 use protocol::layer::{ConnectReply, Over, Request};
 
 use crate::address::{self, Encoded, in_form_of};
+use crate::cache::{self, Known, Subject};
 use crate::client::{AskError, Patience, ask_as};
 use crate::interpose::{Stage, Verdict, guard};
 use crate::ops::datagram;
@@ -166,7 +167,12 @@ impl Remote {
                 }
             }
             Ok(ConnectReply::Redirect(place)) => match in_form_of(self.written, place) {
-                Some(place) => self.start(&place, late),
+                Some(encoded) => {
+                    // Its names are the pod's, although its far end is no relay's address.
+                    let peer = unmapped(place);
+                    cache::put(Subject::Connected { cookie: self.cookie, peer }, Known::Address(peer));
+                    self.start(&encoded, late)
+                }
                 None => Verdict::Fail(LOST),
             },
             Ok(ConnectReply::Failed(errno @ 1..4096)) => Verdict::Fail(errno),

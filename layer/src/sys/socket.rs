@@ -15,12 +15,9 @@ pub(crate) enum Speaks {
     Other,
 }
 
-/// `IPPROTO_MPTCP`: TCP over several paths, which is plain TCP with a far end that does not know it.
-const MULTIPATH_TCP: c_int = 262;
-
 pub(crate) fn speaks(fd: c_int) -> Speaks {
     match (kind(fd), number_option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL)) {
-        (Ok(libc::SOCK_STREAM), Ok(libc::IPPROTO_TCP | MULTIPATH_TCP)) => Speaks::Tcp,
+        (Ok(libc::SOCK_STREAM), Ok(libc::IPPROTO_TCP)) => Speaks::Tcp,
         (Ok(libc::SOCK_DGRAM), Ok(libc::IPPROTO_UDP)) => Speaks::Udp,
         _ => Speaks::Other,
     }

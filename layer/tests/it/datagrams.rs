@@ -185,7 +185,7 @@ fn the_host_gets_the_socket_with_a_connect_unless_the_program_chose_its_port() {
             _ => None,
         })
         .collect();
-    assert_eq!(asked, [(false, Some(true), true), (true, None, true)]);
+    assert_eq!(asked, [(false, Some(true), true), (true, Some(true), true)]);
 }
 
 #[test]

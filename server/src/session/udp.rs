@@ -111,8 +111,7 @@ impl Udp {
         if let Some(local) = opened {
             self.names.set(self.closings.watch(ask.cookie), Local::Known(local), ask.peer);
         }
-        // A port that the program has chosen may be wanted again as soon as its socket is closed.
-        if let Some(descriptor) = descriptor.filter(|_| ask.connect && ask.source_port == 0) {
+        if let Some(descriptor) = descriptor.filter(|_| ask.connect) {
             self.descriptors.hold(ask.cookie, descriptor);
         }
         Ok(relay)

@@ -17,8 +17,9 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketType, sendto, sockopt};
 
-/// How long a program's socket is held after its connect: refusals come within a round trip.
-const HELD: Duration = Duration::from_secs(2);
+/// How long a program's socket is held after its connect: refusals come within a round trip. Not for longer: its
+/// port, which the program may have chosen, can be bound again only when the last copy is closed.
+const HELD: Duration = Duration::from_secs(1);
 
 /// Sockets that are held at a time; the oldest goes first.
 const MAX_HELD: usize = 1024;

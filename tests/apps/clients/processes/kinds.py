@@ -72,6 +72,8 @@ def duplicated():
     copy = os.dup2(connection.fileno(), 200)
     connection.close()
     with socket.socket(fileno=copy) as again:
+        # The time limit of the first one has made what both share non-blocking.
+        again.settimeout(10)
         tell("duplicated", f"{again.recv(3).decode()} port {again.getpeername()[1]}")
 
 
