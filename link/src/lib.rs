@@ -39,7 +39,7 @@ pub use error::{AcceptError, ConnectError, Ended, LinkError, MessageError};
 pub use incoming::{Call, Incoming, accept};
 pub use message::{read_message, write_message};
 pub use pump::pump;
-pub use stream::Stream;
+pub use stream::{Stream, Watch};
 
 /// What one side of a link may use, and when it gives its peer up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,15 +29,39 @@ impl Stream {
         Self { id, shared }
     }
 
+    /// Watches the stream for a reset while it is split and written to. Meant for a stream whose reader has come
+    /// to its end: the watch takes the reader's place.
+    pub fn watch(&self) -> Watch {
+        Watch { id: self.id, shared: Arc::clone(&self.shared) }
+    }
+
     /// Returns once the peer has reset the stream or the link is over; for waiting on something else with
     /// nobody reading. A clean end of the peer's direction does not count.
     pub async fn aborted(&mut self) {
-        poll_fn(|context| match self.shared.mux().is_aborted(self.id, context.waker()) {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
+        aborted(self.id, &self.shared).await;
     }
+}
+
+/// See [`Stream::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    id: u32,
+    shared: Arc<Shared>,
+}
+
+impl Watch {
+    /// Returns once the peer has reset the stream, or it or the link is over.
+    pub async fn aborted(&self) {
+        aborted(self.id, &self.shared).await;
+    }
+}
+
+async fn aborted(id: u32, shared: &Shared) {
+    poll_fn(|context| match shared.mux().is_aborted(id, context.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }
 
 impl AsyncRead for Stream {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use link::pump;
 use protocol::agent::Connected;
-use tokio::io::{AsyncRead, AsyncWrite};
+
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::closed::Watch;
@@ -228,11 +228,25 @@ async fn serve(relay: Arc<Relay>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// Copies both ways, half-close kept; a broken side breaks the other.
-pub(super) async fn copy(mut stream: TcpStream, pod: impl AsyncRead + AsyncWrite) {
+pub(super) async fn copy(mut stream: TcpStream, pod: link::Stream) {
     stream.set_nodelay(true).ok();
+    let (pod_side, up_ended) = (pod.watch(), Notify::new());
     let (from_program, to_program) = stream.split();
     let (from_pod, to_pod) = tokio::io::split(pod);
-    let result = both_ways(pump(from_program, to_pod, |_| ()), pump(from_pod, to_program, |_| ())).await;
+    let up = async {
+        let ended = pump(from_program, to_pod, |_| ()).await;
+        up_ended.notify_one();
+        ended
+    };
+    let down = async {
+        pump(from_pod, to_program, |_| ()).await?;
+        // A peer that has closed altogether resets what still comes: the program is told before it writes again.
+        tokio::select! {
+            () = up_ended.notified() => Ok(()),
+            () = pod_side.aborted() => Err(io::ErrorKind::ConnectionReset.into()),
+        }
+    };
+    let result = both_ways(up, down).await;
     if let Err(error) = result {
         tracing::debug!(%error, "a connection broke");
         reset(&stream);

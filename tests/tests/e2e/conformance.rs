@@ -6,8 +6,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use tests::Laptop;
 use tests::conformance::{self, Findings};
+use tests::{Laptop, Turn};
 
 /// Cases that differ for one reason.
 struct Difference {
@@ -159,7 +159,9 @@ const FAMILIES: &[(&str, &str)] = &[
 
 #[test]
 fn a_program_sees_what_it_would_see_in_the_pod() {
-    let laptop = Laptop::new();
+    // Alone: events that are looked at after a while must not depend on what else is running.
+    let turn = Turn::alone();
+    let laptop = Laptop::during(&turn);
     let long = std::env::var_os("MIRROR_TEST_LONG").is_some();
     let findings = conformance::run(&laptop, "deployment/debian/container/python", "app=debian", "python", long);
     let problems = problems(&findings, long);
