@@ -302,14 +302,6 @@ fn sockets_that_put_their_connect_off_connect_at_once() {
 }
 
 #[test]
-fn multipath_sockets_are_left_to_this_machine() {
-    let host = session();
-    let shown = words_on(&host, "multipath connect 240.0.0.1 80");
-    assert!(shown.starts_with("connect=") && shown != "connect=0", "{shown}");
-    assert_eq!(host.asked(), []);
-}
-
-#[test]
 fn a_socket_that_is_passed_on_keeps_its_names() {
     let shown = words_on(&session(), "socket4 pass");
     let mut parts: Vec<&str> = shown.split(' ').collect();

@@ -202,7 +202,6 @@ static int step(char **word) {
     else if (!strcmp(op, "poll") || !strcmp(op, "epoll") || !strcmp(op, "select")) wait_writable(op);
     else if (!strcmp(op, "names")) name("local", getsockname), name("peer", getpeername);
     else if (!strcmp(op, "local")) name("local", getsockname);
-    else if (!strcmp(op, "multipath")) fd = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
     else if (!strcmp(op, "fastconnect")) show("option", setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof one));
     else if (!strcmp(op, "pass")) pass();
     else if (!strcmp(op, "expect")) return expect(word[1]), 2;
