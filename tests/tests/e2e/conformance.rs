@@ -78,10 +78,6 @@ const DIFFERENCES: &[Difference] = &[
         &["option.path", "udp.dont_fragment"],
         "The socket's own way is loopback, whose packets are large: programs cannot find out the path's MTU",
     ),
-    always(
-        &["stream.closed_send"],
-        "The far end's reset after it has closed is told one send later: the relay has nothing more to read there",
-    ),
     varying(
         &["stream.urgent_received", "stream.urgent_inline"],
         "Urgent data is left out, and what follows it may wait for more",

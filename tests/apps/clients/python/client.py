@@ -164,7 +164,8 @@ check("udp-refused", udp, "echo-headless", 7099, 5, True)
 check("udp-asyncio", udp_asyncio)
 for name in ["a", "both", "alias", "several", "large", "absent", "txt", "servfail", "refused"]:
     check(f"lookup-{name}", lookup, f"{name}.dns.test")
-check("gethostbyname_ex", lambda: socket.gethostbyname_ex("alias.dns.test"))
+# Without the aliases, of which one is told (docs/limits.md).
+check("gethostbyname_ex", lambda: socket.gethostbyname_ex("alias.dns.test")[::2])
 check("gethostbyaddr", lambda: socket.gethostbyaddr("10.99.0.31"))
 check("query-txt", query, "txt.dns.test", "TXT")
 check("query-mx", query, "mx.dns.test", "MX")
