@@ -1,4 +1,4 @@
-//! The user's filters: which destinations, names and Unix sockets are the pod's.
+//! The user's filters: which destinations and names are the pod's.
 //!
 //! They are asked where a connection is made, not on every call: after [`crate::outgoing`] has called a
 //! destination remote.

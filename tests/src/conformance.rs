@@ -227,6 +227,9 @@ impl Findings {
             if let Some((text, name)) = known {
                 shown.push_str(name);
                 rest = &rest[text.len()..];
+                // Columns are as wide as the address was long.
+                let word = rest.trim_start_matches(' ');
+                rest = if word.len() < rest.len() { &rest[rest.len() - word.len() - 1..] } else { rest };
             } else if c == '#' {
                 shown.push_str("#…");
                 rest = rest[1..].trim_start_matches(|c: char| c.is_ascii_hexdigit() || c == '-');
@@ -254,6 +257,7 @@ mod tests {
             ("peer [::ffff:10.244.1.1]:80", "peer [::ffff:PEER]:80"),
             ("10.244.1.145:0 and 110.244.1.1", "10.244.1.145:0 and 110.244.1.1"),
             ("10-244-1-14.default.pod", "POD.default.pod"),
+            ("10.244.1.1      name", "PEER name"),
             ("open #219-2a640ed1ae2eeda2; debian-abc", "open #…; POD-NAME"),
         ] {
             assert_eq!(findings.shown(result), expected, "{result}");

@@ -1,5 +1,7 @@
-//! Functions with C's variable arguments, which Rust cannot define: their heads are in assembly.
+//! Functions that Rust cannot define, because of C's variable arguments or because their caller must stay
+//! visible: their heads are in assembly.
 //!
+//! * `dlopen` jumps on with one flag less.
 //! * `syscall` jumps to the next one with every register and the stack as they were, unless the number is
 //!   one of ours (`by_number`). So even calls that return twice or on another stack behave natively.
 //! * `execl` and its relatives push their register arguments in front of those on the stack, which makes

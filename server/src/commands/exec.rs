@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use config::AddressFilters;
+use protocol::agent::POD_FILES;
 use protocol::layer::SESSION_VARIABLE;
 
 use crate::bundle;
@@ -99,7 +100,9 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
         (false, n_variables) => format!("{n_variables} variables of the container"),
     };
     progress.note("environment", &environment);
-    progress.note("files", "local (the pod's files are not available yet)");
+    let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
+    let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
+    progress.note("files", &files);
     progress.note("incoming", "off (traffic of the pod is not available yet)");
     let network = &spec.network;
     progress.note("outgoing", &outgoing(network));

@@ -17,6 +17,9 @@ use tokio::sync::watch::{Receiver, Sender};
 use super::readiness;
 use super::sock_diag::{self, Announcements};
 
+/// Before the announcements are read again after an error that is no loss: it would come back at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How often sockets are looked up where announcements do not tell.
 const RECONCILE: Duration = Duration::from_secs(30);
 
@@ -128,7 +131,7 @@ async fn follow(closings: Arc<Closings>, announcements: io::Result<Announcements
                     tracing::debug!(%error, "announcements of closed sockets were lost");
                     (looks_due, next_look) = (2, Instant::now() + RECONCILE);
                     if !is_loss(&error) {
-                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        tokio::time::sleep(PAUSE).await;
                     }
                 }
             },

@@ -229,13 +229,8 @@ fn prepare(
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
-    // Without a target the pod is the agent's own: nobody's identity.
-    let shows_host_name = network.host_name && spec.target != config::Target::Targetless;
-    let files = PodFiles::make(&started.description, |path| match path {
-        "/etc/hostname" => shows_host_name,
-        _ => network.dns,
-    });
-    let files = files.map_err(|error| Failure::system("cannot keep the pod's files", error))?;
+    let files = PodFiles::make(&started.description, |path| spec.has_file(path))
+        .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
@@ -250,7 +245,7 @@ fn prepare(
             files: files.places,
             host: std::process::id(),
         },
-        host_name: shows_host_name.then(|| started.description.host_name.clone()),
+        host_name: spec.has_host_name().then(|| started.description.host_name.clone()),
         rules,
         skip: Skip {
             named: spec.skip.named.clone(),

@@ -29,6 +29,21 @@ pub struct SessionSpec {
     pub skip: SkipOptions,
 }
 
+impl SessionSpec {
+    /// Whether the program sees the pod's host name. Without a target the pod is the agent's own: nobody's identity.
+    pub fn has_host_name(&self) -> bool {
+        self.network.host_name && self.target != Target::Targetless
+    }
+
+    /// Whether the program sees the pod's version of one of [`protocol::agent::POD_FILES`].
+    pub fn has_file(&self, path: &str) -> bool {
+        match path {
+            "/etc/hostname" => self.has_host_name(),
+            _ => self.network.dns,
+        }
+    }
+}
+
 /// How to run the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentOptions {
