@@ -1,4 +1,4 @@
-//! Answers [`protocol::agent::Describe`]. Runs on the network thread, which has the target's host name and
+//! Answers [`protocol::agent::Describe`]. The agent's thread has the target's host name and
 //! network; the files are those below the target's root.
 
 mod interfaces;

@@ -1,4 +1,4 @@
-//! One match over the protocol's table: which function answers which request. Runs on the network thread.
+//! One match over the protocol's table: which function answers which request.
 
 use std::fmt::Display;
 use std::sync::Arc;

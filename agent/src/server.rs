@@ -1,5 +1,5 @@
-//! Listens for the session host, lets clients in, and ends the agent. Everything here runs on the main
-//! thread; requests are carried out on the network thread (`namespaces`).
+//! Listens for the session host, lets clients in, and ends the agent. Everything runs on one thread, which has
+//! moved into the target's network (`namespaces`).
 
 use std::collections::HashMap;
 use std::io;
@@ -20,13 +20,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::dispatch::Pod;
+use crate::dispatch::{Pod, answer};
 use crate::life::{Life, Reason};
-use crate::namespaces::{self, NetworkThreadError};
+use crate::namespaces::{self, EnterError};
 use crate::sys;
 use crate::target::{self, FindError};
 
@@ -60,7 +60,7 @@ pub(crate) enum RunError {
     #[error("find the target")]
     Find(#[from] FindError),
     #[error("enter the pod's network")]
-    Network(#[from] NetworkThreadError),
+    Network(#[from] EnterError),
 }
 
 /// Runs the agent until it leaves on purpose.
@@ -74,12 +74,14 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     info!(version = protocol::VERSION, mode, container, pid, descriptors = limit, "agent starts");
     let target_end = target.as_ref().map(|target| target.end.try_clone()).transpose();
     let target_end = target_end.map_err(RunError::Runtime)?;
-    let pod = Pod::new(target)?;
+    let pod = Arc::new(Pod::new(target)?);
     let counters = Arc::clone(&pod.counters);
-    let calls = namespaces::start_network_thread(pod)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let reason = runtime.map_err(RunError::Runtime)?.block_on(async {
-        let mut server = Server::bind(launch, key, calls).await?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
+    let reason = LocalSet::new().block_on(&runtime, async {
+        let mut server = Server::bind(launch, key, Arc::clone(&pod)).await?;
+        if let Some(target) = &pod.target {
+            namespaces::enter(target)?;
+        }
         if limit < FEW_DESCRIPTORS {
             let warning = format!("the agent may hold only {limit} connections at a time (open files limit)");
             server.warnings = Arc::new([warning]);
@@ -114,7 +116,7 @@ struct Server {
     handshakes: Arc<Semaphore>,
     admitted_tx: mpsc::Sender<Admitted>,
     admitted_rx: mpsc::Receiver<Admitted>,
-    calls: mpsc::UnboundedSender<Call>,
+    pod: Arc<Pod>,
     /// Dropping the sender ends the client of that channel.
     current: HashMap<Channel, oneshot::Sender<()>>,
     clients: JoinSet<(Channel, Ended)>,
@@ -124,7 +126,7 @@ struct Server {
 }
 
 impl Server {
-    async fn bind(launch: &Launch, key: VerifyingKey, calls: mpsc::UnboundedSender<Call>) -> Result<Self, RunError> {
+    async fn bind(launch: &Launch, key: VerifyingKey, pod: Arc<Pod>) -> Result<Self, RunError> {
         let port = launch.port;
         let listen = |source| RunError::Listen { port, source };
         let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
@@ -140,7 +142,7 @@ impl Server {
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             admitted_tx,
             admitted_rx,
-            calls,
+            pod,
             current: HashMap::new(),
             clients: JoinSet::new(),
             leaving: watch::Sender::new(None),
@@ -214,13 +216,13 @@ impl Server {
         self.current.insert(channel, current);
         let client = Client {
             incoming,
-            calls: self.calls.clone(),
+            pod: Arc::clone(&self.pod),
             leaving: self.leaving.subscribe(),
             replaced,
             subscribers: Vec::new(),
             warnings: Arc::clone(&self.warnings),
         };
-        self.clients.spawn(async move { (channel, client.serve().await) });
+        self.clients.spawn_local(async move { (channel, client.serve().await) });
     }
 
     /// Tells every client why, and gives that a moment to leave.
@@ -233,7 +235,7 @@ impl Server {
 /// One connection of the session host.
 struct Client {
     incoming: Incoming,
-    calls: mpsc::UnboundedSender<Call>,
+    pod: Arc<Pod>,
     leaving: watch::Receiver<Option<Leaving>>,
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
@@ -248,8 +250,7 @@ impl Client {
                     Some(call) if matches!(call.request, AnyRequest::Subscribe(_)) => {
                         self.subscribers.extend(self.subscribe(call).await.ok());
                     }
-                    // The network thread lives as long as the process.
-                    Some(call) => drop(self.calls.send(call)),
+                    Some(call) => drop(spawn_local(answer(Arc::clone(&self.pod), call))),
                     None => return self.incoming.ended().await,
                 },
                 Ok(leaving) = wait_for_leaving(&mut self.leaving) => {

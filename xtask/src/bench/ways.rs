@@ -52,11 +52,25 @@ struct Ports {
 /// The pod's own.
 const PORTS: Ports = Ports { echo: ECHO, http: HTTP, greeter: GREETER };
 
+/// What lies between the developer and the cluster.
+#[derive(Clone, Copy)]
+pub(super) struct Distance {
+    /// How late every byte is, each way.
+    pub(super) delay: Duration,
+    /// MiB in a second, each way; 0 is without limit.
+    pub(super) rate: u32,
+}
+
+impl Distance {
+    /// Nothing.
+    pub(super) const NONE: Self = Self { delay: Duration::ZERO, rate: 0 };
+}
+
 /// A way to the API server: a kubeconfig and what it leads through.
 pub(super) struct Access {
     /// Path that children of this program can read.
     pub(super) kubeconfig: String,
-    delay: Duration,
+    distance: Distance,
     _file: Option<File>,
     _forward: Option<Helper>,
 }
@@ -88,20 +102,20 @@ impl Cluster {
         Ok(address)
     }
 
-    /// The developer's way to the API server, every byte `delay` late each way.
-    pub(super) fn access(&self, delay: Duration) -> Result<Access> {
+    /// The developer's way to the API server.
+    pub(super) fn access(&self, distance: Distance) -> Result<Access> {
         let near = self.state.user_kubeconfig.clone();
-        if delay.is_zero() {
-            return Ok(Access { kubeconfig: near, delay, _file: None, _forward: None });
+        if distance.delay.is_zero() {
+            return Ok(Access { kubeconfig: near, distance, _file: None, _forward: None });
         }
-        let (forward, listen) = forward(&format!("127.0.0.1:{API_PORT}"), &self.control_netns(), delay)?;
+        let (forward, listen) = forward(&format!("127.0.0.1:{API_PORT}"), &self.control_netns(), distance)?;
         let text = fs::read_to_string(&near).with_context(|| format!("read {near}"))?;
         let far = text.replace(&self.state.api_url, &format!("https://127.0.0.1:{listen}"));
         // In memory: it holds a key, and nothing of it stays when the bench is killed.
         let mut file = File::from(memfd_create("kubeconfig", MemfdFlags::CLOEXEC).context("memfd_create")?);
         file.write_all(far.as_bytes()).context("write the kubeconfig")?;
         let kubeconfig = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        Ok(Access { kubeconfig, delay, _file: Some(file), _forward: Some(forward) })
+        Ok(Access { kubeconfig, distance, _file: Some(file), _forward: Some(forward) })
     }
 
     /// A session whose target is the echo server. Its agent's pod has the label `mirror.test/bench=LABEL`.
@@ -147,9 +161,9 @@ impl Cluster {
     /// Plain TCP to the pod through the proxy that delays, without Kubernetes: what the link itself carries.
     pub(super) fn link(&self, program: &Path, access: &Access) -> Result<Way> {
         let (pod, netns) = (self.pod_address()?, self.control_netns());
-        let (echo_forward, echo) = forward(&format!("{pod}:{ECHO}"), &netns, access.delay)?;
-        let (http_forward, http) = forward(&format!("{pod}:{HTTP}"), &netns, access.delay)?;
-        let (greeter_forward, greeter) = forward(&format!("{pod}:{GREETER}"), &netns, access.delay)?;
+        let (echo_forward, echo) = forward(&format!("{pod}:{ECHO}"), &netns, access.distance)?;
+        let (http_forward, http) = forward(&format!("{pod}:{HTTP}"), &netns, access.distance)?;
+        let (greeter_forward, greeter) = forward(&format!("{pod}:{GREETER}"), &netns, access.distance)?;
         let helpers = vec![echo_forward, http_forward, greeter_forward];
         let (load, ports) = (Load::native(program)?, Ports { echo, http, greeter });
         Ok(Way { name: "link", load, host: "127.0.0.1".to_owned(), ports, _helpers: helpers })
@@ -170,13 +184,14 @@ impl Way {
 }
 
 /// This program as `cluster forward`, and the port where it listens.
-fn forward(connect: &str, netns: &str, delay: Duration) -> Result<(Helper, u16)> {
+fn forward(connect: &str, netns: &str, distance: Distance) -> Result<(Helper, u16)> {
     let port =
         TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).context("a free port")?.port();
     let own: PathBuf = std::env::current_exe().context("this program's path")?;
     let mut command = bound(own);
     command.args(["cluster", "forward", "--connect", connect, "--netns", netns]);
-    command.args(["--listen", &format!("127.0.0.1:{port}"), "--delay", &delay.as_millis().to_string()]);
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--delay", &distance.delay.as_millis().to_string()]);
+    command.args(["--rate", &distance.rate.to_string()]);
     let helper = Helper::start(&mut command)?;
     let began = Instant::now();
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
