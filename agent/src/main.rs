@@ -4,7 +4,7 @@
 //!
 //! Reading order: [`server`] (clients and the agent's own life), [`life`], [`dispatch`], then one file for
 //! each kind of request: [`environment`], [`describe`], [`names`], [`outgoing`]. What touches the node stands in
-//! [`target`], [`files`] and [`namespaces`].
+//! [`target`], [`files`], [`interfaces`] and [`namespaces`].
 
 #![deny(unsafe_code)]
 
@@ -17,6 +17,8 @@ mod dispatch;
 mod environment;
 
 mod describe;
+
+mod interfaces;
 
 mod names;
 

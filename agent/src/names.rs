@@ -11,6 +11,8 @@ mod message;
 
 mod nsswitch;
 
+mod order;
+
 mod query;
 
 mod search;
@@ -53,8 +55,15 @@ impl Names {
         Self { root, port: 53 }
     }
 
-    /// Addresses of a name, IPv4 before IPv6.
+    /// Addresses of a name in the order in which to try them.
     pub(crate) async fn resolve(&self, request: &Resolve) -> Result<Resolved, ResolveError> {
+        let mut found = self.find(request).await?;
+        order::sort(&mut found.addresses);
+        Ok(found)
+    }
+
+    /// Addresses of a name, IPv4 before IPv6.
+    async fn find(&self, request: &Resolve) -> Result<Resolved, ResolveError> {
         let name = &request.name;
         let wanted = |address: &IpAddr| match request.families {
             Families::V4 => address.is_ipv4(),

@@ -11,11 +11,12 @@ use std::process::{Command, Stdio};
 use crate::{Cluster, Laptop, Running};
 
 /// The program's sources in the order in which its cases are listed.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "connect.c",
     "bind.c",
     "stream.c",
     "udp.c",
+    "six.c",
     "process.c",
     "names.c",
     "resolver.c",
@@ -31,6 +32,9 @@ const IN_POD: &str = "/tmp/conformance-";
 
 /// An address of a Service's range that belongs to no Service: nodes drop what goes there.
 const BLACK_HOLE: &str = "10.96.255.254";
+
+/// An IPv6 address that the target's pod has on its loopback interface.
+const SIX: &str = "fd00:6d69::1";
 
 /// Ports that one run may bind, below those that kernels choose.
 const PORTS: std::ops::Range<u32> = 20_000..32_000;
@@ -83,8 +87,15 @@ impl Place {
 
     fn command(&self, arguments: &[String]) -> Command {
         let mut command = Command::new(Cluster::shared().kubectl_path());
-        command.args(["exec", &self.pod, "-c", self.container, "--", &self.file]).args(arguments);
+        command.args(["exec", "-i", &self.pod, "-c", self.container, "--", &self.file]).args(arguments);
         command
+    }
+
+    /// Starts the program as the peer, until the returned value is dropped.
+    fn serve(&self, parameters: &[String]) -> Running {
+        let mut server = Running::start(self.command(&[&["serve".to_owned()], parameters].concat()));
+        server.wait_for("ready");
+        server
     }
 }
 
@@ -153,6 +164,7 @@ fn addresses(target: &str, peer: &str) -> Vec<(&'static str, String, &'static st
         ("dns", service("kube-dns", "kube-system"), "DNS"),
         ("kubernetes", service("kubernetes", "default"), "API-SERVER"),
         ("outside", "172.30.0.1".to_owned(), "OUTSIDE"),
+        ("six", SIX.to_owned(), "SIX"),
         ("hole", BLACK_HOLE.to_owned(), "HOLE"),
     ]
 }
@@ -165,8 +177,7 @@ pub fn run(laptop: &Laptop, target: &str, label: &str, container: &'static str, 
     let target_pod = cluster.pod("default", label);
     let peer = Place::install(peer_pod(laptop), "peer", &program, &mark, true);
     let there = Place::install(target_pod.clone(), container, &program, &mark, false);
-    let mut server = Running::start(peer.command(&["serve".to_owned()]));
-    server.wait_for("ready");
+    let _servers = [peer.serve(&[]), there.serve(&[format!("six={SIX}")])];
     let addresses = addresses(&target_pod, &peer.pod);
     let arguments = |run: u32| {
         let first = PORTS.start + (std::process::id() * 2 + run) * PORTS_PER_RUN % (PORTS.end - PORTS.start);

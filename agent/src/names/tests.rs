@@ -129,7 +129,7 @@ impl Fixture {
     }
 
     async fn resolve(&self, name: &str, families: Families) -> Result<Vec<String>, ResolveError> {
-        let found = self.names.resolve(&Resolve { name: name.to_owned(), families }).await?;
+        let found = self.names.find(&Resolve { name: name.to_owned(), families }).await?;
         Ok(found.addresses.iter().map(IpAddr::to_string).collect())
     }
 
@@ -245,7 +245,7 @@ async fn canonical_names_are_those_behind_all_aliases() {
         ("localhost", Families::V4, "localhost"),
         ("10.1.2.3", Families::Both, "10.1.2.3"),
     ] {
-        let found = fixture.names.resolve(&Resolve { name: name.to_owned(), families }).await;
+        let found = fixture.names.find(&Resolve { name: name.to_owned(), families }).await;
         assert_eq!(found.map(|found| found.canonical).as_deref(), Ok(expected), "{name}");
     }
 }

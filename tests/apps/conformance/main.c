@@ -1,4 +1,4 @@
-/* The conformance program: `conformance list`, `conformance serve`, or
+/* The conformance program: `conformance list`, `conformance serve [six=ADDRESS]`, or
  * `conformance run [name=value…] [case or family…]`, which runs each case in a process of its own. */
 #include "conformance.h"
 

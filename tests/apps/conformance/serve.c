@@ -38,6 +38,20 @@ static const char *recall(const char *tag, int seconds) {
     return text ? text : "still open";
 }
 
+/* Where the peer serves: IPv4, or the IPv6 address that it was told. */
+static struct address everywhere(int port) {
+    return param("six") ? six(param("six"), port) : at("0.0.0.0", port);
+}
+
+/* The client's address and port, which is as it is: the client knows its own. */
+static int write_client(char *text, size_t room, const struct address *from) {
+    char host[64];
+    bool is_six = from->any.sa_family == AF_INET6;
+    const void *bytes = is_six ? (const void *)&from->v6.sin6_addr : &from->v4.sin_addr;
+    inet_ntop(from->any.sa_family, bytes, host, sizeof host);
+    return snprintf(text, room, "%s %d", host, ntohs(is_six ? from->v6.sin6_port : from->v4.sin_port));
+}
+
 /* Reads to the end: `N bytes, sum S, end` or an error's name in place of the end. */
 static void drain(int fd, char *text, size_t room) {
     unsigned char buffer[65536];
@@ -88,11 +102,10 @@ static void obey(int fd, const char *verb, const char *word) {
     if (strcmp(verb, "echo") == 0) {
         echo(fd);
     } else if (strcmp(verb, "who") == 0) {
-        /* Ports as they are: the client knows its own. */
         struct address from = {.length = sizeof from.storage};
         getpeername(fd, &from.any, &from.length);
-        inet_ntop(AF_INET, &from.v4.sin_addr, text, sizeof text);
-        dprintf(fd, "%s %d\n", text, ntohs(from.v4.sin_port));
+        write_client(text, sizeof text, &from);
+        dprintf(fd, "%s\n", text);
     } else if (strcmp(verb, "count") == 0) {
         drain(fd, text, sizeof text);
         dprintf(fd, "%s\n", text);
@@ -172,10 +185,10 @@ static void reply(int fd, const void *data, size_t length, const struct address 
 
 static void *answer_datagrams(void *argument) {
     static char data[70000];
-    int fd = udp(), other = udp();
+    struct address usual = everywhere(PEER_UDP), second = everywhere(PEER_UDP_OTHER);
+    int fd = socket(usual.any.sa_family, SOCK_DGRAM, 0), other = socket(usual.any.sa_family, SOCK_DGRAM, 0);
     (void)argument;
-    set_timeout(fd, SO_RCVTIMEO, 0);
-    if (tie(fd, at("0.0.0.0", PEER_UDP)) != 0 || tie(other, at("0.0.0.0", PEER_UDP_OTHER)) != 0)
+    if (tie(fd, usual) != 0 || tie(other, second) != 0)
         abort();
     for (;;) {
         struct address from = {.length = sizeof from.storage};
@@ -185,10 +198,7 @@ static void *answer_datagrams(void *argument) {
         data[got] = '\0';
         char text[128];
         if (strncmp(data, "who", 3) == 0) {
-            char host[64];
-            inet_ntop(AF_INET, &from.v4.sin_addr, host, sizeof host);
-            int length = snprintf(text, sizeof text, "%s %d", host, ntohs(from.v4.sin_port));
-            reply(fd, text, length, &from);
+            reply(fd, text, write_client(text, sizeof text, &from), &from);
         } else if (strncmp(data, "other", 5) == 0) {
             reply(other, "from another port", 17, &from);
         } else if (strncmp(data, "twice", 5) == 0) {
@@ -212,18 +222,29 @@ static void *answer_datagrams(void *argument) {
     }
 }
 
+/* The server ends with whoever started it: his end of standard input is closed then. */
+static void *await_end(void *argument) {
+    char bytes[64];
+    (void)argument;
+    while (read(STDIN_FILENO, bytes, sizeof bytes) > 0)
+        ;
+    exit(0);
+}
+
 int serve(void) {
-    int listener = tcp();
+    struct address here = everywhere(PEER_TCP);
+    int listener = socket(here.any.sa_family, SOCK_STREAM, 0);
     pthread_t thread;
     pthread_attr_t small;
     signal(SIGPIPE, SIG_IGN);
     set(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (tie(listener, at("0.0.0.0", PEER_TCP)) != 0 || listen(listener, 512) != 0)
+    if (tie(listener, here) != 0 || listen(listener, 512) != 0)
         abort();
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 512 * 1024);
     pthread_attr_setdetachstate(&small, PTHREAD_CREATE_DETACHED);
     pthread_create(&thread, &small, answer_datagrams, NULL);
+    pthread_create(&thread, &small, await_end, NULL);
     say("ready\n");
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -140,6 +140,7 @@ const FAMILIES: &[(&str, &str)] = &[
     ("option", "TCP: options"),
     ("stream", "TCP: what travels, and ends"),
     ("udp", "UDP"),
+    ("six", "IPv6"),
     ("process", "Processes, descriptors and threads"),
     ("signal", "Signals"),
     ("lookup", "Names: `getaddrinfo`"),

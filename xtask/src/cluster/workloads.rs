@@ -33,7 +33,8 @@ const FIXED: [&str; 4] = ["job/echo-job", "pod/echo-sidecar", "replicaset/echo-r
 /// Makes the cluster's objects as the manifests say. Records which manifests these were.
 pub(crate) fn apply(layout: &Layout, kubectl: &Kubectl, state: &mut State) -> Result<()> {
     let certificate = certificate(layout)?;
-    let mut manifests = vec![ACCESS, COREDNS, &certificate, ECHO_SERVER, TARGETS];
+    let coredns = COREDNS.replace("DIGEST", &sha256_hex(COREDNS.as_bytes()));
+    let mut manifests = vec![ACCESS, &coredns, &certificate, ECHO_SERVER, TARGETS];
     if state.debian {
         manifests.push(DEBIAN);
     }

@@ -25,9 +25,17 @@ const IFA_LOCAL: u16 = 2;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+/// An interface's address in its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interface {
+    pub(crate) address: IpAddr,
+    /// How many bits of the address are the network's.
+    pub(crate) prefix: u8,
+}
+
 /// All addresses in the kernel's order. Those of loopback are left out, and link-local ones of IPv6, which
 /// mean nothing without the interface's number.
-pub(super) fn addresses() -> Result<Vec<IpAddr>, Errno> {
+pub(crate) fn all() -> Result<Vec<Interface>, Errno> {
     // No protocol is the first one, `NETLINK_ROUTE`.
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     rustix::net::sendto(&socket, &question(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
@@ -50,7 +58,7 @@ fn question() -> [u8; HEADER + BODY] {
 }
 
 /// Adds the addresses of one datagram to `found`; tells whether more datagrams follow.
-fn read_answer(mut bytes: &[u8], found: &mut Vec<IpAddr>) -> Result<bool, Errno> {
+fn read_answer(mut bytes: &[u8], found: &mut Vec<Interface>) -> Result<bool, Errno> {
     while let Some((kind, body, rest)) = split_message(bytes) {
         match kind {
             NLMSG_DONE => return Ok(false),
@@ -58,7 +66,7 @@ fn read_answer(mut bytes: &[u8], found: &mut Vec<IpAddr>) -> Result<bool, Errno>
                 let number = body.first_chunk().map_or(0, |number| i32::from_ne_bytes(*number));
                 return Err(Errno::from_raw_os_error(number.saturating_neg()));
             }
-            RTM_NEWADDR => found.extend(read_address(body).filter(is_of_the_network)),
+            RTM_NEWADDR => found.extend(read_interface(body).filter(|found| is_of_the_network(&found.address))),
             _ => {}
         }
         bytes = rest;
@@ -75,8 +83,9 @@ fn split_message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
 }
 
 /// The interface's own address, which on a point-to-point link is not [`IFA_ADDRESS`].
-fn read_address(body: &[u8]) -> Option<IpAddr> {
-    let family = *body.first()?;
+fn read_interface(body: &[u8]) -> Option<Interface> {
+    let [family, prefix, ..] = *body else { return None };
+    let own = |address: Option<IpAddr>| address.map(|address| Interface { address, prefix });
     let mut attributes = body.get(BODY..)?;
     let mut found = None;
     while let Some(length) = attributes.first_chunk().map(|length| usize::from(u16::from_ne_bytes(*length))) {
@@ -88,13 +97,13 @@ fn read_address(body: &[u8]) -> Option<IpAddr> {
             _ => None,
         };
         match kind {
-            IFA_LOCAL => return address,
+            IFA_LOCAL => return own(address),
             IFA_ADDRESS => found = address,
             _ => {}
         }
         attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    found
+    own(found)
 }
 
 fn is_of_the_network(address: &IpAddr) -> bool {
@@ -141,7 +150,8 @@ mod tests {
         ];
         let mut found = Vec::new();
         assert_eq!(read_answer(&answer.concat(), &mut found), Ok(true));
-        assert_eq!(found, [IpAddr::from([10, 0, 0, 7]), IpAddr::from(six("fd00::7"))]);
+        let own = |address| Interface { address, prefix: 24 };
+        assert_eq!(found, [own(IpAddr::from([10, 0, 0, 7])), own(IpAddr::from(six("fd00::7")))]);
         assert_eq!(read_answer(&message(NLMSG_DONE, &[0; 4]), &mut found), Ok(false));
         let refused = Errno::PERM.raw_os_error();
         let error = message(NLMSG_ERROR, &(-refused).to_ne_bytes());
@@ -161,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_kernel_answers() {
-        let found = addresses().expect("answers");
-        assert!(found.iter().all(|address| !address.is_loopback()), "{found:?}");
+        let found = all().expect("answers");
+        assert!(found.iter().all(|found| !found.address.is_loopback()), "{found:?}");
     }
 }
