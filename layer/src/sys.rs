@@ -449,6 +449,16 @@ pub(crate) fn read_link<'a>(path: &core::ffi::CStr, room: &'a mut [u8]) -> Resul
     Ok(room.get(..length).unwrap_or_default())
 }
 
+/// What tells a file from all others: its device and its number there (`inode(7)`).
+pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
+    // SAFETY: all zero is a valid stat.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), 0, 0, 0];
+    // SAFETY: newfstatat(2) with a C string and room for the answer.
+    unsafe { call(libc::SYS_newfstatat, arguments) }?;
+    Ok((found.st_dev, found.st_ino))
+}
+
 /// Whether `path` may be executed.
 pub(crate) fn is_executable(path: &core::ffi::CStr) -> bool {
     let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, libc::X_OK as usize, 0, 0, 0];
