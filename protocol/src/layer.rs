@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Families, POD_FILES, ResolveError, Resolved, UnixKind};
+use crate::agent::{Families, Named, POD_FILES, ResolveError, Resolved, UnixKind};
 
 /// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
@@ -81,6 +81,9 @@ pub const MAX_DNS_REPLY: usize = 65_535 + 16;
 
 /// Most addresses in one answer; the host cuts longer ones.
 pub const MAX_ADDRESSES: usize = 256;
+
+/// Most bytes of all aliases in one answer, each with one byte before it; the host leaves out what is beyond.
+pub const MAX_ALIASES: usize = 2 * 1024;
 
 /// Longest host name in bytes (`gethostname(2)` on Linux).
 pub const MAX_HOST_NAME: usize = 64;
@@ -312,7 +315,7 @@ pub enum NamesReply {
 pub type ResolveReply = Answer<Resolved>;
 
 /// An address's name.
-pub type ReverseReply = Answer<String>;
+pub type ReverseReply = Answer<Named>;
 
 /// A name server's answer: a whole DNS message.
 pub type DnsReply = Answer<Vec<u8>>;
@@ -349,7 +352,8 @@ mod tests {
         let request = Request::QueryDns(DnsQuestion::Message(&[0xff; 4000]));
         let mut buffer = [0; MAX_REQUEST];
         codec::encode_into(&Message { token: Token([1; 16]), request }, &mut buffer).expect("fits");
-        let resolved = Resolved { addresses: vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES], canonical: name };
+        let aliases = vec!["n".to_owned(); MAX_ALIASES / 2];
+        let resolved = Resolved { addresses: vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES], canonical: name, aliases };
         let reply: ResolveReply = Answer::Found(resolved);
         assert!(codec::encode(&reply).expect("encodes").len() <= MAX_REPLY);
         let reply: DnsReply = Answer::Found(vec![0xff; 65_535]);

@@ -10,13 +10,13 @@ use std::net::IpAddr;
 
 use decide::names::is_numeric;
 use libc::{c_int, hostent, size_t, socklen_t};
-use protocol::agent::Families;
+use protocol::agent::{Families, Named};
 
 use crate::interpose::{self, Stage, Verdict, guard};
 use crate::ops::names::{self, Answer, Failure};
 
-/// Room for 256 addresses of 16 bytes with a pointer to each, and a name.
-const ROOM: usize = 8 * 1024;
+/// Room for 256 addresses of 16 bytes and for 2 KiB of aliases, with a pointer to each, and a name.
+const ROOM: usize = 20 * 1024;
 
 #[repr(C, align(16))]
 struct Static {
@@ -45,8 +45,8 @@ unsafe extern "C" {
 
 /// A finished look-up: a name with the addresses that belong to it, all of one family.
 struct Host {
-    name: Vec<u8>,
-    alias: Option<Vec<u8>>,
+    name: String,
+    aliases: Vec<String>,
     family: c_int,
     addresses: Vec<IpAddr>,
 }
@@ -148,6 +148,9 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
     }
     // SAFETY: by the caller's word.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    if name.is_empty() {
+        return Answer::Failed(Failure::Fail);
+    }
     if guard(Stage::Before, true, || is_numeric(name) || names::is_native(name)) {
         return Answer::Native;
     }
@@ -157,13 +160,12 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
     match names::addresses(name, families) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(names::Host { canonical, mut addresses }) => {
+        Answer::Found(names::Host { canonical, aliases, mut addresses }) => {
             addresses.retain(|address| address.is_ipv4() == (family == libc::AF_INET));
             if addresses.is_empty() {
                 return Answer::Failed(Failure::NoData);
             }
-            let alias = names::is_alias(name, canonical.as_bytes()).then(|| name.to_vec());
-            Answer::Found(Host { name: canonical.into_bytes(), alias, family, addresses })
+            Answer::Found(Host { name: canonical, aliases, family, addresses })
         }
     }
 }
@@ -181,12 +183,14 @@ unsafe fn backward(place: *const c_void, length: socklen_t, family: c_int) -> An
         (libc::AF_INET6, 16) => Some(IpAddr::from(unsafe { place.cast::<[u8; 16]>().read() })),
         _ => None,
     };
-    let Some(address) = address else { return Answer::Native };
+    // A v4-mapped address is an IPv4 one in the answer, too.
+    let Some(address) = address.map(|address| address.to_canonical()) else { return Answer::Native };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     match names::name_of(address) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(name) => {
-            Answer::Found(Host { name: name.into_bytes(), alias: None, family, addresses: vec![address] })
+        Answer::Found(Named { name, aliases }) => {
+            Answer::Found(Host { name, aliases, family, addresses: vec![address] })
         }
     }
 }
@@ -242,18 +246,18 @@ unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
     })
 }
 
-/// Lays the answer out in `buffer`: the pointers (the alias, the addresses, null behind each), the addresses, the
-/// name, the alias. False when there is not enough room.
+/// Lays the answer out in `buffer`: the pointers (the aliases, the addresses, null behind each), the addresses, the
+/// name, the aliases. False when there is not enough room.
 ///
 /// # Safety
 /// `entry` must be writable, and so must `room` bytes at `buffer`.
 unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -> bool {
     const POINTER: usize = size_of::<*mut c_char>();
     let size = if host.family == libc::AF_INET { 4 } else { 16 };
-    let (count, aliases) = (host.addresses.len(), usize::from(host.alias.is_some()));
+    let (count, aliases) = (host.addresses.len(), host.aliases.len());
     let gap = buffer.align_offset(POINTER);
     let (pointers, data) = (POINTER * (aliases + count + 2), size * count);
-    let text = host.name.len() + 1 + host.alias.as_ref().map_or(0, |alias| alias.len() + 1);
+    let text = host.name.len() + 1 + host.aliases.iter().map(|alias| alias.len() + 1).sum::<usize>();
     if gap.saturating_add(pointers + data + text) > room {
         return false;
     }
@@ -263,12 +267,12 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
         (list.cast::<*mut c_char>(), list.add(pointers), list.add(pointers + data))
     };
     // SAFETY: the texts and their NULs end the room that was checked.
-    let alias = unsafe { put_text(&host.name, name) };
-    if let Some(text) = &host.alias {
-        // SAFETY: as above.
-        unsafe { put_text(text, alias) };
+    let mut place = unsafe { put_text(&host.name, name) };
+    for (index, alias) in host.aliases.iter().enumerate() {
         // SAFETY: the list begins with the aliases.
-        unsafe { list.write(alias.cast()) };
+        unsafe { list.add(index).write(place.cast()) };
+        // SAFETY: as for the name.
+        place = unsafe { put_text(alias, place) };
     }
     // SAFETY: the list has `aliases + count + 2` aligned places.
     let addresses = unsafe {
@@ -305,7 +309,7 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
 ///
 /// # Safety
 /// There must be room for both.
-unsafe fn put_text(text: &[u8], place: *mut u8) -> *mut u8 {
+unsafe fn put_text(text: &str, place: *mut u8) -> *mut u8 {
     // SAFETY: by the caller's word.
     unsafe {
         core::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());

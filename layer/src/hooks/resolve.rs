@@ -254,8 +254,8 @@ pub(crate) unsafe fn getnameinfo(
     };
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
         Answer::Native => Verdict::Bypass,
-        Answer::Found(name) => {
-            let name = readable(name.as_bytes(), flags & NI_IDN != 0);
+        Answer::Found(named) => {
+            let name = readable(named.name.as_bytes(), flags & NI_IDN != 0);
             let bytes = name.as_bytes_with_nul();
             if bytes.len() > host_room as usize {
                 return Verdict::Passed(libc::EAI_OVERFLOW);

@@ -88,6 +88,11 @@ pub(crate) fn place(directory: c_int, path: &[u8]) -> Place {
     }
 }
 
+/// The pod's version of one of [`POD_FILES`].
+pub(crate) fn pods(path: &str) -> Place {
+    place(libc::AT_FDCWD, path.as_bytes())
+}
+
 fn in_host(file: File) -> Place {
     let mut target = [0; OURS.len()];
     match sys::read_link(file.path(), &mut target) {

@@ -40,7 +40,7 @@ pub(super) struct Layers {
     pub(super) rules: Arc<Rules>,
     pub(super) skip: Skip,
     /// Kept open for the layers.
-    pub(super) _files: PodFiles,
+    pub(super) files: PodFiles,
     pub(super) connect_wait: Duration,
     pub(super) links: Links,
     /// The pod's own addresses.
