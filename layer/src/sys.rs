@@ -284,6 +284,16 @@ pub(crate) fn name_of(fd: c_int, end: End) -> Option<SocketAddr> {
     address::decode(bytes.get(..length as usize)?)
 }
 
+/// The kernel's name of a Unix socket's peer, and its length.
+pub(crate) fn unix_peer_name(fd: c_int) -> Option<([u8; address::UNIX_ROOM], usize)> {
+    let mut bytes = [0u8; address::UNIX_ROOM];
+    let mut length = address::UNIX_ROOM as u32;
+    let arguments = [fd as usize, bytes.as_mut_ptr() as usize, (&raw mut length) as usize, 0, 0, 0];
+    // SAFETY: getpeername(2) with room and its size.
+    unsafe { call(libc::SYS_getpeername, arguments) }.ok()?;
+    Some((bytes, length as usize))
+}
+
 /// Whether the file description is non-blocking.
 pub(crate) fn is_nonblocking(fd: c_int) -> bool {
     flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)

@@ -85,7 +85,7 @@ pub(crate) enum Reply {
     Udp(UdpReply),
     UdpPeer(UdpPeerReply),
     /// An abstract name, or what else [`UnixReply`] can be.
-    UnixRelay(String),
+    UnixRelay(Vec<u8>),
     Unix(UnixReply<'static>),
     Settings(Settings),
     /// The process takes part under this host name.
@@ -310,7 +310,7 @@ impl Shared {
                 codec::encode(&udp)
             }
             Reply::UdpPeer(peer) => codec::encode(&peer),
-            Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(name.as_bytes())),
+            Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(&name)),
             Reply::Unix(unix) => codec::encode(&unix),
             Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
             Reply::Named(name) => {

@@ -143,7 +143,7 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
                 false => None,
             };
             let reply = match &found {
-                Some(Ok(name)) => UnixReply::Relay(name.as_bytes()),
+                Some(Ok(name)) => UnixReply::Relay(name),
                 Some(Err(errno)) => UnixReply::Failed(*errno),
                 None => UnixReply::Local,
             };
