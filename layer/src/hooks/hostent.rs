@@ -12,14 +12,16 @@ use decide::names::is_numeric;
 use libc::{c_int, hostent, size_t, socklen_t};
 use protocol::agent::{Families, Named};
 
+use crate::hooks::state;
 use crate::interpose::{self, Stage, Verdict, guard};
 use crate::ops::names::{self, Answer, Failure};
 
 /// Room for 256 addresses of 16 bytes and for 2 KiB of aliases, with a pointer to each, and a name.
 const ROOM: usize = 20 * 1024;
 
+/// Where an answer stands.
 #[repr(C, align(16))]
-struct Static {
+pub(super) struct Static {
     entry: UnsafeCell<hostent>,
     bytes: UnsafeCell<[u8; ROOM]>,
 }
@@ -28,27 +30,26 @@ struct Static {
 // pointers that a race could tear point into this static.
 unsafe impl Sync for Static {}
 
-static ANSWER: Static = Static {
-    entry: UnsafeCell::new(hostent {
-        h_name: null_mut(),
-        h_aliases: null_mut(),
-        h_addrtype: 0,
-        h_length: 0,
-        h_addr_list: null_mut(),
-    }),
-    bytes: UnsafeCell::new([0; ROOM]),
-};
+impl Static {
+    pub(super) const fn new() -> Self {
+        let entry =
+            hostent { h_name: null_mut(), h_aliases: null_mut(), h_addrtype: 0, h_length: 0, h_addr_list: null_mut() };
+        Self { entry: UnsafeCell::new(entry), bytes: UnsafeCell::new([0; ROOM]) }
+    }
+}
+
+static ANSWER: Static = Static::new();
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
 }
 
 /// A finished look-up: a name with the addresses that belong to it, all of one family.
-struct Host {
-    name: String,
-    aliases: Vec<String>,
-    family: c_int,
-    addresses: Vec<IpAddr>,
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) aliases: Vec<String>,
+    pub(super) family: c_int,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// # Safety
@@ -62,14 +63,14 @@ pub(crate) unsafe fn gethostbyname(name: *const c_char) -> Verdict<*mut hostent>
 /// As `gethostbyname2(3)`.
 pub(crate) unsafe fn gethostbyname2(name: *const c_char, family: c_int) -> Verdict<*mut hostent> {
     // SAFETY: the program's own argument.
-    in_static(unsafe { forward(name, family) })
+    in_static(&ANSWER, unsafe { forward(name, family) })
 }
 
 /// # Safety
 /// As `gethostbyaddr(3)`.
 pub(crate) unsafe fn gethostbyaddr(place: *const c_void, length: socklen_t, family: c_int) -> Verdict<*mut hostent> {
     // SAFETY: the program's own arguments.
-    in_static(unsafe { backward(place, length, family) })
+    in_static(&ANSWER, unsafe { backward(place, length, family) })
 }
 
 /// Where the `_r` calls want their answer.
@@ -195,13 +196,16 @@ unsafe fn backward(place: *const c_void, length: socklen_t, family: c_int) -> An
     }
 }
 
-fn in_static(answer: Answer<Host>) -> Verdict<*mut hostent> {
+pub(super) fn in_static(place: &Static, answer: Answer<Host>) -> Verdict<*mut hostent> {
     guard(Stage::After, Verdict::Fail(libc::EIO), || {
         let failure = match answer {
-            Answer::Native => return Verdict::Bypass,
+            Answer::Native => {
+                state::give_back();
+                return Verdict::Bypass;
+            }
             Answer::Failed(failure) => failure,
             Answer::Found(host) => {
-                let (entry, bytes) = (ANSWER.entry.get(), ANSWER.bytes.get().cast());
+                let (entry, bytes) = (place.entry.get(), place.bytes.get().cast());
                 // SAFETY: both are ours and large enough as told.
                 if unsafe { fill(&host, entry, bytes, ROOM) } {
                     return Verdict::Success(entry);
@@ -220,10 +224,13 @@ fn in_static(answer: Answer<Host>) -> Verdict<*mut hostent> {
 
 /// # Safety
 /// The places must be as `gethostbyname_r(3)` wants them.
-unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
+pub(super) unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
     guard(Stage::After, Verdict::Passed(libc::EIO), || {
         let failure = match answer {
-            Answer::Native => return Verdict::Bypass,
+            Answer::Native => {
+                state::give_back();
+                return Verdict::Bypass;
+            }
             Answer::Failed(failure) => failure,
             Answer::Found(host) => {
                 // SAFETY: by the caller's word.

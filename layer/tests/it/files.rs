@@ -16,7 +16,7 @@ use crate::run::{app, finish, hooked, installed, run};
 const TEXT: &str = "from the pod\n";
 
 /// A file as the host keeps it.
-fn kept(name: &str, text: &str) -> File {
+pub(crate) fn kept(name: &str, text: &str) -> File {
     let name = CString::new(name).expect("a name");
     // SAFETY: memfd_create(2) with a C string.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
@@ -29,11 +29,11 @@ fn kept(name: &str, text: &str) -> File {
 }
 
 /// A host whose files are those of [`POD_FILES`]' order.
-fn session(files: [PodFile; POD_FILES.len()]) -> FakeHost {
+pub(crate) fn session(files: [PodFile; POD_FILES.len()]) -> FakeHost {
     FakeHost::with_settings(|settings| settings.files = files, |_| Reply::Default)
 }
 
-fn descriptor(file: &File) -> PodFile {
+pub(crate) fn descriptor(file: &File) -> PodFile {
     PodFile::Descriptor(file.as_raw_fd() as u32)
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use libc::{EAGAIN, EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_NONAME, EAI_SERVICE, EAI_SYSTEM, EIO, ERANGE};
 use protocol::agent::{Families, ResolveError};
+use protocol::layer::PodFile;
 
+use crate::files::{descriptor, kept, session};
 use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{compiled, finish, hooked, run, skip};
 
@@ -175,8 +177,8 @@ fn the_canonical_name_is_the_pods() {
                 1,
             ),
             // Seven bytes to the next pointer, four pointers, an address, and two texts with their ends.
-            ("name_r alias 71", "code=0 xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7", 1),
-            ("name_r alias 70", &format!("code={ERANGE} h_errno=-1"), 1),
+            ("name_r alias 95", "code=0 xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7", 1),
+            ("name_r alias 94", &format!("code={ERANGE} h_errno=-1"), 1),
         ],
     );
 }
@@ -374,6 +376,21 @@ fn a_host_that_was_never_there_is_a_name_service_that_may_come_back() {
             ("name both", "h_errno=2", 0),
         ],
     );
+}
+
+#[test]
+fn the_pods_hosts_file_is_read_entry_by_entry() {
+    let text =
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost # both\nfe00::0 ip6-localnet\n10.1.2.3 web-0.web web-0\n";
+    let file = kept("mirror-hosts", text);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    let lines = [
+        "localhost aliases=0 length=4 127.0.0.1\n",
+        "localhost aliases=1(ip6-localhost) length=4 127.0.0.1\n",
+        "web-0.web aliases=1(web-0) length=4 10.1.2.3\n",
+    ];
+    let expected = lines.concat() + &lines.map(|line| format!("code=0 {line}")).concat() + "end=1\n";
+    assert_eq!(run(&host, "names", &["entries"]).output(), expected);
 }
 
 #[test]

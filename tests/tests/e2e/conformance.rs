@@ -99,11 +99,6 @@ const DIFFERENCES: &[Difference] = &[
         &["process.descriptors_exhausted", "process.descriptors_exhausted_refused"],
         "Asking the session takes a descriptor for a moment",
     ),
-    always(
-        &["resolver.settings", "resolver.by_datagram", "hostent.entries"],
-        "The C library reads `/etc/resolv.conf` for `res_init` and `/etc/hosts` for `gethostent` inside itself, where no \
-         hook is: these are this machine's",
-    ),
     always(&["identity.proc"], "Files other than the four are this machine's"),
     always(&["identity.interfaces"], "Interfaces are this machine's"),
 ];
