@@ -5,8 +5,6 @@
 //! The files are read for every look-up, which costs microseconds and is never stale; answers are not
 //! cached, since a pod's C library does not cache either.
 
-mod hosts;
-
 mod message;
 
 mod nsswitch;
@@ -21,9 +19,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use decide::{hosts, names::is_localhost};
 use hickory_proto::op::Message;
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
-use protocol::agent::{Families, QueryDns, Resolve, ResolveError, Resolved};
+use protocol::agent::{Families, Named, QueryDns, Resolve, ResolveError, Resolved};
 use resolv_conf::Config;
 
 use crate::files::Root;
@@ -71,18 +70,23 @@ impl Names {
             Families::Both => true,
         };
         if let Ok(address) = name.parse::<IpAddr>() {
-            let found = Resolved { addresses: vec![address], canonical: name.clone() };
+            let found = Resolved { addresses: vec![address], canonical: name.clone(), aliases: Vec::new() };
             return Some(found).filter(|_| wanted(&address)).ok_or(ResolveError::NoName);
         }
         let from_files = || {
-            let found = hosts::addresses(&self.read("etc/hosts")?, name, wanted);
-            Ok(found.map(|(addresses, canonical)| Resolved { addresses, canonical }))
+            let form = match request.families {
+                Families::V4 => hosts::as_v4,
+                Families::V6 => hosts::as_v6,
+                Families::Both => Some,
+            };
+            let found = hosts::of_name(&self.read("etc/hosts")?, name, form);
+            Ok(found.map(|hosts::Host { addresses, name, aliases }| Resolved { addresses, canonical: name, aliases }))
         };
         let from_servers = async || {
-            if search::is_localhost(name) {
+            if is_localhost(name.as_bytes()) {
                 let mut addresses = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
                 addresses.retain(wanted);
-                return Ok(Resolved { addresses, canonical: without_dot(name.clone()) });
+                return Ok(Resolved { addresses, canonical: without_dot(name.clone()), aliases: Vec::new() });
             }
             self.ask_servers(request).await
         };
@@ -90,7 +94,7 @@ impl Names {
     }
 
     /// Name of an address.
-    pub(crate) async fn reverse(&self, address: IpAddr) -> Result<String, ResolveError> {
+    pub(crate) async fn reverse(&self, address: IpAddr) -> Result<Named, ResolveError> {
         let from_servers = async || {
             let mut name = Name::from(address);
             name.set_fqdn(true);
@@ -99,9 +103,13 @@ impl Names {
                 RData::PTR(name) => Some(without_dot(name.to_ascii())),
                 _ => None,
             });
-            names.ok_or(ResolveError::NoData)
+            names.map(|name| Named { name, aliases: Vec::new() }).ok_or(ResolveError::NoData)
         };
-        self.ask_sources(|| Ok(hosts::name(&self.read("etc/hosts")?, address)), from_servers).await
+        let from_files = || {
+            let found = hosts::of_address(&self.read("etc/hosts")?, address);
+            Ok(found.map(|hosts::Host { name, aliases, .. }| Named { name, aliases }))
+        };
+        self.ask_sources(from_files, from_servers).await
     }
 
     /// The name servers' whole response.
@@ -212,32 +220,32 @@ async fn lookup(client: &Client, name: &Name, families: Families, config: &Confi
     }
 }
 
-/// The addresses of all messages, and the name at which the first message's aliases arrive.
+/// The addresses of all messages, the name at which the first message's aliases arrive, and those.
 fn addresses(name: &Name, messages: impl IntoIterator<Item = Message>) -> Resolved {
-    let mut found = Resolved { addresses: Vec::new(), canonical: String::new() };
+    let mut found = Resolved { addresses: Vec::new(), canonical: String::new(), aliases: Vec::new() };
     for message in messages {
         if found.canonical.is_empty() {
-            found.canonical = without_dot(canonical(name, &message).to_ascii());
+            (found.canonical, found.aliases) = canonical(name, &message);
         }
         found.addresses.extend(message.answers.iter().filter_map(|record| record.data.ip_addr()));
     }
     found
 }
 
-/// Follows aliases, in whatever order they are written; each is used once at most, so that a circle ends.
-fn canonical<'m>(name: &'m Name, message: &'m Message) -> &'m Name {
-    let mut current = name;
+/// Follows aliases, in whatever order they are written, to the name behind them; each is used once at most, so that
+/// a circle ends.
+fn canonical(name: &Name, message: &Message) -> (String, Vec<String>) {
+    let (mut current, mut passed) = (name, Vec::new());
     for _ in &message.answers {
         let next = message.answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *current => Some(&target.0),
             _ => None,
         });
-        match next {
-            Some(next) => current = next,
-            None => break,
-        }
+        let Some(next) = next else { break };
+        passed.push(without_dot(current.to_ascii()));
+        current = next;
     }
-    current
+    (without_dot(current.to_ascii()), passed)
 }
 
 #[cfg(test)]

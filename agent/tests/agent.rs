@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use link::{ConnectError, Ended, LinkConfig};
@@ -75,7 +75,12 @@ async fn names_and_environment_come_from_where_the_agent_is() {
     let link = agent.connect(Channel::Control).await;
     let resolve = |name: &str| Resolve { name: name.to_owned(), families: Families::V4 };
     let found = link.call(resolve("localhost")).await.expect("answers");
-    assert_eq!(found.map(|found| found.addresses), Ok(vec![[127, 0, 0, 1].into()]));
+    let addresses = found.expect("found").addresses;
+    // Once for each line of the hosts file.
+    assert!(
+        !addresses.is_empty() && addresses.iter().all(|address| *address == IpAddr::from([127, 0, 0, 1])),
+        "{addresses:?}"
+    );
     let found = link.call(resolve("no..name")).await.expect("answers");
     assert_eq!(found.map(|found| found.addresses), Err(ResolveError::NoName));
     let found = link.call(ReverseResolve { address: [127, 0, 0, 1].into() }).await.expect("answers");

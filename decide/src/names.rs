@@ -1,20 +1,20 @@
 //! Which names this machine resolves by itself.
 
-/// Whether `name` is this machine's matter: `localhost` and what is below it (RFC 6761 6.3), and the
-/// machine's own name, which programs look up to find themselves and which no pod can know.
+/// Whether `name` is this machine's matter: the machine's own name, which programs look up to find themselves
+/// and which no pod can know.
 ///
 /// `pod_name` is the name that programs find out as their own instead: then that one is the pod's matter,
 /// even where both are the same.
 pub fn is_local(name: &[u8], own_name: &[u8], pod_name: Option<&[u8]>) -> bool {
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let is_or_is_below = |parent: &[u8]| match name.len().checked_sub(parent.len()) {
-        Some(0) => name.eq_ignore_ascii_case(parent),
-        Some(front) => name[front..].eq_ignore_ascii_case(parent) && name[front - 1] == b'.',
-        None => false,
-    };
     let is_own = !own_name.is_empty() && name.eq_ignore_ascii_case(own_name);
     let is_pods = pod_name.is_some_and(|pod_name| name.eq_ignore_ascii_case(pod_name));
-    is_or_is_below(b"localhost") || is_or_is_below(b"localhost.localdomain") || (is_own && !is_pods)
+    is_own && !is_pods
+}
+
+/// Whether `name` is the name of loopback, which every host has (RFC 6761 6.3).
+pub fn is_localhost(name: &[u8]) -> bool {
+    name.strip_suffix(b".").unwrap_or(name).eq_ignore_ascii_case(b"localhost")
 }
 
 /// Whether `name` is an address in the sense of `gethostbyname(3)`, which then asks nobody: digits and dots
@@ -36,16 +36,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn localhost_and_the_machines_own_name_are_local() {
+    fn the_machines_own_name_is_local() {
         for (name, expected) in [
-            ("localhost", true),
-            ("LocalHost.", true),
-            ("api.localhost", true),
-            ("localhost.localdomain", true),
+            ("localhost", false),
             ("my-laptop", true),
             ("MY-LAPTOP.", true),
-            ("notlocalhost", false),
-            ("localhost.default.svc", false),
             ("my-laptop.example", false),
             ("redis", false),
             ("", false),
@@ -58,13 +53,19 @@ mod tests {
 
     #[test]
     fn the_pods_name_is_the_pods() {
-        for (name, pod_name, expected) in [
-            ("my-laptop", "api-0", true),
-            ("api-0", "api-0", false),
-            ("my-laptop", "my-laptop", false),
-            ("localhost", "localhost", true),
-        ] {
+        for (name, pod_name, expected) in
+            [("my-laptop", "api-0", true), ("api-0", "api-0", false), ("my-laptop", "my-laptop", false)]
+        {
             assert_eq!(is_local(name.as_bytes(), b"my-laptop", Some(pod_name.as_bytes())), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_known_in_every_form() {
+        for (name, expected) in
+            [("localhost", true), ("LocalHost.", true), ("a.localhost", false), ("mylocalhost", false), ("", false)]
+        {
+            assert_eq!(is_localhost(name.as_bytes()), expected, "{name}");
         }
     }
 

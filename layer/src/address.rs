@@ -94,6 +94,17 @@ pub(crate) fn encode_abstract(name: &[u8]) -> Option<Encoded> {
     Some(Encoded { bytes, length })
 }
 
+/// Writes the name of a Unix socket as the kernel does: a path with its NUL, or an abstract name with its leading one.
+pub(crate) fn encode_unix(name: &[u8]) -> Option<Encoded> {
+    const START: usize = 2;
+    let (mut bytes, end) = ([0; UNIX_ROOM], START + name.len());
+    bytes[..START].copy_from_slice(&(AF_UNIX as u16).to_ne_bytes());
+    bytes.get_mut(START..end)?.copy_from_slice(name);
+    let is_path = name.first().is_some_and(|byte| *byte != 0);
+    let length = end + usize::from(is_path && end < UNIX_ROOM);
+    Some(Encoded { bytes, length })
+}
+
 /// What a program says in the bytes of a `struct sockaddr_un`: a path without its NUL, or an abstract name with
 /// its leading one. `None` for other families and for no name.
 pub(crate) fn decode_unix(bytes: &[u8]) -> Option<&[u8]> {
@@ -142,6 +153,11 @@ mod tests {
         let name = encode_abstract(b"relay").expect("fits");
         assert_eq!(decode_unix(name.as_bytes()), Some(&b"\0relay"[..]));
         assert!(encode_abstract(&[1; 107]).is_some() && encode_abstract(&[1; 108]).is_none());
+        for (name, length) in [(&b"/run/a"[..], 9), (b"\0a", 4)] {
+            let encoded = encode_unix(name).expect("fits");
+            assert_eq!((decode_unix(encoded.as_bytes()), encoded.as_bytes().len()), (Some(name), length));
+        }
+        assert!(encode_unix(&[1; 109]).is_none());
     }
 
     #[test]

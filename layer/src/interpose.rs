@@ -48,6 +48,10 @@ impl Failing for isize {
     const FAILURE: Self = -1;
 }
 
+impl Failing for () {
+    const FAILURE: Self = ();
+}
+
 impl<T> Failing for *mut T {
     const FAILURE: Self = core::ptr::null_mut();
 }

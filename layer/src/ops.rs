@@ -8,4 +8,5 @@ pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod preload;
 pub(crate) mod program;
+pub(crate) mod settings;
 pub(crate) mod unix;

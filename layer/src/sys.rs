@@ -284,6 +284,16 @@ pub(crate) fn name_of(fd: c_int, end: End) -> Option<SocketAddr> {
     address::decode(bytes.get(..length as usize)?)
 }
 
+/// The kernel's name of a Unix socket's peer, and its length.
+pub(crate) fn unix_peer_name(fd: c_int) -> Option<([u8; address::UNIX_ROOM], usize)> {
+    let mut bytes = [0u8; address::UNIX_ROOM];
+    let mut length = address::UNIX_ROOM as u32;
+    let arguments = [fd as usize, bytes.as_mut_ptr() as usize, (&raw mut length) as usize, 0, 0, 0];
+    // SAFETY: getpeername(2) with room and its size.
+    unsafe { call(libc::SYS_getpeername, arguments) }.ok()?;
+    Some((bytes, length as usize))
+}
+
 /// Whether the file description is non-blocking.
 pub(crate) fn is_nonblocking(fd: c_int) -> bool {
     flags(fd).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
@@ -447,6 +457,16 @@ pub(crate) fn read_link<'a>(path: &core::ffi::CStr, room: &'a mut [u8]) -> Resul
     // SAFETY: readlinkat(2) with a C string and room that is ours.
     let length = unsafe { call(libc::SYS_readlinkat, arguments) }?;
     Ok(room.get(..length).unwrap_or_default())
+}
+
+/// What tells a file from all others: its device and its number there (`inode(7)`).
+pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
+    // SAFETY: all zero is a valid stat.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), 0, 0, 0];
+    // SAFETY: newfstatat(2) with a C string and room for the answer.
+    unsafe { call(libc::SYS_newfstatat, arguments) }?;
+    Ok((found.st_dev, found.st_ino))
 }
 
 /// Whether `path` may be executed.

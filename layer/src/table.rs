@@ -185,6 +185,15 @@ hooks! {
     waiting [gethostbyaddr_r] (address: *const c_void, length: socklen_t, family: c_int, entry: *mut hostent, buffer: *mut c_char, room: size_t, result: *mut *mut hostent, h_errno: *mut c_int) -> c_int
         => hostent::gethostbyaddr_r: "names addresses as the pod does";
 
+    plain [sethostent] (stays_open: c_int) -> ()
+        => entries::sethostent: "begins with the pod's hosts file anew";
+    plain [gethostent] () -> *mut hostent
+        => entries::gethostent: "reads the pod's hosts file";
+    plain [gethostent_r] (entry: *mut hostent, buffer: *mut c_char, room: size_t, result: *mut *mut hostent, h_errno: *mut c_int) -> c_int
+        => entries::gethostent_r: "reads the pod's hosts file";
+    plain [endhostent] () -> ()
+        => entries::endhostent: "ends with the pod's hosts file";
+
     waiting [getaddrinfo_a] (mode: c_int, list: *const *mut Request, count: c_int, event: *const Event) -> c_int
         => background::getaddrinfo_a: "resolves names as the pod does";
     waiting [gai_suspend] (list: *const *const Request, count: c_int, limit: *const timespec) -> c_int
@@ -192,6 +201,10 @@ hooks! {
     plain [gai_cancel] (request: *const Request) -> c_int
         => background::gai_cancel: "belongs to `getaddrinfo_a`";
 
+    bare [__res_init] () -> c_int
+        => state::res_init: "shows the pod's name servers and search list in `_res`";
+    bare [__res_ninit] (state: *mut c_void) -> c_int
+        => state::res_ninit: "shows the pod's name servers and search list in a state";
     waiting [res_query, __res_query] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
         => dns::res_query: "asks the pod's name servers";
     waiting [res_search, __res_search] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int

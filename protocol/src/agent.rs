@@ -47,7 +47,7 @@ requests! {
     /// Addresses of a name, as the pod resolves it.
     Resolve -> Result<Resolved, ResolveError>, Control;
     /// Name of an address, as the pod resolves it.
-    ReverseResolve -> Result<String, ResolveError>, Control;
+    ReverseResolve -> Result<Named, ResolveError>, Control;
     /// A question of any kind to the pod's name servers; the answer is a whole DNS message (RFC 1035 4.1).
     QueryDns -> Result<Vec<u8>, ResolveError>, Control;
     /// A TCP connection from the pod; raw bytes follow a success.
@@ -111,6 +111,17 @@ pub struct Resolved {
     pub addresses: Vec<IpAddr>,
     /// The name behind all aliases (`AI_CANONNAME`), without a trailing dot.
     pub canonical: String,
+    /// The other names on the way to it (`h_aliases`).
+    pub aliases: Vec<String>,
+}
+
+/// What an address is called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Its name, without a trailing dot.
+    pub name: String,
+    /// Its other names (`h_aliases`).
+    pub aliases: Vec<String>,
 }
 
 /// Asks the pod's name servers.

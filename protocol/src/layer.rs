@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{Families, POD_FILES, ResolveError, Resolved, UnixKind};
+use crate::agent::{Families, Named, POD_FILES, ResolveError, Resolved, UnixKind};
 
 /// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
@@ -81,6 +81,9 @@ pub const MAX_DNS_REPLY: usize = 65_535 + 16;
 
 /// Most addresses in one answer; the host cuts longer ones.
 pub const MAX_ADDRESSES: usize = 256;
+
+/// Most bytes of all aliases in one answer, each with one byte before it; the host leaves out what is beyond.
+pub const MAX_ALIASES: usize = 2 * 1024;
 
 /// Longest host name in bytes (`gethostname(2)` on Linux).
 pub const MAX_HOST_NAME: usize = 64;
@@ -294,6 +297,33 @@ pub enum UnixReply<'a> {
     Failed(i32),
 }
 
+/// What every name of [`UnixReply::Relay`] begins with.
+const UNIX_RELAY: &[u8] = b"mirror-";
+
+/// Length of the word behind that.
+pub const UNIX_WORD: usize = 26;
+
+/// Longest abstract name without its leading NUL (`unix(7)`).
+const MAX_ABSTRACT: usize = 107;
+
+/// The abstract name (without its leading NUL) of a relay to `address`. It has a word of [`UNIX_WORD`] bytes of its
+/// own, and tells the address, which `getpeername` shows, if there is room for it.
+pub fn unix_relay_name(word: &str, address: &[u8]) -> Vec<u8> {
+    let mut name = [UNIX_RELAY, word.as_bytes()].concat();
+    if name.len() + 1 + address.len() <= MAX_ABSTRACT {
+        name.push(b':');
+        name.extend_from_slice(address);
+    }
+    name
+}
+
+/// The address behind a relay, as [`Request::Unix`] has it; `None` for other names.
+pub fn behind_unix_relay(name: &[u8]) -> Option<&[u8]> {
+    let told = name.strip_prefix(UNIX_RELAY)?;
+    let address = told.get(UNIX_WORD..)?.strip_prefix(b":")?;
+    (!address.is_empty()).then_some(address)
+}
+
 /// What a socket's names are in the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NamesReply {
@@ -312,7 +342,7 @@ pub enum NamesReply {
 pub type ResolveReply = Answer<Resolved>;
 
 /// An address's name.
-pub type ReverseReply = Answer<String>;
+pub type ReverseReply = Answer<Named>;
 
 /// A name server's answer: a whole DNS message.
 pub type DnsReply = Answer<Vec<u8>>;
@@ -349,11 +379,29 @@ mod tests {
         let request = Request::QueryDns(DnsQuestion::Message(&[0xff; 4000]));
         let mut buffer = [0; MAX_REQUEST];
         codec::encode_into(&Message { token: Token([1; 16]), request }, &mut buffer).expect("fits");
-        let resolved = Resolved { addresses: vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES], canonical: name };
+        let aliases = vec!["n".to_owned(); MAX_ALIASES / 2];
+        let resolved = Resolved { addresses: vec![IpAddr::from([0xff; 16]); MAX_ADDRESSES], canonical: name, aliases };
         let reply: ResolveReply = Answer::Found(resolved);
         assert!(codec::encode(&reply).expect("encodes").len() <= MAX_REPLY);
         let reply: DnsReply = Answer::Found(vec![0xff; 65_535]);
         assert!(codec::encode(&reply).expect("encodes").len() <= MAX_DNS_REPLY);
+    }
+
+    #[test]
+    fn a_relays_name_tells_the_address_that_has_room() {
+        for (address, told) in [
+            (b"/run/app.sock".to_vec(), true),
+            (b"\0bus:1\0".to_vec(), true),
+            (vec![b'x'; 73], true),
+            (vec![b'x'; 74], false),
+        ] {
+            let name = unix_relay_name(&"a".repeat(UNIX_WORD), &address);
+            assert!(name.len() <= MAX_ABSTRACT);
+            assert_eq!(behind_unix_relay(&name), told.then_some(&address[..]));
+        }
+        for name in [&b"mirror-a"[..], b"mirror-a:/x", b"mirror-abcdefghijklmnopqrstuvwxyz:", b"other-a:/x", b""] {
+            assert_eq!(behind_unix_relay(name), None);
+        }
     }
 
     #[test]

@@ -21,9 +21,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// The name as it is and nothing else.
+    /// The name as it is and nothing else. Without any label it is the root.
     pub(super) fn as_it_is(name: &str) -> Self {
-        Self { first: full(name.strip_suffix('.').unwrap_or(name), ""), ..Self::default() }
+        let first = match name.strip_suffix('.').unwrap_or(name) {
+            "" => Some(Name::root()),
+            name => full(name, ""),
+        };
+        Self { first, ..Self::default() }
     }
 
     /// What the search list makes of the name.
@@ -85,12 +89,6 @@ impl Plan {
     }
 }
 
-/// Names that are this host whatever the servers say (RFC 6761, 6.3).
-pub(super) fn is_localhost(name: &str) -> bool {
-    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-    name == "localhost" || name.ends_with(".localhost")
-}
-
 /// Underscores and other bytes that host names should not have are the server's matter.
 fn full(name: &str, domain: &str) -> Option<Name> {
     let domain = domain.trim_matches('.');
@@ -112,7 +110,7 @@ mod tests {
             "search ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\nnameserver 10.0.0.10\n";
         let plain = "search example.com\nnameserver 10.0.0.10\n";
         let long = "x".repeat(64);
-        let table: [(&str, &str, &[&str]); 16] = [
+        let table: [(&str, &str, &[&str]); 17] = [
             (pod, "db", &["db.ns.svc.cluster.local.", "db.svc.cluster.local.", "db.cluster.local.", "db."]),
             (
                 pod,
@@ -125,6 +123,7 @@ mod tests {
                 ],
             ),
             (pod, "db.", &["db."]),
+            (pod, ".", &["."]),
             (
                 pod,
                 "a.b.c.d.e.f",
@@ -154,7 +153,7 @@ mod tests {
             let names: Vec<_> = plan.first.iter().chain(&plan.searched).chain(&plan.last).map(Name::to_ascii).collect();
             assert_eq!(names, expected, "{name}");
         }
-        for name in ["", ".", "é.example"] {
+        for name in ["", "..", "é.example"] {
             let plan = Plan::new(name, &Config::new());
             assert!(plan.first.is_none() && plan.searched.is_empty() && plan.last.is_none(), "{name}");
         }
@@ -194,15 +193,6 @@ mod tests {
             };
             assert_eq!(Plan::new("x", &config(ndots)).follow(ask).await, Err(expected), "{failures:?}");
             assert_eq!(asked.into_inner(), failures.len(), "{failures:?}");
-        }
-    }
-
-    #[test]
-    fn localhost_is_known_in_every_form() {
-        for (name, expected) in
-            [("localhost", true), ("LocalHost.", true), ("a.localhost", true), ("mylocalhost", false), ("", false)]
-        {
-            assert_eq!(is_localhost(name), expected, "{name}");
         }
     }
 }

@@ -36,7 +36,8 @@ fn zone(question: &str, kind: RecordType) -> (ResponseCode, Vec<RData>) {
     let known = ["db.ns.svc.local.", "both.svc.local.", "alias.svc.local.", "empty.svc.local."];
     let code = match question.split('.').next() {
         _ if !found.is_empty() || known.contains(&question) => ResponseCode::NoError,
-        Some("broken") => ResponseCode::ServFail,
+        // What CoreDNS says of the root.
+        Some("broken" | "") => ResponseCode::ServFail,
         Some("refused") => ResponseCode::Refused,
         _ => ResponseCode::NXDomain,
     };
@@ -150,7 +151,7 @@ async fn names_resolve_as_in_the_pod() {
     use Families::{Both, V4, V6};
     use ResolveError::{Again, NoData, NoName};
     let fixture = Fixture::new().await;
-    let table: [Case; 26] = [
+    let table: [Case; 27] = [
         ("db", Both, Ok(&["10.0.0.1"])),
         ("DB", V4, Err(NoName)),
         ("db", V6, Err(NoData)),
@@ -173,10 +174,11 @@ async fn names_resolve_as_in_the_pod() {
         ("pod-a", Both, Ok(&["10.9.9.9"])),
         ("pod-six", V4, Err(NoName)),
         ("localhost", V4, Ok(&["127.0.0.1"])),
-        ("any.localhost", Both, Ok(&["127.0.0.1", "::1"])),
+        ("any.localhost", Both, Err(NoName)),
         ("10.1.2.3", Both, Ok(&["10.1.2.3"])),
         ("10.1.2.3", V6, Err(NoName)),
         ("", Both, Err(NoName)),
+        (".", Both, Err(Again)),
     ];
     for (name, families, expected) in table {
         let expected = expected.map(|list| list.iter().map(ToString::to_string).collect());
@@ -215,13 +217,14 @@ async fn without_files_the_own_host_is_the_server() {
 async fn addresses_have_names_from_the_file_and_the_server() {
     let fixture = Fixture::new().await;
     for (address, expected) in [
-        ("10.9.9.9", Ok("pod-a.full")),
-        ("10.0.0.7", Ok("seven.svc.local")),
+        ("10.9.9.9", Ok(("pod-a.full", vec!["pod-a".to_owned()]))),
+        ("10.0.0.7", Ok(("seven.svc.local", vec![]))),
         ("10.0.0.8", Err(ResolveError::NoName)),
         ("::7", Err(ResolveError::NoName)),
     ] {
         let found = fixture.names.reverse(address.parse().expect("valid")).await;
-        assert_eq!(found, expected.map(str::to_owned), "{address}");
+        let expected = expected.map(|(name, aliases)| Named { name: name.to_owned(), aliases });
+        assert_eq!(found, expected, "{address}");
     }
 }
 
@@ -236,17 +239,22 @@ async fn a_dead_server_is_passed_over() {
 #[tokio::test]
 async fn canonical_names_are_those_behind_all_aliases() {
     let fixture = Fixture::new().await;
-    for (name, families, expected) in [
-        ("db", Families::Both, "db.ns.svc.local"),
-        ("alias", Families::V4, "db.ns.svc.local"),
-        ("alias", Families::Both, "db.ns.svc.local"),
-        ("both.svc.local.", Families::V6, "both.svc.local"),
-        ("pod-a", Families::Both, "pod-a.full"),
-        ("localhost", Families::V4, "localhost"),
-        ("10.1.2.3", Families::Both, "10.1.2.3"),
-    ] {
-        let found = fixture.names.find(&Resolve { name: name.to_owned(), families }).await;
-        assert_eq!(found.map(|found| found.canonical).as_deref(), Ok(expected), "{name}");
+    let table: [(&str, Families, &str, &[&str]); 7] = [
+        ("db", Families::Both, "db.ns.svc.local", &[]),
+        ("alias", Families::V4, "db.ns.svc.local", &["alias.svc.local", "way.svc.local"]),
+        ("alias", Families::Both, "db.ns.svc.local", &["alias.svc.local", "way.svc.local"]),
+        ("both.svc.local.", Families::V6, "both.svc.local", &[]),
+        ("pod-a", Families::Both, "pod-a.full", &["pod-a"]),
+        ("localhost", Families::V4, "localhost", &[]),
+        ("10.1.2.3", Families::Both, "10.1.2.3", &[]),
+    ];
+    for (name, families, canonical, aliases) in table {
+        let found = fixture.names.find(&Resolve { name: name.to_owned(), families }).await.expect("found");
+        assert_eq!(
+            (found.canonical.as_str(), found.aliases.as_slice()),
+            (canonical, &aliases.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()[..]),
+            "{name}"
+        );
     }
 }
 

@@ -8,21 +8,14 @@ use core::ffi::{CStr, c_char, c_void};
 use libc::c_int;
 use protocol::layer::DnsQuestion;
 
+use crate::hooks::state::{self, OWN, State};
 use crate::interpose::{Next, Stage, Verdict, guard};
 use crate::ops::dns::{self, HEADER, NAME_ROOM, Refusal};
 use crate::ops::names::Answer;
 use crate::table::next;
 
-/// glibc's `struct __res_state`, of which only `res_h_errno` is ours to write.
-#[repr(C)]
-pub(crate) struct State {
-    before: [u8; 496],
-    h_errno: c_int,
-}
-
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
-    fn __res_state() -> *mut State;
 }
 
 /// Where an answer goes.
@@ -39,13 +32,10 @@ enum Search {
     No,
 }
 
-/// `h_errno` for the thread and in `state`; the thread's own state if that is null.
+/// `h_errno` for the thread and in `state`.
 fn set_h_errno(state: *mut State, value: c_int) {
     // SAFETY: resolver(3): a valid state, or the thread's own; the field is inside it.
-    unsafe {
-        let state = if state.is_null() { __res_state() } else { state };
-        (&raw mut (*state).h_errno).write(value);
-    }
+    unsafe { (&raw mut (*state::or_own(state)).h_errno).write(value) };
     // SAFETY: the C library's location is valid for the thread.
     unsafe { *__h_errno_location() = value };
 }
@@ -74,10 +64,20 @@ unsafe fn give(answer: &[u8], room: Room) -> c_int {
     told as c_int
 }
 
+/// The C library asks this machine's servers.
+///
+/// # Safety
+/// `state` must be [`OWN`] or valid.
+unsafe fn native(state: *mut State) -> Verdict<c_int> {
+    // SAFETY: by the caller's word.
+    unsafe { state::give_back_given(state) };
+    Verdict::Bypass
+}
+
 /// Asks for records.
 ///
 /// # Safety
-/// `state` must be null or valid, and the room writable.
+/// `state` must be [`OWN`] or valid, and the room writable.
 unsafe fn records(
     state: *mut State,
     name: Result<&[u8], Refusal>,
@@ -101,7 +101,8 @@ unsafe fn records(
     let question = DnsQuestion::Records { name, class: class as u16, kind: kind as u16, search };
     let answer = dns::query(question);
     guard(Stage::After, Verdict::Fail(libc::EIO), || match answer {
-        Answer::Native => Verdict::Bypass,
+        // SAFETY: by the caller's word.
+        Answer::Native => unsafe { native(state) },
         Answer::Failed(failure) => refuse(state, Refusal::of_query(failure)),
         Answer::Found(message) => {
             if search {
@@ -116,8 +117,8 @@ unsafe fn records(
 /// Sends a whole message.
 ///
 /// # Safety
-/// `length` bytes of the message must be readable, and the room writable.
-unsafe fn message(message: *const u8, length: c_int, room: Room) -> Verdict<c_int> {
+/// `state` must be [`OWN`] or valid, `length` bytes of the message readable, and the room writable.
+unsafe fn message(state: *mut State, message: *const u8, length: c_int, room: Room) -> Verdict<c_int> {
     if room.size < HEADER as c_int {
         return Verdict::Fail(libc::EINVAL);
     }
@@ -129,7 +130,8 @@ unsafe fn message(message: *const u8, length: c_int, room: Room) -> Verdict<c_in
     let message = unsafe { core::slice::from_raw_parts(message, length) };
     let answer = dns::query(DnsQuestion::Message(message));
     guard(Stage::After, Verdict::Fail(libc::EIO), || match answer {
-        Answer::Native => Verdict::Bypass,
+        // SAFETY: by the caller's word.
+        Answer::Native => unsafe { native(state) },
         Answer::Failed(failure) => Verdict::Fail(dns::send_errno(failure)),
         Answer::Found(message) => {
             // SAFETY: by the caller's word.
@@ -162,49 +164,6 @@ unsafe fn bytes<'a>(name: *const c_char) -> Result<&'a [u8], Refusal> {
     if name.is_null() { Err(Refusal::TOO_LONG) } else { Ok(unsafe { CStr::from_ptr(name) }.to_bytes()) }
 }
 
-const OWN: *mut State = core::ptr::null_mut();
-
-/// # Safety
-/// As `res_query(3)`.
-pub(crate) unsafe fn res_query(
-    name: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    unsafe { records(OWN, bytes(name), [class, kind], Search::No, Room { place, size }) }
-}
-
-/// # Safety
-/// As `res_search(3)`.
-pub(crate) unsafe fn res_search(
-    name: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    unsafe { records(OWN, bytes(name), [class, kind], Search::Yes, Room { place, size }) }
-}
-
-/// # Safety
-/// As `res_querydomain(3)`.
-pub(crate) unsafe fn res_querydomain(
-    name: *const c_char,
-    domain: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    let mut room = [0; NAME_ROOM];
-    // SAFETY: the program's own arguments.
-    unsafe { records(OWN, joined(name, domain, &mut room), [class, kind], Search::No, Room { place, size }) }
-}
-
 /// # Safety
 /// Both must be C strings; `domain` may be null.
 unsafe fn joined(name: *const c_char, domain: *const c_char, room: &mut [u8; NAME_ROOM]) -> Result<&[u8], Refusal> {
@@ -213,97 +172,50 @@ unsafe fn joined(name: *const c_char, domain: *const c_char, room: &mut [u8; NAM
     guard(Stage::Before, Err(Refusal::TOO_LONG), || dns::joined(name, domain, room))
 }
 
-/// # Safety
-/// As `res_send(3)`.
-pub(crate) unsafe fn res_send(question: *const u8, length: c_int, place: *mut u8, size: c_int) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    unsafe { message(question, length, Room { place, size }) }
+/// Defines functions in pairs, each with one body: `$own` with the thread's state, and `$given` with the program's.
+macro_rules! pairs {
+    ($($own:ident, $given:ident, $old:literal ($($argument:ident: $type:ty),*) |$state:ident, $room:ident| $body:expr;)*) => {$(
+        /// # Safety
+        /// As `resolver(3)`.
+        pub(crate) unsafe fn $own($($argument: $type,)* place: *mut u8, size: c_int) -> Verdict<c_int> {
+            let ($state, $room) = (OWN, Room { place, size });
+            // SAFETY: the program's own arguments.
+            unsafe { $body }
+        }
+
+        /// # Safety
+        /// As `resolver(3)`.
+        pub(crate) unsafe fn $given(
+            state: *mut c_void,
+            $($argument: $type,)*
+            place: *mut u8,
+            size: c_int,
+        ) -> Verdict<c_int> {
+            let ($state, $room) = (state.cast::<State>(), Room { place, size });
+            // SAFETY: the program's own arguments.
+            let verdict = unsafe { $body };
+            or_old!(
+                verdict,
+                $given,
+                $old,
+                (state, $($argument,)* place, size),
+                (*mut c_void, $($type,)* *mut u8, c_int)
+            )
+        }
+    )*};
 }
 
-/// # Safety
-/// As `res_nquery(3)`.
-pub(crate) unsafe fn res_nquery(
-    state: *mut c_void,
-    name: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    let verdict = unsafe { records(state.cast(), bytes(name), [class, kind], Search::No, Room { place, size }) };
-    or_old!(
-        verdict,
-        res_nquery,
-        c"__res_nquery",
-        (state, name, class, kind, place, size),
-        (*mut c_void, *const c_char, c_int, c_int, *mut u8, c_int)
-    )
-}
-
-/// # Safety
-/// As `res_nsearch(3)`.
-pub(crate) unsafe fn res_nsearch(
-    state: *mut c_void,
-    name: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    let verdict = unsafe { records(state.cast(), bytes(name), [class, kind], Search::Yes, Room { place, size }) };
-    or_old!(
-        verdict,
-        res_nsearch,
-        c"__res_nsearch",
-        (state, name, class, kind, place, size),
-        (*mut c_void, *const c_char, c_int, c_int, *mut u8, c_int)
-    )
-}
-
-/// # Safety
-/// As `res_nquerydomain(3)`.
-pub(crate) unsafe fn res_nquerydomain(
-    state: *mut c_void,
-    name: *const c_char,
-    domain: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    let mut room = [0; NAME_ROOM];
-    // SAFETY: the program's own arguments.
-    let verdict = unsafe {
-        let name = joined(name, domain, &mut room);
-        records(state.cast(), name, [class, kind], Search::No, Room { place, size })
-    };
-    or_old!(
-        verdict,
-        res_nquerydomain,
-        c"__res_nquerydomain",
-        (state, name, domain, class, kind, place, size),
-        (*mut c_void, *const c_char, *const c_char, c_int, c_int, *mut u8, c_int)
-    )
-}
-
-/// # Safety
-/// As `res_nsend(3)`.
-pub(crate) unsafe fn res_nsend(
-    state: *mut c_void,
-    question: *const u8,
-    length: c_int,
-    place: *mut u8,
-    size: c_int,
-) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    let verdict = unsafe { message(question, length, Room { place, size }) };
-    or_old!(
-        verdict,
-        res_nsend,
-        c"__res_nsend",
-        (state, question, length, place, size),
-        (*mut c_void, *const u8, c_int, *mut u8, c_int)
-    )
+pairs! {
+    res_query, res_nquery, c"__res_nquery" (name: *const c_char, class: c_int, kind: c_int)
+        |state, room| records(state, bytes(name), [class, kind], Search::No, room);
+    res_search, res_nsearch, c"__res_nsearch" (name: *const c_char, class: c_int, kind: c_int)
+        |state, room| records(state, bytes(name), [class, kind], Search::Yes, room);
+    res_querydomain, res_nquerydomain, c"__res_nquerydomain"
+        (name: *const c_char, domain: *const c_char, class: c_int, kind: c_int)
+        |state, room| {
+            let mut joint = [0; NAME_ROOM];
+            records(state, joined(name, domain, &mut joint), [class, kind], Search::No, room)
+        };
+    res_send, res_nsend, c"__res_nsend" (question: *const u8, length: c_int)
+        |state, room| message(state, question, length, room);
 }

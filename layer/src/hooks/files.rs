@@ -11,7 +11,7 @@
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::null_mut;
 
-use libc::{FILE, c_int, c_uint, mode_t, size_t, ssize_t};
+use libc::{AT_FDCWD, FILE, c_int, c_uint, mode_t, size_t, ssize_t};
 
 use crate::interpose::{Stage, Verdict, guard};
 use crate::ops::files::{self, File, Place};
@@ -21,21 +21,17 @@ use crate::table::next;
 /// No object lives below, so that a bad pointer there is left to the kernel to refuse.
 const FIRST_PAGE: usize = 4096;
 
-/// Decides for a path.
+/// Decides for a path, which may be relative to `directory`.
 ///
 /// # Safety
 /// `path` must be a C string, or lie below [`FIRST_PAGE`].
 #[inline]
-unsafe fn place(path: *const c_char) -> Place {
-    // Most paths end here: one look at two bytes. Every path that means one of ours begins so.
-    // SAFETY: by the caller's word; the second byte is there when the first one is not NUL.
-    let suspect = path.addr() >= FIRST_PAGE
-        && unsafe { *path.cast::<u8>() == b'/' && matches!(*path.cast::<u8>().add(1), b'e' | b'/' | b'.') };
-    if !suspect {
+unsafe fn place(directory: c_int, path: *const c_char) -> Place {
+    if path.addr() < FIRST_PAGE {
         return Place::Native;
     }
     // SAFETY: by the caller's word.
-    guard(Stage::Before, Place::Native, || files::place(unsafe { CStr::from_ptr(path) }.to_bytes()))
+    guard(Stage::Before, Place::Native, || files::place(directory, unsafe { CStr::from_ptr(path) }.to_bytes()))
 }
 
 /// Runs `at` for a file that the pod has; `absent` is the error where it has none.
@@ -61,6 +57,8 @@ macro_rules! instead {
 
 /// Defines hooks of `open`'s kind: `$hook(before…, path, flags, after…)`.
 macro_rules! opens {
+    (@from) => { AT_FDCWD };
+    (@from $directory:ident) => { $directory };
     ($($hook:ident [$($before:ident: $before_type:ty)?] path flags [$($after:ident: $after_type:ty)?];)*) => {$(
         /// # Safety
         /// As `open(2)`.
@@ -71,7 +69,7 @@ macro_rules! opens {
             $($after: $after_type,)?
         ) -> Verdict<c_int> {
             // SAFETY: the program's own argument.
-            with(unsafe { place(path) }, files::absent(flags), |file| match files::open_flags(flags) {
+            with(unsafe { place(opens!(@from $($before)?), path) }, files::absent(flags), |file| match files::open_flags(flags) {
                 Ok(flags) => instead!($hook($($before,)? file.path().as_ptr(), flags $(, $after)?)),
                 Err(errno) => Verdict::Fail(errno),
             })
@@ -90,7 +88,7 @@ opens! {
 /// As `creat(2)`.
 pub(crate) unsafe fn creat(path: *const c_char, _: mode_t) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::EACCES, |_| Verdict::Fail(libc::EACCES))
+    with(unsafe { place(AT_FDCWD, path) }, libc::EACCES, |_| Verdict::Fail(libc::EACCES))
 }
 
 /// What `fopen` may do with a file.
@@ -106,7 +104,7 @@ unsafe fn stream_flags(mode: *const c_char) -> c_int {
 /// As `fopen(3)`.
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
-    let place = unsafe { place(path) };
+    let place = unsafe { place(AT_FDCWD, path) };
     if place == Place::Native {
         return Verdict::Bypass;
     }
@@ -122,7 +120,7 @@ pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<
 /// As `freopen(3)`.
 pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
-    let place = unsafe { place(path) };
+    let place = unsafe { place(AT_FDCWD, path) };
     if place == Place::Native {
         return Verdict::Bypass;
     }
@@ -144,7 +142,7 @@ pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *
 /// As `stat(2)`.
 pub(crate) unsafe fn stat(path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| instead!(stat(file.path().as_ptr(), out)))
+    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| instead!(stat(file.path().as_ptr(), out)))
 }
 
 /// # Safety
@@ -159,7 +157,9 @@ pub(crate) unsafe fn lstat(path: *const c_char, out: *mut c_void) -> Verdict<c_i
 pub(crate) unsafe fn fstatat(directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> Verdict<c_int> {
     let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| instead!(fstatat(directory, file.path().as_ptr(), out, follow)))
+    with(unsafe { place(directory, path) }, libc::ENOENT, |file| {
+        instead!(fstatat(directory, file.path().as_ptr(), out, follow))
+    })
 }
 
 /// # Safety
@@ -173,7 +173,7 @@ pub(crate) unsafe fn statx(
 ) -> Verdict<c_int> {
     let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    let place = unsafe { place(path) };
+    let place = unsafe { place(directory, path) };
     with(place, libc::ENOENT, |file| instead!(statx(directory, file.path().as_ptr(), follow, mask, out)))
 }
 
@@ -181,7 +181,7 @@ pub(crate) unsafe fn statx(
 /// As `stat(2)`, for programs built before glibc 2.33.
 pub(crate) unsafe fn __xstat(version: c_int, path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| instead!(__xstat(version, file.path().as_ptr(), out)))
+    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| instead!(__xstat(version, file.path().as_ptr(), out)))
 }
 
 /// # Safety
@@ -202,7 +202,7 @@ pub(crate) unsafe fn __fxstatat(
 ) -> Verdict<c_int> {
     let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    let place = unsafe { place(path) };
+    let place = unsafe { place(directory, path) };
     with(place, libc::ENOENT, |file| instead!(__fxstatat(version, directory, file.path().as_ptr(), out, follow)))
 }
 
@@ -210,7 +210,7 @@ pub(crate) unsafe fn __fxstatat(
 /// As `access(2)`.
 pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| match mode & libc::W_OK {
+    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
         0 => instead!(access(file.path().as_ptr(), mode)),
         _ => Verdict::Fail(libc::EACCES),
     })
@@ -220,7 +220,7 @@ pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> 
 /// As `euidaccess(3)`.
 pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| match mode & libc::W_OK {
+    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
         0 => instead!(euidaccess(file.path().as_ptr(), mode)),
         _ => Verdict::Fail(libc::EACCES),
     })
@@ -231,7 +231,7 @@ pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_i
 pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Verdict<c_int> {
     let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| match mode & libc::W_OK {
+    with(unsafe { place(directory, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
         0 => instead!(faccessat(directory, file.path().as_ptr(), mode, follow)),
         _ => Verdict::Fail(libc::EACCES),
     })
@@ -241,50 +241,50 @@ pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_in
 ///
 /// # Safety
 /// `path` must be as for [`place`].
-unsafe fn link(path: *const c_char) -> Verdict<ssize_t> {
+unsafe fn link(directory: c_int, path: *const c_char) -> Verdict<ssize_t> {
     // SAFETY: by the caller's word.
-    with(unsafe { place(path) }, libc::ENOENT, |_| Verdict::Fail(libc::EINVAL))
+    with(unsafe { place(directory, path) }, libc::ENOENT, |_| Verdict::Fail(libc::EINVAL))
 }
 
 /// # Safety
 /// As `readlink(2)`.
 pub(crate) unsafe fn readlink(path: *const c_char, _: *mut c_char, _: size_t) -> Verdict<ssize_t> {
     // SAFETY: the program's own argument.
-    unsafe { link(path) }
+    unsafe { link(AT_FDCWD, path) }
 }
 
 /// # Safety
 /// As `readlinkat(2)`.
-pub(crate) unsafe fn readlinkat(_: c_int, path: *const c_char, _: *mut c_char, _: size_t) -> Verdict<ssize_t> {
+pub(crate) unsafe fn readlinkat(directory: c_int, path: *const c_char, _: *mut c_char, _: size_t) -> Verdict<ssize_t> {
     // SAFETY: the program's own argument.
-    unsafe { link(path) }
+    unsafe { link(directory, path) }
 }
 
 /// # Safety
 /// As `readlink(2)`, with the size of the room as the compiler knows it.
 pub(crate) unsafe fn __readlink_chk(path: *const c_char, _: *mut c_char, _: size_t, _: size_t) -> Verdict<ssize_t> {
     // SAFETY: the program's own argument.
-    unsafe { link(path) }
+    unsafe { link(AT_FDCWD, path) }
 }
 
 /// # Safety
 /// As `readlinkat(2)`, with the size of the room as the compiler knows it.
 pub(crate) unsafe fn __readlinkat_chk(
-    _: c_int,
+    directory: c_int,
     path: *const c_char,
     _: *mut c_char,
     _: size_t,
     _: size_t,
 ) -> Verdict<ssize_t> {
     // SAFETY: the program's own argument.
-    unsafe { link(path) }
+    unsafe { link(directory, path) }
 }
 
 /// # Safety
 /// As `realpath(3)`.
 pub(crate) unsafe fn realpath(path: *const c_char, room: *mut c_char) -> Verdict<*mut c_char> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(path) }, libc::ENOENT, |file| {
+    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| {
         let own = file.own_path();
         let place = match room.is_null() {
             // SAFETY: malloc(3); the caller frees it.

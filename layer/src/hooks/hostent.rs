@@ -10,16 +10,18 @@ use std::net::IpAddr;
 
 use decide::names::is_numeric;
 use libc::{c_int, hostent, size_t, socklen_t};
-use protocol::agent::Families;
+use protocol::agent::{Families, Named};
 
+use crate::hooks::state;
 use crate::interpose::{self, Stage, Verdict, guard};
 use crate::ops::names::{self, Answer, Failure};
 
-/// Room for 256 addresses of 16 bytes with a pointer to each, and a name.
-const ROOM: usize = 8 * 1024;
+/// Room for 256 addresses of 16 bytes and for 2 KiB of aliases, with a pointer to each, and a name.
+const ROOM: usize = 20 * 1024;
 
+/// Where an answer stands.
 #[repr(C, align(16))]
-struct Static {
+pub(super) struct Static {
     entry: UnsafeCell<hostent>,
     bytes: UnsafeCell<[u8; ROOM]>,
 }
@@ -28,27 +30,26 @@ struct Static {
 // pointers that a race could tear point into this static.
 unsafe impl Sync for Static {}
 
-static ANSWER: Static = Static {
-    entry: UnsafeCell::new(hostent {
-        h_name: null_mut(),
-        h_aliases: null_mut(),
-        h_addrtype: 0,
-        h_length: 0,
-        h_addr_list: null_mut(),
-    }),
-    bytes: UnsafeCell::new([0; ROOM]),
-};
+impl Static {
+    pub(super) const fn new() -> Self {
+        let entry =
+            hostent { h_name: null_mut(), h_aliases: null_mut(), h_addrtype: 0, h_length: 0, h_addr_list: null_mut() };
+        Self { entry: UnsafeCell::new(entry), bytes: UnsafeCell::new([0; ROOM]) }
+    }
+}
+
+static ANSWER: Static = Static::new();
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
 }
 
 /// A finished look-up: a name with the addresses that belong to it, all of one family.
-struct Host {
-    name: Vec<u8>,
-    alias: Option<Vec<u8>>,
-    family: c_int,
-    addresses: Vec<IpAddr>,
+pub(super) struct Host {
+    pub(super) name: String,
+    pub(super) aliases: Vec<String>,
+    pub(super) family: c_int,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// # Safety
@@ -62,14 +63,14 @@ pub(crate) unsafe fn gethostbyname(name: *const c_char) -> Verdict<*mut hostent>
 /// As `gethostbyname2(3)`.
 pub(crate) unsafe fn gethostbyname2(name: *const c_char, family: c_int) -> Verdict<*mut hostent> {
     // SAFETY: the program's own argument.
-    in_static(unsafe { forward(name, family) })
+    in_static(&ANSWER, unsafe { forward(name, family) })
 }
 
 /// # Safety
 /// As `gethostbyaddr(3)`.
 pub(crate) unsafe fn gethostbyaddr(place: *const c_void, length: socklen_t, family: c_int) -> Verdict<*mut hostent> {
     // SAFETY: the program's own arguments.
-    in_static(unsafe { backward(place, length, family) })
+    in_static(&ANSWER, unsafe { backward(place, length, family) })
 }
 
 /// Where the `_r` calls want their answer.
@@ -148,6 +149,9 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
     }
     // SAFETY: by the caller's word.
     let name = unsafe { CStr::from_ptr(name) }.to_bytes();
+    if name.is_empty() {
+        return Answer::Failed(Failure::Fail);
+    }
     if guard(Stage::Before, true, || is_numeric(name) || names::is_native(name)) {
         return Answer::Native;
     }
@@ -157,13 +161,12 @@ unsafe fn forward(name: *const c_char, family: c_int) -> Answer<Host> {
     match names::addresses(name, families) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(names::Host { canonical, mut addresses }) => {
+        Answer::Found(names::Host { canonical, aliases, mut addresses }) => {
             addresses.retain(|address| address.is_ipv4() == (family == libc::AF_INET));
             if addresses.is_empty() {
                 return Answer::Failed(Failure::NoData);
             }
-            let alias = names::is_alias(name, canonical.as_bytes()).then(|| name.to_vec());
-            Answer::Found(Host { name: canonical.into_bytes(), alias, family, addresses })
+            Answer::Found(Host { name: canonical, aliases, family, addresses })
         }
     }
 }
@@ -181,23 +184,28 @@ unsafe fn backward(place: *const c_void, length: socklen_t, family: c_int) -> An
         (libc::AF_INET6, 16) => Some(IpAddr::from(unsafe { place.cast::<[u8; 16]>().read() })),
         _ => None,
     };
-    let Some(address) = address else { return Answer::Native };
+    // A v4-mapped address is an IPv4 one in the answer, too.
+    let Some(address) = address.map(|address| address.to_canonical()) else { return Answer::Native };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     match names::name_of(address) {
         Answer::Native => Answer::Native,
         Answer::Failed(failure) => Answer::Failed(failure),
-        Answer::Found(name) => {
-            Answer::Found(Host { name: name.into_bytes(), alias: None, family, addresses: vec![address] })
+        Answer::Found(Named { name, aliases }) => {
+            Answer::Found(Host { name, aliases, family, addresses: vec![address] })
         }
     }
 }
 
-fn in_static(answer: Answer<Host>) -> Verdict<*mut hostent> {
+pub(super) fn in_static(place: &Static, answer: Answer<Host>) -> Verdict<*mut hostent> {
     guard(Stage::After, Verdict::Fail(libc::EIO), || {
         let failure = match answer {
-            Answer::Native => return Verdict::Bypass,
+            Answer::Native => {
+                state::give_back();
+                return Verdict::Bypass;
+            }
             Answer::Failed(failure) => failure,
             Answer::Found(host) => {
-                let (entry, bytes) = (ANSWER.entry.get(), ANSWER.bytes.get().cast());
+                let (entry, bytes) = (place.entry.get(), place.bytes.get().cast());
                 // SAFETY: both are ours and large enough as told.
                 if unsafe { fill(&host, entry, bytes, ROOM) } {
                     return Verdict::Success(entry);
@@ -216,10 +224,13 @@ fn in_static(answer: Answer<Host>) -> Verdict<*mut hostent> {
 
 /// # Safety
 /// The places must be as `gethostbyname_r(3)` wants them.
-unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
+pub(super) unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
     guard(Stage::After, Verdict::Passed(libc::EIO), || {
         let failure = match answer {
-            Answer::Native => return Verdict::Bypass,
+            Answer::Native => {
+                state::give_back();
+                return Verdict::Bypass;
+            }
             Answer::Failed(failure) => failure,
             Answer::Found(host) => {
                 // SAFETY: by the caller's word.
@@ -242,18 +253,18 @@ unsafe fn in_places(answer: Answer<Host>, places: Places) -> Verdict<c_int> {
     })
 }
 
-/// Lays the answer out in `buffer`: the pointers (the alias, the addresses, null behind each), the addresses, the
-/// name, the alias. False when there is not enough room.
+/// Lays the answer out in `buffer`: the pointers (the aliases, the addresses, null behind each), the addresses, the
+/// name, the aliases. False when there is not enough room.
 ///
 /// # Safety
 /// `entry` must be writable, and so must `room` bytes at `buffer`.
 unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -> bool {
     const POINTER: usize = size_of::<*mut c_char>();
     let size = if host.family == libc::AF_INET { 4 } else { 16 };
-    let (count, aliases) = (host.addresses.len(), usize::from(host.alias.is_some()));
+    let (count, aliases) = (host.addresses.len(), host.aliases.len());
     let gap = buffer.align_offset(POINTER);
     let (pointers, data) = (POINTER * (aliases + count + 2), size * count);
-    let text = host.name.len() + 1 + host.alias.as_ref().map_or(0, |alias| alias.len() + 1);
+    let text = host.name.len() + 1 + host.aliases.iter().map(|alias| alias.len() + 1).sum::<usize>();
     if gap.saturating_add(pointers + data + text) > room {
         return false;
     }
@@ -263,12 +274,12 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
         (list.cast::<*mut c_char>(), list.add(pointers), list.add(pointers + data))
     };
     // SAFETY: the texts and their NULs end the room that was checked.
-    let alias = unsafe { put_text(&host.name, name) };
-    if let Some(text) = &host.alias {
-        // SAFETY: as above.
-        unsafe { put_text(text, alias) };
+    let mut place = unsafe { put_text(&host.name, name) };
+    for (index, alias) in host.aliases.iter().enumerate() {
         // SAFETY: the list begins with the aliases.
-        unsafe { list.write(alias.cast()) };
+        unsafe { list.add(index).write(place.cast()) };
+        // SAFETY: as for the name.
+        place = unsafe { put_text(alias, place) };
     }
     // SAFETY: the list has `aliases + count + 2` aligned places.
     let addresses = unsafe {
@@ -305,7 +316,7 @@ unsafe fn fill(host: &Host, entry: *mut hostent, buffer: *mut u8, room: usize) -
 ///
 /// # Safety
 /// There must be room for both.
-unsafe fn put_text(text: &[u8], place: *mut u8) -> *mut u8 {
+unsafe fn put_text(text: &str, place: *mut u8) -> *mut u8 {
     // SAFETY: by the caller's word.
     unsafe {
         core::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len());

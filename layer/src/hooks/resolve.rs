@@ -11,6 +11,7 @@ use protocol::agent::Families;
 
 use crate::address;
 use crate::hooks::idn;
+use crate::hooks::state;
 use crate::interpose::{self, Stage, Verdict, guard, without_cancellation};
 use crate::ops::names::{self, Answer, Failure, Host};
 use crate::sys;
@@ -60,7 +61,10 @@ pub(crate) unsafe fn getaddrinfo(
     };
     let answer = query.ask(asked.as_bytes());
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
-        Answer::Native => Verdict::Bypass,
+        Answer::Native => {
+            state::give_back();
+            Verdict::Bypass
+        }
         Answer::Failed(failure) => failed(failure),
         Answer::Found(host) => query.expand(&host, out),
     })
@@ -87,7 +91,11 @@ impl Query<'_> {
     fn prepare(&self) -> Result<idn::Name, Verdict<c_int>> {
         let (family, flags, ..) = self.hints;
         let name = self.name.to_bytes();
-        if flags & libc::AI_NUMERICHOST != 0 || names::is_native(name) {
+        if flags & libc::AI_NUMERICHOST != 0 {
+            return Err(Verdict::Bypass);
+        }
+        if names::is_native(name) {
+            state::give_back();
             return Err(Verdict::Bypass);
         }
         match self.try_as_number(self.name) {
@@ -253,9 +261,12 @@ pub(crate) unsafe fn getnameinfo(
         without_cancellation(|| unsafe { next(address, length, host, host_room, service, service_room, flags) })
     };
     guard(Stage::After, failed(Failure::System(libc::EIO)), || match answer {
-        Answer::Native => Verdict::Bypass,
-        Answer::Found(name) => {
-            let name = readable(name.as_bytes(), flags & NI_IDN != 0);
+        Answer::Native => {
+            state::give_back();
+            Verdict::Bypass
+        }
+        Answer::Found(named) => {
+            let name = readable(named.name.as_bytes(), flags & NI_IDN != 0);
             let bytes = name.as_bytes_with_nul();
             if bytes.len() > host_room as usize {
                 return Verdict::Passed(libc::EAI_OVERFLOW);

@@ -115,7 +115,16 @@ unsafe fn name(
         Written::Cut => sys::name_of(fd, end),
         Written::Other => None,
     };
-    if let Some(name) = said.and_then(|said| ends::pod_side_name(fd, end, said)) {
+    if said.is_none()
+        && end == End::Peer
+        && let Some(name) = unix::peer_name(fd)
+    {
+        // SAFETY: as above; the kernel tells the whole length, too.
+        unsafe {
+            copy_name(&name, address, room);
+            length.write_unaligned(name_length(&name));
+        }
+    } else if let Some(name) = said.and_then(|said| ends::pod_side_name(fd, end, said)) {
         // SAFETY: as above; the new name has the same family, thus the same length.
         unsafe { copy_name(&name, address, room) };
     }

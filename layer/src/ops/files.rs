@@ -15,6 +15,13 @@ use crate::{sandbox, session};
 /// Longest path of a file in the host, with its NUL: `/proc/4294967295/fd/4294967295`.
 const ROOM: usize = 32;
 
+/// The folder of all of [`POD_FILES`].
+const ETC: &[u8] = b"/etc/";
+
+/// Longest folder before one of the four names that is looked at, with a NUL: the hook may run on a signal
+/// handler's small stack, and nobody writes `/etc` at such length.
+const FOLDER_ROOM: usize = 512;
+
 /// Names of the host's files, which `/proc/<pid>/fd` shows: another process that got the host's number has none.
 const OURS: &[u8] = b"/memfd:mirror-";
 
@@ -59,19 +66,34 @@ impl File {
     }
 }
 
-/// Who has the file behind `path`.
-pub(crate) fn place(path: &[u8]) -> Place {
-    let Some((index, session)) = which(path).zip(session::get()) else { return Place::Native };
-    let fd = match session.files.get(index) {
+/// Who has the file behind `path`, which may be relative to `directory` (`openat(2)`).
+///
+/// Every path that a program looks at comes here, so it is told by its last part first: only a path that ends in
+/// one of four names goes on.
+pub(crate) fn place(directory: c_int, path: &[u8]) -> Place {
+    let Some((index, folder)) = named(path) else { return Place::Native };
+    let Some(session) = session::get() else { return Place::Native };
+    let kept = match session.files.get(index) {
         None | Some(PodFile::Local) => return Place::Native,
-        Some(PodFile::Absent) => return Place::Absent,
-        Some(PodFile::Descriptor(fd)) => *fd,
+        Some(kept) => *kept,
     };
-    // There a call of ours might end the program.
-    if sandbox::is_closed() {
-        return Place::Native;
+    // In a closed sandbox a call of ours might end the program.
+    let is_pods = is_written_etc(folder) || (!sandbox::is_closed() && is_etc(directory, folder));
+    match kept {
+        _ if !is_pods => Place::Native,
+        PodFile::Absent => Place::Absent,
+        PodFile::Descriptor(_) if sandbox::is_closed() => Place::Native,
+        PodFile::Descriptor(fd) => in_host(File::in_host(index, session.host, fd)),
+        PodFile::Local => Place::Native,
     }
-    let file = File::in_host(index, session.host, fd);
+}
+
+/// The pod's version of one of [`POD_FILES`].
+pub(crate) fn pods(path: &str) -> Place {
+    place(libc::AT_FDCWD, path.as_bytes())
+}
+
+fn in_host(file: File) -> Place {
     let mut target = [0; OURS.len()];
     match sys::read_link(file.path(), &mut target) {
         Ok(OURS) => Place::At(file),
@@ -79,15 +101,30 @@ pub(crate) fn place(path: &[u8]) -> Place {
     }
 }
 
-/// Which of [`POD_FILES`] a path names, also with more slashes than needed and `.` in it.
-fn which(path: &[u8]) -> Option<usize> {
-    // Such a path asks for a directory, which none of them is.
-    if path.ends_with(b"/") || path.ends_with(b"/.") {
-        return None;
-    }
-    let parts = || path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    path.starts_with(b"/").then_some(())?;
-    POD_FILES.iter().position(|file| parts().eq(file.as_bytes().split(|byte| *byte == b'/').skip(1)))
+/// Which of [`POD_FILES`] has the last name of `path`, and what stands before that name. No folder of that name is
+/// one of them, so a path that asks for a folder (`/` at its end) has none.
+fn named(path: &[u8]) -> Option<(usize, &[u8])> {
+    let length = path.iter().rev().take_while(|byte| **byte != b'/').count();
+    let (folder, name) = path.split_at_checked(path.len() - length)?;
+    let index = POD_FILES.iter().position(|file| file.as_bytes().strip_prefix(ETC) == Some(name))?;
+    Some((index, folder))
+}
+
+/// Whether a folder is `/etc` as it is written, also with more slashes than needed and `.` in it.
+fn is_written_etc(folder: &[u8]) -> bool {
+    let mut parts = folder.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    folder.starts_with(b"/") && parts.next() == Some(b"etc") && parts.next().is_none()
+}
+
+/// Whether a folder is `/etc` for the kernel: through `..` and links, or from `directory` on.
+fn is_etc(directory: c_int, folder: &[u8]) -> bool {
+    let mut room = [0; FOLDER_ROOM];
+    let folder = if folder.is_empty() { b"." } else { folder };
+    let Some(place) = room.get_mut(..folder.len()).filter(|_| folder.len() < FOLDER_ROOM) else { return false };
+    place.copy_from_slice(folder);
+    let folder = CStr::from_bytes_until_nul(&room).unwrap_or_default();
+    let identity = sys::identity(directory, folder);
+    identity.is_ok() && identity == sys::identity(libc::AT_FDCWD, c"/etc")
 }
 
 /// The flags with which to open the pod's version, or why it cannot be opened so. It cannot be written.
@@ -125,27 +162,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_told_by_their_parts() {
+    fn a_path_is_told_by_its_last_name() {
         for (path, expected) in [
-            ("/etc/resolv.conf", Some(0)),
-            ("/etc/hosts", Some(1)),
-            ("//etc///hosts", Some(1)),
-            ("/./etc/./hosts", Some(1)),
-            ("/etc/nsswitch.conf", Some(2)),
-            ("/etc/hostname", Some(3)),
-            ("etc/hosts", None),
+            ("/etc/resolv.conf", Some((0, "/etc/"))),
+            ("//etc///hosts", Some((1, "//etc///"))),
+            ("hosts", Some((1, ""))),
+            ("/etc/nsswitch.conf", Some((2, "/etc/"))),
+            ("../etc/hostname", Some((3, "../etc/"))),
             ("/etc/hosts/", None),
             ("/etc/hosts/.", None),
             ("/etc/hosts.allow", None),
             ("/etc/host", None),
-            ("/etc", None),
+            ("/etc/my-hosts", None),
             ("/", None),
             ("", None),
-            ("/etc/x/hosts", None),
-            ("/etc/../etc/hosts", None),
         ] {
-            assert_eq!(which(path.as_bytes()), expected, "{path}");
+            let expected = expected.map(|(index, folder): (usize, &str)| (index, folder.as_bytes()));
+            assert_eq!(named(path.as_bytes()), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_folder_is_told_by_its_parts_or_by_the_kernel() {
+        for (folder, written, asked) in [
+            ("/etc/", true, true),
+            ("//etc/./", true, true),
+            ("/./etc//", true, true),
+            ("/etc/../etc/", false, true),
+            ("/proc/self/root/etc/", false, true),
+            ("/", false, false),
+            ("/usr/", false, false),
+            ("/none/../etc/", false, false),
+            ("", false, false),
+            (&"/".repeat(FOLDER_ROOM), false, false),
+        ] {
+            assert_eq!(is_written_etc(folder.as_bytes()), written, "{folder}");
+            assert_eq!(is_etc(libc::AT_FDCWD, folder.as_bytes()), asked, "{folder}");
+        }
+        let folder = std::fs::File::open("/etc").expect("a folder");
+        let directory = std::os::fd::AsRawFd::as_raw_fd(&folder);
+        for (written, expected) in [("", true), ("./", true), ("../", false), ("../etc/", true)] {
+            assert_eq!(is_etc(directory, written.as_bytes()), expected, "{written}");
+        }
+        assert!(!is_etc(-1, b""));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use decide::names::is_local;
+use decide::names::{is_local, is_localhost};
 use decide::outgoing::is_loopback;
 use libc::c_int;
-use protocol::agent::{Families, ResolveError};
+use protocol::agent::{Families, Named, ResolveError};
 use protocol::codec;
 use protocol::layer::{self, MAX_REPLY, Request, ResolveReply, ReverseReply};
 
@@ -132,6 +132,7 @@ pub(crate) fn families(family: c_int, flags: c_int) -> Option<Families> {
 pub(crate) struct Host {
     /// The name behind all aliases.
     pub(crate) canonical: String,
+    pub(crate) aliases: Vec<String>,
     pub(crate) addresses: Vec<IpAddr>,
 }
 
@@ -149,12 +150,21 @@ pub(crate) fn addresses(name: &[u8], families: Families) -> Answer<Host> {
     guard(Stage::After, Answer::Failed(Failure::System(libc::EIO)), || match reply {
         Ok(layer::Answer::Found(resolved)) if resolved.addresses.is_empty() => Answer::Failed(Failure::NoData),
         Ok(layer::Answer::Found(resolved)) => {
-            Answer::Found(Host { canonical: canonical(name, resolved.canonical), addresses: resolved.addresses })
+            let protocol::agent::Resolved { addresses, canonical: told, aliases } = resolved;
+            Answer::Found(Host { canonical: canonical(name, told), aliases: sound(aliases), addresses })
         }
         Ok(layer::Answer::Failed(error)) => Answer::Failed(error.into()),
         Ok(layer::Answer::Local) => Answer::Native,
+        // Loopback stays when the session is lost.
+        Err(AskError::Lost) if is_localhost(name.as_bytes()) => Answer::Native,
         Err(error) => unanswered(error),
     })
+}
+
+/// Without names that C strings cannot hold.
+fn sound(mut aliases: Vec<String>) -> Vec<String> {
+    aliases.retain(|alias| !alias.is_empty() && !alias.contains('\0'));
+    aliases
 }
 
 /// The canonical name, or what was asked where there is none. A C string ends at its first NUL.
@@ -165,31 +175,24 @@ fn canonical(asked: &str, told: String) -> String {
     told
 }
 
-/// Whether `name` is an alias of `canonical`. A name that the search list has completed is none.
-pub(crate) fn is_alias(name: &[u8], canonical: &[u8]) -> bool {
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let completed = match canonical.split_at_checked(name.len()) {
-        Some((front, rest)) => front.eq_ignore_ascii_case(name) && matches!(rest, [] | [b'.', ..]),
-        None => false,
-    };
-    !completed
-}
-
-/// The name that the pod has for `address`. Addresses of this machine keep this machine's names.
-pub(crate) fn name_of(address: IpAddr) -> Answer<String> {
+/// The names that the pod has for `address`. Those of this machine's links keep this machine's names.
+pub(crate) fn name_of(address: IpAddr) -> Answer<Named> {
     let address = address.to_canonical();
     let link_local = matches!(address, IpAddr::V6(ip) if ip.segments()[0] & 0xffc0 == 0xfe80);
-    let Some(session) = session::get().filter(|session| session.dns && !is_loopback(address) && !link_local) else {
+    let Some(session) = session::get().filter(|session| session.dns && !link_local) else {
         return Answer::Native;
     };
     let decode = |body: &[u8]| codec::decode::<ReverseReply>(body).ok();
     let reply = ask(session, Request::ReverseResolve { address }, decode);
     guard(Stage::After, Answer::Failed(Failure::System(libc::EIO)), || match reply {
         // A C string ends at its first NUL: such a name is nonsense.
-        Ok(layer::Answer::Found(name)) if name.is_empty() || name.contains('\0') => Answer::Failed(Failure::Fail),
-        Ok(layer::Answer::Found(name)) => Answer::Found(name),
+        Ok(layer::Answer::Found(Named { name, .. })) if name.is_empty() || name.contains('\0') => {
+            Answer::Failed(Failure::Fail)
+        }
+        Ok(layer::Answer::Found(Named { name, aliases })) => Answer::Found(Named { name, aliases: sound(aliases) }),
         Ok(layer::Answer::Failed(error)) => Answer::Failed(error.into()),
         Ok(layer::Answer::Local) => Answer::Native,
+        Err(AskError::Lost) if is_loopback(address) => Answer::Native,
         Err(error) => unanswered(error),
     })
 }
@@ -210,21 +213,6 @@ pub(super) fn unanswered<T>(error: AskError) -> Answer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_completed_name_is_no_alias() {
-        for (name, canonical, expected) in [
-            ("redis", "redis.default.svc.cluster.local", false),
-            ("Redis", "redis.default.svc", false),
-            ("redis.", "redis", false),
-            ("redis", "redis", false),
-            ("cache", "redis.default.svc.cluster.local", true),
-            ("redis.example", "redis", true),
-            ("redis", "redis2.default", true),
-        ] {
-            assert_eq!(is_alias(name.as_bytes(), canonical.as_bytes()), expected, "{name} {canonical}");
-        }
-    }
 
     #[test]
     fn without_a_canonical_name_it_is_the_one_asked_for() {

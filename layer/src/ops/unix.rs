@@ -3,7 +3,7 @@
 use libc::c_int;
 use protocol::agent::UnixKind;
 use protocol::codec;
-use protocol::layer::{Request, UnixReply};
+use protocol::layer::{self, Request, UnixReply};
 
 use crate::address::{self, Encoded, UNIX_ROOM};
 use crate::client::{AskError, Patience, ask_as};
@@ -39,6 +39,16 @@ pub(crate) fn route(fd: c_int, written: &[u8], purpose: Purpose) -> Route {
         Err(AskError::NoDescriptor(errno)) => Route::Fail(errno),
         Ok(Answer::Failed(_)) | Err(_) => Route::Fail(LOST),
     }
+}
+
+/// The pod's name of the socket that `fd` is connected to, in place of the relay's; `None` leaves the kernel's.
+pub(crate) fn peer_name(fd: c_int) -> Option<Encoded> {
+    guard(Stage::After, None, || {
+        is_on().then_some(())?;
+        let (bytes, used) = sys::unix_peer_name(fd)?;
+        let name = address::decode_unix(bytes.get(..used)?)?.strip_prefix(b"\0")?;
+        address::encode_unix(layer::behind_unix_relay(name)?)
+    })
 }
 
 /// The kind of a socket that the address matters to.

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use libc::{ECONNREFUSED, EINVAL, EMSGSIZE, ETIMEDOUT};
 use protocol::agent::ResolveError;
+use protocol::layer::PodFile;
 
+use crate::files::{descriptor, kept, session};
 use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{compiled, finish, hooked};
 
@@ -70,7 +72,45 @@ fn check(host: &FakeHost, cases: &[(&str, &str, usize)]) {
 #[test]
 fn the_resolvers_state_is_laid_out_as_in_resolv_h() {
     let host = FakeHost::start(zone);
-    assert_eq!(ask(&host, "layout x"), "496 4");
+    assert_eq!(ask(&host, "layout x"), "20 72 128 496 536 568");
+}
+
+#[test]
+fn the_resolvers_state_says_what_the_pods_file_says() {
+    let text = "search default.svc svc\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5 timeout:3\n";
+    let file = kept("mirror-resolv.conf", text);
+    let files = |place| [place, PodFile::Local, PodFile::Local, PodFile::Local];
+    let host = session(files(descriptor(&file)));
+    let says = "servers 10.96.0.10:53 fd00::a:53 search default.svc svc ndots 5 timeout 3 attempts";
+    let lines = format!(
+        "ninit=0 dirty=0 {says} 2 rotate 0\ninit=0 dirty=0 {says} 2 rotate 0\n\
+         again=0 dirty=0 {says} 2 rotate 1\nafter=0 dirty=0 {says} 2 rotate 1"
+    );
+    assert_eq!(ask(&host, "settings 10.0.0.1"), lines);
+    assert_eq!(ask(&host, "settings nowhere"), lines);
+    let shown = ask(&session(files(PodFile::Absent)), "settings 10.0.0.1");
+    assert!(shown.lines().all(|line| line.contains(" servers 127.0.0.1:53 search ndots 1 timeout 5 ")), "{shown}");
+    let shown = ask(&session(files(PodFile::Descriptor(4_000_000))), "settings 10.0.0.1");
+    assert!(shown.starts_with("ninit=-1 "), "{shown}");
+}
+
+#[test]
+fn a_look_up_of_this_machines_asks_this_machines_servers() {
+    let file = kept("mirror-resolv.conf", "nameserver 10.96.0.10\n");
+    let files = [descriptor(&file), PodFile::Local, PodFile::Local, PodFile::Local];
+    let host = FakeHost::with_settings(
+        |settings| settings.files = files,
+        |asked| match asked {
+            Asked::Resolve { .. } => Reply::LocalName,
+            _ => Reply::Default,
+        },
+    );
+    let mut command = hooked(&host, program());
+    // No name that a server would be asked for.
+    let shown = finish(command.args(["settings", "localhost"])).output();
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[..3].iter().all(|line| line.contains(" servers 10.96.0.10:53 ")), "{shown}");
+    assert!(!lines[3].contains("10.96.0.10"), "{shown}");
 }
 
 #[test]

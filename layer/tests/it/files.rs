@@ -11,12 +11,12 @@ use protocol::agent::POD_FILES;
 use protocol::layer::PodFile;
 
 use crate::host::{Asked, FakeHost, Reply};
-use crate::run::{finish, hooked, installed, run};
+use crate::run::{app, finish, hooked, installed, run};
 
 const TEXT: &str = "from the pod\n";
 
 /// A file as the host keeps it.
-fn kept(name: &str, text: &str) -> File {
+pub(crate) fn kept(name: &str, text: &str) -> File {
     let name = CString::new(name).expect("a name");
     // SAFETY: memfd_create(2) with a C string.
     let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
@@ -29,11 +29,11 @@ fn kept(name: &str, text: &str) -> File {
 }
 
 /// A host whose files are those of [`POD_FILES`]' order.
-fn session(files: [PodFile; POD_FILES.len()]) -> FakeHost {
+pub(crate) fn session(files: [PodFile; POD_FILES.len()]) -> FakeHost {
     FakeHost::with_settings(|settings| settings.files = files, |_| Reply::Default)
 }
 
-fn descriptor(file: &File) -> PodFile {
+pub(crate) fn descriptor(file: &File) -> PodFile {
     PodFile::Descriptor(file.as_raw_fd() as u32)
 }
 
@@ -50,7 +50,8 @@ fn all_end_with(host: &FakeHost, words: &[&str], expected: &str) {
 fn every_function_has_the_pods_version() {
     let file = kept("mirror-hosts", TEXT);
     let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
-    for path in ["/etc/hosts", "//etc/./hosts", "/etc//hosts"] {
+    let spellings = ["/etc/hosts", "//etc/./hosts", "/etc//hosts", "/usr/../etc/hosts", "/proc/self/root/etc/hosts"];
+    for path in spellings {
         all_end_with(&host, &["opens", path], " from the pod");
         let shown = run(&host, "files", &["looks", path]).output();
         let (described, asked) = shown.lines().partition::<Vec<_>, _>(|line| line.contains("size=13"));
@@ -61,6 +62,23 @@ fn every_function_has_the_pods_version() {
         let (links, paths) = shown.lines().partition::<Vec<_>, _>(|line| line.ends_with(&format!("errno={EINVAL}")));
         assert_eq!((links.len(), paths.len()), (4, 4), "{shown}");
         assert!(paths.iter().all(|line| line.ends_with(" /etc/hosts")), "{shown}");
+    }
+}
+
+#[test]
+fn a_relative_path_is_told_by_its_folder() {
+    let file = kept("mirror-hosts", TEXT);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    let expected = ["openat", "__openat_2", "syscall"].map(|what| format!("{what} from the pod\n")).concat()
+        + &["fstatat", "__fxstatat", "statx"].map(|what| format!("{what} mode=0 size=13\n")).concat()
+        + &format!("faccessat errno={EACCES}\nreadlinkat errno={EINVAL}\n");
+    for path in ["hosts", "./hosts", "../etc/hosts"] {
+        assert_eq!(run(&host, "files", &["below", path]).output(), expected, "{path}");
+    }
+    for (folder, path) in [("/etc", "hosts"), ("/etc", ".//hosts"), ("/", "etc/hosts"), ("/usr", "../etc/hosts")] {
+        let mut command = hooked(&host, app("files"));
+        let shown = finish(command.current_dir(folder).args(["opens", path])).output();
+        assert!(shown.lines().all(|line| line.ends_with(" from the pod")), "{folder} {path}: {shown}");
     }
 }
 
@@ -222,7 +240,7 @@ fn paths_that_stay_local_are_cheap() {
     let file = kept("mirror-hosts", TEXT);
     let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
     let shown = run(&host, "files", &["bench", "-"]).output();
-    let bare = finish(std::process::Command::new(crate::run::app("files")).args(["bench", "-"])).output();
+    let bare = finish(std::process::Command::new(app("files")).args(["bench", "-"])).output();
     if std::env::var_os("BENCH").is_some() {
         eprintln!("with the layer:\n{shown}without:\n{bare}");
     }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use protocol::agent::UnixKind;
-use protocol::agent::{Families, ResolveError, Resolved};
+use protocol::agent::{Families, Named, ResolveError, Resolved};
 use protocol::codec;
 use protocol::layer::{
     Answer, AttachReply, ConnectReply, DnsQuestion, Message, NamesReply, Over, PodFile, Request, Settings, Token,
@@ -85,7 +85,7 @@ pub(crate) enum Reply {
     Udp(UdpReply),
     UdpPeer(UdpPeerReply),
     /// An abstract name, or what else [`UnixReply`] can be.
-    UnixRelay(String),
+    UnixRelay(Vec<u8>),
     Unix(UnixReply<'static>),
     Settings(Settings),
     /// The process takes part under this host name.
@@ -95,7 +95,7 @@ pub(crate) enum Reply {
     Names(NamesReply),
     Addresses(Result<Vec<IpAddr>, ResolveError>),
     /// As `Addresses`, with the canonical name.
-    Resolved(Vec<IpAddr>, &'static str),
+    Resolved(Vec<IpAddr>, &'static str, &'static [&'static str]),
     Name(Result<String, ResolveError>),
     /// A name server's answer.
     Dns(Result<Vec<u8>, ResolveError>),
@@ -310,7 +310,7 @@ impl Shared {
                 codec::encode(&udp)
             }
             Reply::UdpPeer(peer) => codec::encode(&peer),
-            Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(name.as_bytes())),
+            Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(&name)),
             Reply::Unix(unix) => codec::encode(&unix),
             Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
             Reply::Named(name) => {
@@ -319,13 +319,19 @@ impl Shared {
             Reply::Skipped => codec::encode(&AttachReply::Skipped),
             Reply::Names(names) => codec::encode(&names),
             Reply::Addresses(addresses) => {
-                let found = addresses.map(|addresses| Resolved { addresses, canonical: String::new() });
+                let found =
+                    addresses.map(|addresses| Resolved { addresses, canonical: String::new(), aliases: Vec::new() });
                 codec::encode(&answered(found))
             }
-            Reply::Resolved(addresses, canonical) => {
-                codec::encode(&Answer::Found(Resolved { addresses, canonical: canonical.to_owned() }))
+            Reply::Resolved(addresses, canonical, aliases) => {
+                let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+                codec::encode(&Answer::Found(Resolved { addresses, canonical: canonical.to_owned(), aliases }))
             }
-            Reply::Name(name) => codec::encode(&answered(name)),
+            Reply::Name(name) => {
+                let mut names = name.map(|names| names.split(' ').map(str::to_owned).collect::<Vec<_>>());
+                let named = names.as_mut().map(|names| Named { name: names.remove(0), aliases: std::mem::take(names) });
+                codec::encode(&answered(named.map_err(|error| error.clone())))
+            }
             Reply::Dns(message) => codec::encode(&answered(message)),
             // The same bytes, whatever the answer would be of.
             Reply::LocalName => codec::encode(&Answer::<()>::Local),

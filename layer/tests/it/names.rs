@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use libc::{EAGAIN, EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_NONAME, EAI_SERVICE, EAI_SYSTEM, EIO, ERANGE};
 use protocol::agent::{Families, ResolveError};
+use protocol::layer::PodFile;
 
+use crate::files::{descriptor, kept, session};
 use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{compiled, finish, hooked, run, skip};
 
@@ -25,10 +27,11 @@ fn zone(asked: &Asked) -> Reply {
         ("four", Families::V6) => Reply::Addresses(Err(ResolveError::NoData)),
         ("four", Families::Both) => ips(&["10.0.0.5", "10.0.0.6"]),
         ("alias" | "xn--bcher-kva.example", _) => {
-            Reply::Resolved(vec![IpAddr::from([10, 0, 0, 7])], "xn--bcher-kva.example")
+            Reply::Resolved(vec![IpAddr::from([10, 0, 0, 7])], "xn--bcher-kva.example", &["alias.full", "on-the-way"])
         }
-        ("short", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "short.default.svc"),
-        ("nul", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "a\0b"),
+        ("short", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "short.default.svc", &[]),
+        ("nul", _) => Reply::Resolved(vec![IpAddr::from([10, 0, 0, 8])], "a\0b", &["", "c\0d", "e"]),
+        ("localhost", _) => Reply::Resolved(vec![IpAddr::from([127, 0, 0, 1])], "localhost", &["ip6-localhost"]),
         ("local", _) => Reply::LocalName,
         ("many", _) => {
             Reply::Addresses(Ok((0..256).map(|n| IpAddr::from([10, 1, (n / 256) as u8, n as u8])).collect()))
@@ -51,7 +54,8 @@ fn reverse(asked: &Asked) -> Reply {
     let Asked::Reverse { address } = asked else { return Reply::Default };
     let name = |name: &str| Reply::Name(Ok(name.to_owned()));
     match address.to_string().as_str() {
-        "10.0.0.5" => name("api.default.svc"),
+        "10.0.0.5" => name("api.default.svc api"),
+        "127.0.0.1" => name("loop"),
         "fd00::5" => name("six.default.svc"),
         "10.0.0.10" => name("xn--bcher-kva.example"),
         "10.0.0.11" => Reply::LocalName,
@@ -165,12 +169,16 @@ fn the_canonical_name_is_the_pods() {
             ("gai short 80 v6 cm", "gai=0 ::ffff:10.0.0.8:80/1(short.default.svc)", 1),
             ("gai nul 80 any c", "gai=0 10.0.0.8:80/1(nul)", 1),
             ("gai alias 80 any .", "gai=0 10.0.0.7:80/1", 1),
-            ("name alias", "xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
+            ("name alias", "xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7", 1),
             ("name short", "short.default.svc aliases=0 length=4 10.0.0.8", 1),
-            ("name_r alias 8000", "code=0 xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
+            (
+                "name_r alias 8000",
+                "code=0 xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7",
+                1,
+            ),
             // Seven bytes to the next pointer, four pointers, an address, and two texts with their ends.
-            ("name_r alias 71", "code=0 xn--bcher-kva.example aliases=1(alias) length=4 10.0.0.7", 1),
-            ("name_r alias 70", &format!("code={ERANGE} h_errno=-1"), 1),
+            ("name_r alias 95", "code=0 xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7", 1),
+            ("name_r alias 94", &format!("code={ERANGE} h_errno=-1"), 1),
         ],
     );
 }
@@ -251,10 +259,7 @@ fn numbers_and_local_names_ask_nobody() {
             ("gai 127.1 80 any .", "gai=0 127.0.0.1:80/1", 0),
             ("gai ::1 80 any .", "gai=0 ::1:80/1", 0),
             ("gai both 80 any n", &format!("gai={EAI_NONAME}"), 0),
-            ("gai localhost 80 v4 .", "gai=0 127.0.0.1:80/1", 0),
             ("name 10.0.0.5", "10.0.0.5 aliases=0 length=4 10.0.0.5", 0),
-            ("name2 localhost v4", "localhost aliases=0 length=4 127.0.0.1", 0),
-            ("info 127.0.0.1 2 200", "info=0 localhost 80", 0),
             ("info 10.0.0.5 3 200", "info=0 10.0.0.5 80", 0),
         ],
     );
@@ -264,6 +269,20 @@ fn numbers_and_local_names_ask_nobody() {
         let _ = run(&off, "names", &words.split(' ').collect::<Vec<_>>());
     }
     assert_eq!(off.asked(), []);
+}
+
+#[test]
+fn loopback_has_the_pods_names() {
+    check(
+        &FakeHost::start(zone),
+        &[
+            ("gai localhost 80 v4 .", "gai=0 127.0.0.1:80/1", 1),
+            ("name2 localhost v4", "localhost aliases=1(ip6-localhost) length=4 127.0.0.1", 1),
+            ("name api.localhost", "h_errno=1", 1),
+            ("info 127.0.0.1 2 200", "info=0 loop 80", 1),
+            ("addr 127.0.0.1", "loop aliases=0 length=4 127.0.0.1", 1),
+        ],
+    );
 }
 
 #[test]
@@ -298,6 +317,9 @@ fn gethostbyname_answers_as_the_pod() {
         &[
             ("name both", "both aliases=0 length=4 10.0.0.5 10.0.0.6", 1),
             ("name2 both v6", "both aliases=0 length=16 fd00::5", 1),
+            ("name alias", "xn--bcher-kva.example aliases=1(alias.full)(on-the-way) length=4 10.0.0.7", 1),
+            ("name nul", "nul aliases=1(e) length=4 10.0.0.8", 1),
+            ("name .", "h_errno=1", 1),
             ("name many", &format!("many aliases=0 length=4{many}"), 1),
             ("name_r both 8000", "code=0 both aliases=0 length=4 10.0.0.5 10.0.0.6", 1),
             ("name_r both 40", &format!("code={ERANGE} h_errno=-1"), 1),
@@ -322,10 +344,11 @@ fn addresses_have_the_pods_names() {
     check(
         &FakeHost::start(zone),
         &[
-            ("addr 10.0.0.5", "api.default.svc aliases=0 length=4 10.0.0.5", 1),
+            ("addr 10.0.0.5", "api.default.svc aliases=1(api) length=4 10.0.0.5", 1),
+            ("addr ::ffff:10.0.0.5", "api.default.svc aliases=1(api) length=4 10.0.0.5", 1),
             ("addr fd00::5", "six.default.svc aliases=0 length=16 fd00::5", 1),
             ("addr 10.0.0.6", "h_errno=1", 1),
-            ("addr_r 10.0.0.5 4000", "code=0 api.default.svc aliases=0 length=4 10.0.0.5", 1),
+            ("addr_r 10.0.0.5 4000", "code=0 api.default.svc aliases=1(api) length=4 10.0.0.5", 1),
             ("addr_r 10.0.0.5 20", &format!("code={ERANGE} h_errno=-1"), 1),
             ("info 10.0.0.5 2 200", "info=0 api.default.svc 80", 1),
             ("info 10.0.0.5 0 200", "info=0 api.default.svc http", 1),
@@ -353,6 +376,21 @@ fn a_host_that_was_never_there_is_a_name_service_that_may_come_back() {
             ("name both", "h_errno=2", 0),
         ],
     );
+}
+
+#[test]
+fn the_pods_hosts_file_is_read_entry_by_entry() {
+    let text =
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost # both\nfe00::0 ip6-localnet\n10.1.2.3 web-0.web web-0\n";
+    let file = kept("mirror-hosts", text);
+    let host = session([PodFile::Local, descriptor(&file), PodFile::Local, PodFile::Local]);
+    let lines = [
+        "localhost aliases=0 length=4 127.0.0.1\n",
+        "localhost aliases=1(ip6-localhost) length=4 127.0.0.1\n",
+        "web-0.web aliases=1(web-0) length=4 10.1.2.3\n",
+    ];
+    let expected = lines.concat() + &lines.map(|line| format!("code=0 {line}")).concat() + "end=1\n";
+    assert_eq!(run(&host, "names", &["entries"]).output(), expected);
 }
 
 #[test]

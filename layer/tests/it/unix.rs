@@ -10,7 +10,7 @@ use std::thread;
 
 use libc::{ECONNREFUSED, EFAULT, EINVAL, EISCONN, ENETUNREACH, ENOENT};
 use protocol::agent::UnixKind;
-use protocol::layer::UnixReply;
+use protocol::layer::{UnixReply, unix_relay_name};
 
 use crate::host::{Asked, FakeHost, Reply};
 use crate::run::run;
@@ -20,15 +20,11 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 /// What arrived in datagrams.
 type Received = Arc<Mutex<Vec<String>>>;
 
-fn name() -> (String, SocketAddr) {
-    let name = format!("mirror-layer-unix-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let address = SocketAddr::from_abstract_name(&name).expect("a name");
-    (name, address)
-}
-
 /// A relay for one socket: echoes, once for connections, and keeps datagrams.
-fn relay(kind: UnixKind, received: &Received) -> String {
-    let (name, address) = name();
+fn relay(kind: UnixKind, wanted: &[u8], received: &Received) -> Vec<u8> {
+    let word = format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let name = unix_relay_name(&format!("{word:a<26}"), wanted);
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
     match kind {
         UnixKind::Stream => {
             let listener = UnixListener::bind_addr(&address).expect("listens");
@@ -40,8 +36,8 @@ fn relay(kind: UnixKind, received: &Received) -> String {
                 let socket = OwnedFd::from_raw_fd(libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET, 0));
                 let mut own: libc::sockaddr_un = std::mem::zeroed();
                 own.sun_family = libc::AF_UNIX as u16;
-                for (place, byte) in own.sun_path[1..].iter_mut().zip(name.bytes()) {
-                    *place = byte as i8;
+                for (place, byte) in own.sun_path[1..].iter_mut().zip(&name) {
+                    *place = *byte as i8;
                 }
                 assert_eq!(libc::bind(socket.as_raw_fd(), (&raw const own).cast(), 3 + name.len() as u32), 0);
                 assert_eq!(libc::listen(socket.as_raw_fd(), 1), 0);
@@ -82,7 +78,7 @@ fn session() -> (FakeHost, Received) {
             Asked::Unix { address, .. } if address == b"/pod/none" => Reply::Unix(UnixReply::Failed(ECONNREFUSED)),
             Asked::Unix { address, .. } if address == b"/pod/nonsense" => Reply::Bytes(vec![1, 0, 0, 0, 9]),
             Asked::Unix { address, kind } if address.starts_with(b"/pod/") || address == b"\0pod" => {
-                Reply::UnixRelay(relay(*kind, &noted))
+                Reply::UnixRelay(relay(*kind, address, &noted))
             }
             _ => Reply::Default,
         },
@@ -93,6 +89,24 @@ fn session() -> (FakeHost, Received) {
 fn words_on(host: &FakeHost, words: &str) -> String {
     let shown = run(host, "unixes", &words.split(' ').collect::<Vec<_>>()).output();
     shown.lines().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_peer_has_its_name_of_the_pod() {
+    for (kind, written, expected) in [
+        ("stream", "/pod/a", "/pod/a,whole,/px"),
+        ("packets", "/pod/a", "/pod/a,whole,/px"),
+        ("datagrams", "/pod/a", "/pod/a,whole,/px"),
+        ("stream", "@pod", "@pod,whole,pxx"),
+    ] {
+        let (host, _) = session();
+        let shown = words_on(&host, &format!("{kind} connect {written} peer"));
+        assert_eq!(shown, format!("connect=0 peer={expected}"), "{kind} {written}");
+    }
+    // There is no room for such a name.
+    let (host, _) = session();
+    let shown = words_on(&host, &format!("stream connect /pod/{} peer", "x".repeat(90)));
+    assert!(shown.starts_with("connect=0 peer=@mirror-"), "{shown}");
 }
 
 #[test]

@@ -252,7 +252,7 @@ fn prepare(
             build_tools: spec.skip.build_tools,
             more_build_tools: spec.skip.more_build_tools.clone(),
         },
-        _files: files,
+        files,
         connect_wait: network.connect_wait,
         links: started.links.clone(),
         pod_addresses: started.description.addresses.clone(),

@@ -40,7 +40,7 @@ pub(super) struct Layers {
     pub(super) rules: Arc<Rules>,
     pub(super) skip: Skip,
     /// Kept open for the layers.
-    pub(super) _files: PodFiles,
+    pub(super) files: PodFiles,
     pub(super) connect_wait: Duration,
     pub(super) links: Links,
     /// The pod's own addresses.
@@ -143,7 +143,7 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
                 false => None,
             };
             let reply = match &found {
-                Some(Ok(name)) => UnixReply::Relay(name.as_bytes()),
+                Some(Ok(name)) => UnixReply::Relay(name),
                 Some(Err(errno)) => UnixReply::Failed(*errno),
                 None => UnixReply::Local,
             };

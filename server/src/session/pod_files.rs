@@ -16,6 +16,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 pub(super) struct PodFiles {
     /// Where the layer finds each.
     pub(super) places: [PodFile; POD_FILES.len()],
+    /// What the pod's `/etc/hosts` says.
+    pub(super) hosts: Vec<u8>,
     _files: Vec<OwnedFd>,
 }
 
@@ -36,7 +38,9 @@ impl PodFiles {
                 }
             };
         }
-        Ok(Self { places, _files: files })
+        let hosts = POD_FILES.iter().zip(&description.files).find(|(path, _)| **path == "/etc/hosts");
+        let hosts = hosts.and_then(|(_, content)| content.clone()).unwrap_or_default();
+        Ok(Self { places, hosts, _files: files })
     }
 }
 
@@ -61,6 +65,7 @@ mod tests {
         let [PodFile::Descriptor(number), PodFile::Absent, PodFile::Local, PodFile::Absent] = made.places else {
             panic!("{:?}", made.places);
         };
+        assert!(made.hosts.is_empty());
         let path = format!("/proc/self/fd/{number}");
         assert_eq!(std::fs::read(&path).expect("reads"), b"nameserver 10.0.0.10\n");
         assert!(std::fs::write(&path, "other").is_err());

@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::agent::{ConnectUnix, UnixAddress, UnixKind};
+use protocol::layer::{UNIX_WORD, unix_relay_name};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -42,16 +43,17 @@ impl Unix {
         address: &[u8],
         kind: UnixKind,
         uid: u32,
-    ) -> Option<Result<String, i32>> {
+    ) -> Option<Result<Vec<u8>, i32>> {
+        let told = address;
         let address = match address {
             [0, name @ ..] if !name.is_empty() => UnixAddress::Abstract(name.to_vec()),
             [b'/', ..] => UnixAddress::Path(address.to_vec()),
             _ => return None,
         };
-        Some(self.relay(ConnectUnix { address, kind }, uid).await)
+        Some(self.relay(told, ConnectUnix { address, kind }, uid).await)
     }
 
-    async fn relay(self: &Arc<Self>, request: ConnectUnix, uid: u32) -> Result<String, i32> {
+    async fn relay(self: &Arc<Self>, told: &[u8], request: ConnectUnix, uid: u32) -> Result<Vec<u8>, i32> {
         let kind = request.kind;
         if kind == UnixKind::Datagram
             && let Some(name) = self.datagrams().find(&request.address, uid)
@@ -63,7 +65,7 @@ impl Unix {
             tracing::warn!(%error, "cannot make a Unix socket");
             Errno::NOBUFS.raw_os_error()
         };
-        let (name, socket) = bind(kind).map_err(cannot)?;
+        let (name, socket) = bind(kind, told).map_err(cannot)?;
         match kind {
             UnixKind::Datagram => self.serve_datagrams(name.clone(), socket, request, uid, stream).map_err(cannot)?,
             UnixKind::Stream | UnixKind::SeqPacket => {
@@ -97,17 +99,17 @@ impl Unix {
     }
 }
 
-/// A socket with a name of 130 random bits.
-fn bind(kind: UnixKind) -> std::io::Result<(String, OwnedFd)> {
+/// A socket that stands for `address`, with a name of 130 random bits.
+fn bind(kind: UnixKind, address: &[u8]) -> std::io::Result<(Vec<u8>, OwnedFd)> {
     let kind = match kind {
         UnixKind::Stream => SocketType::STREAM,
         UnixKind::SeqPacket => SocketType::SEQPACKET,
         UnixKind::Datagram => SocketType::DGRAM,
     };
-    let name = format!("mirror-{}", random_name(26).map_err(std::io::Error::other)?);
+    let name = unix_relay_name(&random_name(UNIX_WORD).map_err(std::io::Error::other)?, address);
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(&name)?)?;
     Ok((name, socket))
 }
 

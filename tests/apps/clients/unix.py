@@ -5,6 +5,11 @@ import socket
 import sys
 
 
+def shown(connected):
+    name = connected.getpeername()
+    return name if isinstance(name, str) else name.decode().replace("\0", "@")
+
+
 def stream(name):
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(10)
@@ -12,7 +17,7 @@ def stream(name):
         connection.sendall(b"hello")
         connection.shutdown(socket.SHUT_WR)
         answer = connection.makefile("rb").read()
-        return answer.decode()
+        return f"{answer.decode()} from {shown(connection)}"
 
 
 def datagram(name):
@@ -21,7 +26,7 @@ def datagram(name):
         sender.bind("")
         sender.connect(name)
         sender.send(b"hello")
-        return sender.recv(100).decode()
+        return f"{sender.recv(100).decode()} from {shown(sender)}"
 
 
 def check(label, ask, name):

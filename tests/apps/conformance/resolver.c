@@ -40,6 +40,10 @@ HOST(dot, "gethostbyname of a dot", ".")
 HOST(localhost, "gethostbyname of localhost", "localhost")
 HOST(hosts_file, "gethostbyname of a name of the pod's /etc/hosts", "ip6-allnodes")
 HOST(headless, "gethostbyname of a headless Service", "echo-headless")
+HOST(localhost_below, "gethostbyname of a name below localhost", "api.localhost")
+HOST(alias, "gethostbyname of a name with two aliases", "alias.dns.test")
+HOST(alias_service, "gethostbyname of an alias of a Service", "service.dns.test")
+HOST(dangling, "gethostbyname of an alias of nothing", "dangling.dns.test")
 
 CASE(hostent, own, "gethostbyname of the pod's own name") {
     char name[256] = "";

@@ -1,4 +1,5 @@
 /* Asks name servers as its arguments say and prints what the resolver's functions return. */
+#include <arpa/inet.h>
 #include <arpa/nameser.h>
 #include <dirent.h>
 #include <errno.h>
@@ -55,6 +56,42 @@ static void cancels(char *name) {
     printf("wrong=%d left=%d\n", wrong, count_fds() - before);
 }
 
+static void show(const char *what, int result, const struct __res_state *state) {
+    char text[INET6_ADDRSTRLEN] = "";
+    printf("%s=%d dirty=%d servers", what, result, errno != UNUSUAL);
+    for (int i = 0; i < state->nscount; i++) {
+        const struct sockaddr_in *v4 = &state->nsaddr_list[i];
+        const struct sockaddr_in6 *v6 = state->_u._ext.nsaddrs[i];
+        if (v4->sin_family) inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text);
+        else inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text);
+        printf(" %s:%d", text, ntohs(v4->sin_family ? v4->sin_port : v6->sin6_port));
+    }
+    printf(" search");
+    for (int i = 0; state->dnsrch[i]; i++) printf(" %s", state->dnsrch[i]);
+    printf(" ndots %d timeout %d attempts %d rotate %d\n", state->ndots, state->retrans, state->retry,
+           (state->options & RES_ROTATE) != 0);
+}
+
+/* The states that are filled, before and after a look-up of `name`. */
+static void settings(const char *name) {
+    struct __res_state state = {0};
+    struct addrinfo *list = NULL;
+    unsigned char answer[512];
+    errno = UNUSUAL;
+    int result = res_ninit(&state);
+    show("ninit", result, &state);
+    res_nclose(&state);
+    errno = UNUSUAL;
+    show("init", res_init(), &_res);
+    _res.options |= RES_ROTATE;
+    errno = UNUSUAL;
+    show("again", res_init(), &_res);
+    if (getaddrinfo(name, NULL, NULL, &list) == 0) freeaddrinfo(list);
+    errno = UNUSUAL;
+    show("after", 0, &_res);
+    res_query(name, ns_c_in, ns_t_a, answer, sizeof answer);
+}
+
 /* OP NAME [ROOM [DOMAIN]]: a question of class IN and type SRV. */
 int main(int count, char **word) {
     static unsigned char answer[ROOM], question[600];
@@ -65,7 +102,13 @@ int main(int count, char **word) {
     int length = res_mkquery(ns_o_query, strlen(name) > 60 ? "x" : name, ns_c_in, ns_t_srv, NULL, 0, NULL, question, sizeof question);
     question[0] = 0x12, question[1] = 0x34;
     if (!strcmp(op, "layout")) {
-        printf("%zu %zu\n", offsetof(struct __res_state, res_h_errno), sizeof state.res_h_errno);
+        printf("%zu %zu ", offsetof(struct __res_state, nsaddr_list), offsetof(struct __res_state, dnsrch));
+        printf("%zu %zu ", offsetof(struct __res_state, defdname), offsetof(struct __res_state, res_h_errno));
+        printf("%zu %zu\n", offsetof(struct __res_state, _u._ext.nsaddrs), sizeof state);
+        return 0;
+    }
+    if (!strcmp(op, "settings")) {
+        settings(word[2]);
         return 0;
     }
     res_init();

@@ -70,7 +70,7 @@ static void opens(const char *path) {
     CASE("open", opened(open(path, O_RDONLY)));
     CASE("open64", opened(open64(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)));
     CASE("openat", opened(openat(AT_FDCWD, path, O_RDONLY)));
-    CASE("openat64", opened(openat64(-1, path, O_RDONLY)));
+    CASE("openat64", opened(openat64(*path == '/' ? -1 : AT_FDCWD, path, O_RDONLY)));
     CASE("__open_2", opened(__open_2(path, O_RDONLY)));
     CASE("__open64_2", opened(__open64_2(path, O_RDONLY)));
     CASE("__openat_2", opened(__openat_2(AT_FDCWD, path, O_RDONLY)));
@@ -143,6 +143,22 @@ static void writes(const char *path) {
     CASE("access x", described(access(path, X_OK), 0, 0));
 }
 
+/* The calls that take a folder: `path` is relative to /etc. */
+static void below(const char *path) {
+    int folder = open("/etc", O_RDONLY | O_DIRECTORY);
+    char room[PATH_MAX];
+    struct stat out;
+    struct statx outx;
+    CASE("openat", opened(openat(folder, path, O_RDONLY)));
+    CASE("__openat_2", opened(__openat_2(folder, path, O_RDONLY)));
+    CASE("syscall", opened(syscall(SYS_openat, folder, path, O_RDONLY, 0)));
+    LOOK("fstatat", fstatat(folder, path, &out, 0), 0, out.st_size);
+    LOOK("__fxstatat", __fxstatat(STAT_VERSION, folder, path, &out, 0), 0, out.st_size);
+    LOOK("statx", statx(folder, path, 0, STATX_ALL, &outx), 0, outx.stx_size);
+    CASE("faccessat", described(faccessat(folder, path, W_OK, 0), 0, 0));
+    CASE("readlinkat", linked(readlinkat(folder, path, room, sizeof room)));
+}
+
 /* A failed freopen has closed the old stream all the same. */
 static void closed(const char *path) {
     int fd = open("/dev/null", O_RDONLY);
@@ -192,6 +208,7 @@ int main(int count, char **word) {
     else if (!strcmp(op, "looks")) looks(path);
     else if (!strcmp(op, "links")) links(path);
     else if (!strcmp(op, "writes")) writes(path);
+    else if (!strcmp(op, "below")) below(path);
     else if (!strcmp(op, "closed")) closed(path);
     else if (!strcmp(op, "shut_in")) shut_in(path);
     else if (!strcmp(op, "bench")) bench();

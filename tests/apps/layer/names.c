@@ -103,6 +103,17 @@ int main(int count, char **word) {
         int family = v6 ? AF_INET6 : AF_INET;
         int code = gethostbyaddr_r(ip, v6 ? 16 : 4, family, &place, buffer, atoi(word[3]), &result, &problem);
         show_r(code, result, problem);
+    } else if (!strcmp(op, "entries")) {
+        sethostent(0);
+        while ((result = gethostent())) show(result, h_errno);
+        sethostent(0);
+        int code, room = 1;
+        while ((code = gethostent_r(&place, buffer, room, &result, &problem)) != ENOENT) {
+            if (code == ERANGE) room = sizeof buffer;
+            else show_r(code, result, problem);
+        }
+        printf("end=%d\n", result == NULL);
+        endhostent();
     } else if (!strcmp(op, "info")) {
         struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(80)};
         struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(80)};

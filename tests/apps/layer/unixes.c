@@ -39,7 +39,18 @@ static int step(char **word) {
     else if (!strcmp(op, "nonblock")) fcntl(fd, F_SETFL, O_NONBLOCK);
     else if (!strcmp(op, "again")) errno = UNUSUAL, show("again", connect(fd, (void *)&far, far_length));
     else if (!strcmp(op, "recv")) printf("recv=%.*s\n", (int)recv(fd, text, sizeof text, 0), text);
-    else if (!strcmp(op, "send")) return errno = UNUSUAL, show("send", send(fd, word[1], strlen(word[1]), MSG_NOSIGNAL)), 2;
+    else if (!strcmp(op, "peer")) {
+        struct sockaddr_un name = {0};
+        socklen_t length = sizeof name;
+        errno = UNUSUAL;
+        if (getpeername(fd, (void *)&name, &length) || errno != UNUSUAL) return printf("peer=%d\n", errno), 1;
+        int abstract = !name.sun_path[0], size = length - offsetof(struct sockaddr_un, sun_path) - 1;
+        printf("peer=%s%.*s", abstract ? "@" : "", size, name.sun_path + abstract);
+        memset(&name, 'x', sizeof name);
+        socklen_t room = 4;
+        getpeername(fd, (void *)&name, &room);
+        printf(",%s,%.3s\n", room == length ? "whole" : "cut", abstract ? name.sun_path + 1 : name.sun_path);
+    } else if (!strcmp(op, "send")) return errno = UNUSUAL, show("send", send(fd, word[1], strlen(word[1]), MSG_NOSIGNAL)), 2;
     else if (!strcmp(op, "connect")) {
         address(word[1]);
         errno = UNUSUAL;

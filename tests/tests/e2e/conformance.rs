@@ -99,33 +99,6 @@ const DIFFERENCES: &[Difference] = &[
         &["process.descriptors_exhausted", "process.descriptors_exhausted_refused"],
         "Asking the session takes a descriptor for a moment",
     ),
-    always(
-        &[
-            "lookup.localhost",
-            "lookup.localhost_dot",
-            "lookup.below_localhost",
-            "lookup.canonical_localhost",
-            "nameinfo.loopback_six",
-            "hostent.localhost",
-            "hostent.address_loopback",
-        ],
-        "`localhost`, what is below it and loopback addresses are named as on this machine",
-    ),
-    always(
-        &["lookup.dot", "hostent.dot", "hostent.empty", "resolver.query_empty"],
-        "The root has no addresses: the name server is not asked for it",
-    ),
-    always(&["hostent.address_mapped"], "A v4-mapped address stays an IPv6 one in the answer"),
-    always(
-        &["resolver.settings", "resolver.by_datagram", "hostent.entries"],
-        "The C library reads `/etc/resolv.conf` for `res_init` and `/etc/hosts` for `gethostent` inside itself, where no \
-         hook is: these are this machine's",
-    ),
-    always(
-        &["file.openat", "file.spelled"],
-        "The files are known by their absolute paths: a path from a folder, through `..` or through `/proc` is this \
-         machine's",
-    ),
     always(&["identity.proc"], "Files other than the four are this machine's"),
     always(&["identity.interfaces"], "Interfaces are this machine's"),
 ];

@@ -49,14 +49,14 @@ pub(super) struct Relays(Vec<Relay>);
 
 struct Relay {
     key: Key,
-    name: String,
+    name: Vec<u8>,
     asked: Instant,
     _task: Task,
 }
 
 impl Relays {
     /// The name of the socket that stands for `address`, if there is one.
-    pub(super) fn find(&mut self, address: &UnixAddress, uid: u32) -> Option<String> {
+    pub(super) fn find(&mut self, address: &UnixAddress, uid: u32) -> Option<Vec<u8>> {
         let relay = self.0.iter_mut().find(|relay| relay.key.0 == *address && relay.key.1 == uid)?;
         relay.asked = Instant::now();
         Some(relay.name.clone())
@@ -75,7 +75,7 @@ impl Relays {
         self.0.len()
     }
 
-    fn remove(&mut self, name: &str) {
+    fn remove(&mut self, name: &[u8]) {
         self.0.retain(|relay| relay.name != name);
     }
 }
@@ -84,7 +84,7 @@ impl Unix {
     /// Serves datagrams of processes of `uid`; `stream` is the first connection to the pod's socket.
     pub(super) fn serve_datagrams(
         self: &Arc<Self>,
-        name: String,
+        name: Vec<u8>,
         socket: OwnedFd,
         request: ConnectUnix,
         uid: u32,

@@ -4,6 +4,7 @@ use super::*;
 use crate::session::testing::link_to_agent;
 use link::{Incoming, Stream};
 use protocol::agent::{AnyRequest, RemoteError, UnixDatagram};
+use protocol::layer::behind_unix_relay;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram as StdDatagram};
@@ -29,20 +30,20 @@ impl Session {
         (request, call.reply::<ConnectUnix>(&Ok(())).await.expect("replies"))
     }
 
-    async fn ask(&mut self, address: &[u8], kind: UnixKind, uid: u32) -> (String, ConnectUnix, Stream) {
+    async fn ask(&mut self, address: &[u8], kind: UnixKind, uid: u32) -> (Vec<u8>, ConnectUnix, Stream) {
         let unix = self.unix.clone();
         let (name, (request, stream)) = tokio::join!(unix.answer(address, kind, uid), self.connected());
         (name.expect("an address of the pod").expect("connected"), request, stream)
     }
 }
 
-fn abstract_name(name: &str) -> UnixAddr {
+fn abstract_name(name: &[u8]) -> UnixAddr {
     UnixAddr::from_abstract_name(name).expect("a name")
 }
 
-fn connect(name: &str, kind: SocketType) -> OwnedFd {
+fn connect(name: &[u8], kind: SocketType) -> OwnedFd {
     let socket = rustix::net::socket(AddressFamily::UNIX, kind, None).expect("a socket");
-    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name");
+    let address = SocketAddrUnix::new_abstract_name(name).expect("a name");
     rustix::net::connect(&socket, &address).expect("connects");
     socket
 }
@@ -60,6 +61,7 @@ async fn a_stream_is_bytes_with_two_ends() {
     let mut session = Session::start().await;
     let (name, request, mut pod) = session.ask(b"/run/server.sock", UnixKind::Stream, session.uid).await;
     assert_eq!(request.address, UnixAddress::Path(b"/run/server.sock".to_vec()));
+    assert_eq!(behind_unix_relay(&name), Some(&b"/run/server.sock"[..]));
     let socket = connect(&name, SocketType::STREAM);
     let std = std::os::unix::net::UnixStream::from(socket);
     std.set_nonblocking(true).expect("set");
@@ -73,7 +75,7 @@ async fn a_stream_is_bytes_with_two_ends() {
     program.read_to_string(&mut text).await.expect("read");
     assert_eq!(text, "questionanswer");
     let again = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
-    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name");
+    let address = SocketAddrUnix::new_abstract_name(&name).expect("a name");
     assert_eq!(rustix::net::connect(&again, &address), Err(Errno::CONNREFUSED), "one connection only");
 }
 
@@ -120,7 +122,7 @@ async fn datagrams_of_many_share_a_socket_and_answers_find_their_sender() {
         assert_eq!(message(&mut shared).await, text);
     }
     let own_name = format!("mirror-test-{}", random_name(20).expect("random"));
-    let named = StdDatagram::bind_addr(&abstract_name(&own_name)).expect("a socket");
+    let named = StdDatagram::bind_addr(&abstract_name(own_name.as_bytes())).expect("a socket");
     named.connect_addr(&abstract_name(&name)).expect("connects");
     named.send(b"question").expect("sent");
     named.set_nonblocking(true).expect("set");
@@ -133,7 +135,7 @@ async fn datagrams_of_many_share_a_socket_and_answers_find_their_sender() {
     let length = named.recv(&mut buffer).await.expect("received");
     assert_eq!(&buffer[..length], b"answer");
     drop(shared);
-    let gone = SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a name");
+    let gone = SocketAddrUnix::new_abstract_name(&name).expect("a name");
     let probe = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");
     while rustix::net::sendto(&probe, b"", SendFlags::empty(), &gone) != Err(Errno::CONNREFUSED) {
         tokio::task::yield_now().await;
@@ -153,7 +155,7 @@ async fn other_users_are_turned_away() {
     std.set_nonblocking(true).expect("set");
     let mut program = UnixStream::from_std(std).expect("registered");
     assert_eq!(program.read(&mut [0; 1]).await.ok(), Some(0));
-    let (name, socket) = bind(UnixKind::Datagram).expect("a socket");
+    let (name, socket) = bind(UnixKind::Datagram, b"/dev/log").expect("a socket");
     rustix::net::sockopt::set_socket_passcred(&socket, true).expect("set");
     for (uid, expected) in [(other, None), (session.uid, Some((None, b"text".to_vec())))] {
         StdDatagram::unbound().expect("a socket").send_to_addr(b"text", &abstract_name(&name)).expect("sent");
