@@ -74,6 +74,13 @@ pub(crate) fn route(fd: c_int, written: SocketAddr, waits: bool) -> Route {
     })
 }
 
+/// [`route`] for an IPv4 address whose family is `AF_UNSPEC`: IPv4 sockets take it for what it is (`udp(7)`),
+/// IPv6 ones for none.
+pub(crate) fn route_without_family(fd: c_int, written: SocketAddr, waits: bool) -> Route {
+    let is_meant = || is_on() && sys::socket_family(fd) == Ok(libc::AF_INET);
+    if guard(Stage::Before, false, is_meant) { route(fd, written, waits) } else { Route::Native }
+}
+
 fn known_route(fd: c_int, written: SocketAddr, waits: bool) -> Result<Question, Route> {
     let session = session::get().ok_or(Route::Native)?;
     let peer = match session.rules.datagram(written) {

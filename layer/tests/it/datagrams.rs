@@ -48,6 +48,21 @@ fn each_function_sends_and_names_the_sender() {
 }
 
 #[test]
+fn an_ipv4_address_without_a_family_is_the_pods_on_ipv4_sockets() {
+    check(
+        session,
+        &[
+            ("udp4 unspecified 10.0.0.5 53 hi recvfrom", "unspecified=0 recvfrom=hi 10.0.0.5:53/16"),
+            ("udp6 unspecified 10.0.0.5 53 hi", &format!("unspecified={EDESTADDRREQ}")),
+            (
+                "udp6 connect fd00::5 53 unspecified 10.0.0.6 53 hi recvfrom",
+                "connect=0 unspecified=0 recvfrom=hi [fd00::5]:53/28",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn many_messages_by_one_call_reach_their_peers() {
     let host = session();
     let shown = words_on(&host, "udp4 sendmmsg 10.0.0.5 700 40 recvmmsg 40");

@@ -92,10 +92,6 @@ const DIFFERENCES: &[Difference] = &[
     always(&["udp.disconnect"], "The port that the socket has been given for the relay stays after the connection"),
     always(&["udp.six"], "A datagram has gone to the session before the pod knows that no route leads to its address"),
     always(
-        &["udp.unspecified_family"],
-        "Only addresses of a family are the session's: `sendto` with `AF_UNSPEC` is this machine's",
-    ),
-    always(
         &["process.descriptors_exhausted", "process.descriptors_exhausted_refused"],
         "Asking the session takes a descriptor for a moment",
     ),
