@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
+use super::arrivals::Arrivals;
 use super::closed::Watch;
 use super::names::{EntryId, Local, Names};
 use super::sock_diag;
@@ -232,6 +233,7 @@ pub(super) async fn copy(mut stream: TcpStream, pod: link::Stream) {
     stream.set_nodelay(true).ok();
     let (pod_side, up_ended) = (pod.watch(), Notify::new());
     let (from_program, to_program) = stream.split();
+    let from_program = Arrivals(from_program.as_ref());
     let (from_pod, to_pod) = tokio::io::split(pod);
     let up = async {
         let ended = pump(from_program, to_pod, |_| ()).await;

@@ -78,9 +78,9 @@ const DIFFERENCES: &[Difference] = &[
         &["option.path", "udp.dont_fragment"],
         "The socket's own way is loopback, whose packets are large: programs cannot find out the path's MTU",
     ),
-    varying(
+    always(
         &["stream.urgent_received", "stream.urgent_inline"],
-        "Urgent data is left out, and what follows it may wait for more",
+        "Urgent data is left out, as by a program that does not ask for it",
     ),
     always(&["udp.error_queue"], "Refusals reach connected sockets only, not the error queue of others (`IP_RECVERR`)"),
     always(&["udp.packet_info"], "The datagram's own way ends at loopback"),
