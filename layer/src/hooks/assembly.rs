@@ -105,6 +105,7 @@ macro_rules! by_number {
 
 by_number! {
     SYS_connect => connect(a, b, c);
+    SYS_bind => bind(a, b, c);
     SYS_getpeername => getpeername(a, b, c);
     SYS_getsockname => getsockname(a, b, c);
     SYS_sendto => sendto(a, b, c, d, e, f);

@@ -1,4 +1,4 @@
-//! `connect`, `getpeername`, `getsockname`. All three are async-signal-safe (`signal-safety(7)`): nothing on
+//! `connect`, `bind`, `getpeername`, `getsockname`. All of them are async-signal-safe (`signal-safety(7)`): nothing on
 //! their way allocates or locks.
 //!
 //! libc has no other public function that connects for its caller, apart from the resolver's and those that
@@ -42,6 +42,18 @@ pub(crate) unsafe fn connect(fd: c_int, address: *const sockaddr, length: sockle
         return Verdict::of(result);
     }
     Verdict::Bypass
+}
+
+/// # Safety
+/// As `bind(2)`.
+pub(crate) unsafe fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> Verdict<c_int> {
+    let Some(next) = next::bind.get() else { return Verdict::Bypass };
+    // SAFETY: bind(2): the program passes `length` readable bytes; a bad pointer is noticed.
+    match unsafe { sys::address_at(address, length) }.and_then(|own| ends::stand_in(fd, own)) {
+        // SAFETY: bind(2) with bytes that are ours.
+        Some(name) => Verdict::of(unsafe { next(fd, name_pointer(&name), name_length(&name)) }),
+        None => Verdict::Bypass,
+    }
 }
 
 /// Where a Unix address leads; `None` for addresses of other kinds, and where all of these are local.

@@ -1,7 +1,7 @@
 //! What this library asks of the program's sockets, and does to them.
 
 use core::ffi::c_int;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{End, Errno, call, name_of, number_option, option};
 use crate::address::{self, Encoded};
@@ -82,6 +82,19 @@ pub(crate) fn disconnect(fd: c_int) {
     let unspecified = [0u8; 16];
     // SAFETY: connect(2) with bytes that are ours, of the family AF_UNSPEC.
     let _ = unsafe { call(libc::SYS_connect, [fd as usize, unspecified.as_ptr().addr(), unspecified.len(), 0, 0, 0]) };
+}
+
+/// What the kernel says to a TCP socket in 127.0.0.0/8 that is to leave this machine: `EINVAL`, unless the socket
+/// has had a connection before, for which it has other words. It is asked by a connect that leads nowhere.
+pub(crate) fn refuse_loopback(fd: c_int) -> Errno {
+    let nowhere = match number_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) {
+        Ok(libc::AF_INET6) => SocketAddr::from((Ipv4Addr::BROADCAST.to_ipv6_mapped(), 1)),
+        _ => SocketAddr::from((Ipv4Addr::BROADCAST, 1)),
+    };
+    match connect(fd, &address::encode(nowhere)) {
+        Err(errno) if errno != libc::ENETUNREACH => errno,
+        _ => libc::EINVAL,
+    }
 }
 
 /// Whether an address of this machine's kernel is a loopback one.

@@ -4,6 +4,7 @@
 //! after the last of them. What it must tell a user after the start goes once to the terminal's stderr.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,6 +237,10 @@ fn prepare(
         settings: Settings {
             relay_v4: outgoing.relay.v4,
             relay_v6: outgoing.relay.v6,
+            pod: started.description.addresses.iter().find_map(|address| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            }),
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),

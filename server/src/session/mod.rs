@@ -12,6 +12,7 @@ mod park;
 mod pod_files;
 mod processes;
 mod readiness;
+mod refusing;
 mod relay;
 mod request;
 mod rules;

@@ -65,13 +65,16 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
 }
 
 /// The address by which a listener of `uid` on `port` is reached over loopback of the given family; none
-/// without such a listener.
-pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32) -> io::Result<Option<SocketAddr>> {
+/// without such a listener. Of several it is the one at `preferred`.
+pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32, preferred: IpAddr) -> io::Result<Option<SocketAddr>> {
     let mut found = None;
     for family in if v4 { &[AF_INET, AF_INET6][..] } else { &[AF_INET6] } {
         dump(*family, IPPROTO_TCP, StateFlags::LISTEN, (port, 0), |socket| {
-            if socket.header.uid == uid {
-                found = found.or(on_loopback(v4, socket).map(|ip| SocketAddr::from((ip, port))));
+            if socket.header.uid == uid
+                && let Some(ip) = on_loopback(v4, socket)
+                && (found.is_none() || ip == preferred)
+            {
+                found = Some(SocketAddr::from((ip, port)));
             }
         })?;
     }
@@ -247,6 +250,8 @@ mod tests {
     #[test]
     fn listeners_are_found_where_loopback_reaches_them() {
         let uid = rustix::process::geteuid().as_raw();
+        let preferred = IpAddr::from([127, 3, 2, 0]);
+        let find = |v4, port, uid| listener_on_loopback(v4, port, uid, preferred);
         for (address, v4, v6) in [
             ("127.0.0.1:0", Some("127.0.0.1"), None),
             ("127.3.2.1:0", Some("127.3.2.1"), None),
@@ -257,11 +262,17 @@ mod tests {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let port = listener.local_addr().expect("bound").port();
             let at = |ip: Option<&str>| ip.map(|ip| SocketAddr::new(ip.parse().expect("an address"), port));
-            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), at(v4), "{address}");
-            assert_eq!(listener_on_loopback(false, port, uid).expect("asked"), at(v6), "{address}");
-            assert_eq!(listener_on_loopback(true, port, uid + 1).expect("asked"), None);
+            assert_eq!(find(true, port, uid).expect("asked"), at(v4), "{address}");
+            assert_eq!(find(false, port, uid).expect("asked"), at(v6), "{address}");
+            assert_eq!(find(true, port, uid + 1).expect("asked"), None);
             drop(listener);
-            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), None);
+            assert_eq!(find(true, port, uid).expect("asked"), None);
+        }
+        for order in [["127.0.0.1", "127.3.2.0"], ["127.3.2.0", "127.0.0.1"]] {
+            let first = TcpListener::bind((order[0], 0)).expect("a listener");
+            let port = first.local_addr().expect("bound").port();
+            let _second = TcpListener::bind((order[1], port)).expect("another");
+            assert_eq!(find(true, port, uid).expect("asked"), Some(SocketAddr::new(preferred, port)));
         }
     }
 

@@ -27,23 +27,6 @@ const fn varying(cases: &'static [&'static str], why: &'static str) -> Differenc
 
 /// What stays different. A case that is not here must be equal, and one that is here must differ.
 const DIFFERENCES: &[Difference] = &[
-    varying(
-        &[
-            "connect.refused_poll",
-            "connect.refused_select",
-            "connect.refused_connect",
-            "connect.refused_read",
-            "connect.refused_send",
-            "connect.epoll_refused",
-            "connect.after_refusal_nonblocking",
-        ],
-        "A refusal that is known within `outgoing.connect_wait` is told by a non-blocking `connect` itself, as the kernel \
-         tells an unreachable network",
-    ),
-    always(
-        &["connect.nonblocking_names", "connect.refused_name"],
-        "While the pod has no connection, `getsockname` has no address and no port of the pod's",
-    ),
     always(
         &["connect.syn_count"],
         "How often the pod's kernel asks before it gives up is the pod's default: `TCP_SYNCNT` does not reach it",
@@ -63,15 +46,6 @@ const DIFFERENCES: &[Difference] = &[
         &["connect.own_address_listener", "udp.own_address"],
         "What the program sends to itself does not leave this machine: TCP has loopback's addresses, and datagrams go to \
          the pod, where nobody listens",
-    ),
-    always(
-        &["bind.pod_address", "bind.pod_address_and_port", "bind.pod_address_listen", "udp.bound_pod"],
-        "No interface of this machine has the pod's address, and `bind` is this machine's",
-    ),
-    always(&["bind.loopback", "udp.bound_loopback"], "A socket bound to loopback can reach the relay, which is there"),
-    always(
-        &["bind.two_from_one_port"],
-        "Connections to different peers all go to one relay address: from one port there can be one",
     ),
     always(&["bind.low_port", "udp.ping"], "The pod's kernel settings allow what this machine's do not"),
     always(
