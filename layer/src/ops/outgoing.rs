@@ -2,9 +2,9 @@
 //!
 //! Everything here may run in a signal handler: nothing allocates and nothing locks.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
-use decide::outgoing::{Family, Verdict as Side, unmapped};
+use decide::outgoing::{Family, Verdict as Side, mapped, unmapped};
 use libc::c_int;
 use protocol::codec;
 use protocol::layer::{ConnectReply, Over, Request};
@@ -39,6 +39,8 @@ struct Remote {
     over: Over,
     nonblocking: bool,
     patience: Patience,
+    /// Whether the connect has failed when the patience ends; else it goes on in the background.
+    gives_up: bool,
 }
 
 /// `connect(2)` of `fd` to `destination`.
@@ -75,6 +77,7 @@ fn connect_tcp(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
     };
     match remote.ask(remote.nonblocking, remote.patience) {
         Err(AskError::Interrupted) => remote.hand_over(libc::EINTR),
+        Err(AskError::TimedOut) if remote.gives_up => Verdict::Fail(libc::ETIMEDOUT),
         Err(AskError::TimedOut) => remote.hand_over(libc::EINPROGRESS),
         answer => remote.follow(answer, None),
     }
@@ -96,11 +99,14 @@ fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
     let cookie = sys::cookie(fd).map_err(|_| Verdict::Bypass)?;
     let own = sys::name_of(fd, End::Local).filter(|own| !is_address_ours(cookie, *own));
     let nonblocking = sys::is_nonblocking(fd);
-    let patience = match sys::send_timeout(fd) {
+    let (patience, gives_up) = match (sys::send_timeout(fd), sys::syn_timeout(fd)) {
         // The host keeps such an answer short by itself.
-        _ if nonblocking => Patience::Brief,
-        Some(limit) => Patience::Within(limit),
-        None => Patience::Endless,
+        _ if nonblocking => (Patience::Brief, false),
+        (Some(limit), unanswered) if unanswered.is_none_or(|unanswered| limit <= unanswered) => {
+            (Patience::Within(limit), false)
+        }
+        (_, Some(unanswered)) => (Patience::Within(unanswered), true),
+        (_, None) => (Patience::Endless, false),
     };
     Ok(Remote {
         session,
@@ -113,6 +119,7 @@ fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
         over,
         nonblocking,
         patience,
+        gives_up,
     })
 }
 
@@ -193,6 +200,7 @@ impl Remote {
                 // Its names are the pod's, although its far end is no relay's address.
                 let peer = unmapped(place);
                 cache::put(Subject::Connected { cookie: self.cookie, peer }, Known::Address(peer));
+                self.stand_in(place);
                 self.go_to(place, late)
             }
             Ok(ConnectReply::Failed(libc::EINVAL)) if self.from_loopback => {
@@ -204,6 +212,17 @@ impl Remote {
             Err(AskError::Sandboxed) => Verdict::Bypass,
             Err(AskError::NoDescriptor(errno)) => Verdict::Fail(errno),
             Err(AskError::Lost | AskError::Interrupted | AskError::TimedOut) => Verdict::Fail(LOST),
+        }
+    }
+
+    /// Gives a socket that is to reach the address which stands in for the pod's the same one, so that its listener
+    /// sees the pod's as the far end.
+    fn stand_in(&self, place: SocketAddr) {
+        if let (true, SocketAddr::V4(place)) = (self.session.rules.in_pod(place).is_some(), unmapped(place))
+            && self.source_port == 0
+        {
+            let own = SocketAddrV4::new(*place.ip(), 0);
+            let _ = sys::bind(self.fd, if self.written.is_ipv4() { own.into() } else { mapped(own) });
         }
     }
 

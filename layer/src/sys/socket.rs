@@ -3,7 +3,7 @@
 use core::ffi::c_int;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{End, Errno, call, name_of, number_option, option};
+use super::{End, Errno, Timeval, call, name_of, number_option, option};
 use crate::address::{self, Encoded};
 
 /// What a socket speaks, as far as it matters here.
@@ -38,6 +38,18 @@ fn set_number(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), 
     let arguments = [fd as usize, level as usize, name as usize, (&raw const value).addr(), size_of::<c_int>(), 0];
     // SAFETY: setsockopt(2) with a number that is ours.
     unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
+}
+
+/// How long a connect without an answer lasts where the program has said how often it is repeated (`TCP_SYNCNT`):
+/// the first wait is a second, each further one twice as long.
+///
+/// The usual number counts as none: then the pod's kernel decides.
+pub(crate) fn syn_timeout(fd: c_int) -> Option<Timeval> {
+    const USUAL: c_int = 6;
+    match number_option(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT) {
+        Ok(repeats @ 1..USUAL) => Some([(2 << repeats) - 1, 0]),
+        _ => None,
+    }
 }
 
 /// Has the next connect send its request at once, where the program wants it to wait for the first data

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use libc::{
     EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, EBADF, ECONNABORTED, ECONNREFUSED, EFAULT, EINPROGRESS, EINTR, EINVAL,
-    EISCONN, ENETUNREACH, ENOENT, ENOSYS, ENOTCONN,
+    EISCONN, ENETUNREACH, ENOENT, ENOSYS, ENOTCONN, ETIMEDOUT,
 };
 
 use protocol::layer::ConnectReply;
@@ -190,6 +191,18 @@ fn sockets_are_bound_to_the_pods_address() {
     });
     let shown = words_on(&host, "socket4 bind 10.244.0.9 7123 connect 10.0.0.5 80").output();
     assert!(shown.contains(&format!("connect={ENOENT}\n")), "{shown}");
+}
+
+#[test]
+fn a_connect_that_nobody_answers_ends_as_the_program_has_said() {
+    let host = FakeHost::start(|asked| match asked {
+        Asked::Connect { .. } => Reply::Silence,
+        _ => Reply::Default,
+    });
+    let started = Instant::now();
+    assert_eq!(words_on(&host, "socket4 syncount 1 connect 10.0.0.5 80").output(), format!("connect={ETIMEDOUT}\n"));
+    assert!(started.elapsed() >= Duration::from_secs(3));
+    assert_eq!(host.asked().iter().filter(|asked| is_connect(asked)).count(), 1);
 }
 
 #[test]

@@ -226,7 +226,8 @@ fn prepare(
     let cannot = |error: io::Error| Failure::system("cannot open the session's sockets", error);
     let listener = layers::bind(&socket_name).map_err(cannot)?;
     let rules = Arc::new(Rules::new(&spec.network)?);
-    let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules).map_err(cannot)?;
+    let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
+        .map_err(cannot)?;
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;

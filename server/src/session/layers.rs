@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use decide::outgoing::{is_loopback, stand_in};
+use decide::outgoing::is_loopback;
 use decide::programs::Skip;
 use protocol::agent::ConnectTcp;
 use protocol::codec;
@@ -65,13 +65,14 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8.
-    pub(super) fn start(spread: [u8; 2], data: &link::Link, rules: &Arc<Rules>) -> io::Result<Self> {
+    /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8; the pod's own addresses
+    /// are `pod`.
+    pub(super) fn start(spread: [u8; 2], data: &link::Link, rules: &Arc<Rules>, pod: &[IpAddr]) -> io::Result<Self> {
         let (closings, names) = (Closings::start(), Arc::new(Names::default()));
         let relay = Relay::start(spread, names.clone())?;
         Ok(Self {
             parking: Parking::new(names.clone()),
-            udp: Udp::new(*relay.v4.ip(), data.clone(), rules.clone(), closings.clone(), names.clone()),
+            udp: Udp::new(*relay.v4.ip(), pod.to_vec(), data.clone(), rules.clone(), closings.clone(), names.clone()),
             unix: Unix::new(data.clone()),
             refusing: Refusing::open(*relay.v4.ip()),
             relay,
@@ -266,8 +267,8 @@ fn own_listener(layers: &Layers, wish: &Wish) -> Option<SocketAddr> {
         return None;
     }
     let uid = rustix::process::geteuid().as_raw();
-    let bound_to_pod = stand_in(*layers.outgoing.relay.v4.ip()).into();
-    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid, bound_to_pod);
+    let relay = *layers.outgoing.relay.v4.ip();
+    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid, relay);
     found.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for the program's own listener");
         None

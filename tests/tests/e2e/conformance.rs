@@ -28,10 +28,6 @@ const fn varying(cases: &'static [&'static str], why: &'static str) -> Differenc
 /// What stays different. A case that is not here must be equal, and one that is here must differ.
 const DIFFERENCES: &[Difference] = &[
     always(
-        &["connect.syn_count"],
-        "How often the pod's kernel asks before it gives up is the pod's default: `TCP_SYNCNT` does not reach it",
-    ),
-    always(
         &["connect.shut_down_meanwhile"],
         "A blocking `connect` waits for the session, not in the socket: another thread's `shutdown` does not wake it",
     ),
@@ -42,11 +38,6 @@ const DIFFERENCES: &[Difference] = &[
          told as a refusal",
     ),
     always(&["connect.bound_to_interface"], "Sockets bound to an interface are meant for what lies behind it here"),
-    always(
-        &["connect.own_address_listener", "udp.own_address"],
-        "What the program sends to itself does not leave this machine: TCP has loopback's addresses, and datagrams go to \
-         the pod, where nobody listens",
-    ),
     always(&["bind.low_port", "udp.ping"], "The pod's kernel settings allow what this machine's do not"),
     always(
         &["option.path", "udp.dont_fragment"],
@@ -58,13 +49,7 @@ const DIFFERENCES: &[Difference] = &[
     ),
     always(&["udp.error_queue"], "Refusals reach connected sockets only, not the error queue of others (`IP_RECVERR`)"),
     always(&["udp.packet_info"], "The datagram's own way ends at loopback"),
-    always(
-        &["udp.seen_unconnected"],
-        "`getsockname` of an unconnected socket says the port that it has here; the pod's socket has another one unless the \
-         program has bound a port",
-    ),
     always(&["udp.disconnect"], "The port that the socket has been given for the relay stays after the connection"),
-    always(&["udp.six"], "A datagram has gone to the session before the pod knows that no route leads to its address"),
     always(
         &["process.descriptors_exhausted", "process.descriptors_exhausted_refused"],
         "Asking the session takes a descriptor for a moment",
