@@ -171,10 +171,13 @@ impl Udp {
 async fn hand_over(udp: Weak<Udp>, mut passing: mpsc::Receiver<Passing>) {
     while let Some(datagram) = passing.recv().await {
         let Some(udp) = udp.upgrade() else { return };
-        match udp.association(datagram.to.cookie) {
-            Ok(association) => association.hear(&datagram),
-            Err(errno) => tracing::debug!(errno, "dropped a datagram between two of the user's sockets"),
-        }
+        let cookie = datagram.to.cookie;
+        // A known one that has none any more is closed.
+        let association = match datagram.is_new {
+            true => udp.association(cookie).ok(),
+            false => udp.associations().get(&cookie).cloned(),
+        };
+        association.inspect(|association| association.hear(&datagram));
     }
 }
 

@@ -354,7 +354,7 @@ impl Association {
 
     /// Hands a datagram of another socket of the user's to this one.
     pub(super) fn hear(self: &Arc<Self>, datagram: &Passing) {
-        let Passing { to, from, payload } = datagram;
+        let Passing { to, from, payload, .. } = datagram;
         let heard = self.mapping(&mut self.state(), *from, to.over, to.user).and_then(|mapping| mapping.say(payload));
         if let Err(error) = heard {
             tracing::debug!(%from, %error, "dropped a datagram between two of the user's sockets");

@@ -29,6 +29,8 @@ pub(super) struct Place {
 /// A datagram on its way.
 pub(super) struct Passing {
     pub(super) to: Place,
+    /// The socket has sent nothing yet, but exists.
+    pub(super) is_new: bool,
     /// The pod's address, with the sender's port there.
     pub(super) from: SocketAddr,
     pub(super) payload: Vec<u8>,
@@ -87,24 +89,26 @@ impl Own {
             return false;
         }
         let Some(port) = self.known().ports.get(&cookie).copied() else { return false };
-        let Some(to) = self.place(peer) else { return false };
+        let Some((to, is_new)) = self.place(peer) else { return false };
         let from = SocketAddr::new(peer.ip(), port);
-        if self.outbox.try_send(Passing { to, from, payload: payload.to_vec() }).is_err() {
+        if self.outbox.try_send(Passing { to, is_new, from, payload: payload.to_vec() }).is_err() {
             tracing::debug!(%peer, "dropped a datagram between two of the user's sockets");
         }
         true
     }
 
-    fn place(&self, peer: SocketAddr) -> Option<Place> {
+    /// Who hears what is sent to `peer`, and whether it is a socket that has sent nothing yet.
+    fn place(&self, peer: SocketAddr) -> Option<(Place, bool)> {
         let known = self.known().places.get(&peer.port()).copied();
-        known.filter(|place| place.over == over(peer.ip())).or_else(|| {
+        let known = known.filter(|place| place.over == over(peer.ip()));
+        known.map(|place| (place, false)).or_else(|| {
             let uid = rustix::process::geteuid().as_raw();
             let found = sock_diag::datagrams_to_pod(peer.is_ipv4(), peer.port(), uid, self.relay);
             let (cookie, user) = found.unwrap_or_else(|error| {
                 tracing::warn!(%error, "cannot look for the program's own sockets");
                 None
             })?;
-            Some(Place { cookie, over: over(peer.ip()), user })
+            Some((Place { cookie, over: over(peer.ip()), user }, true))
         })
     }
 
