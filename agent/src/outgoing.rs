@@ -1,5 +1,7 @@
 //! Connections and datagrams that leave from the pod, one file for each kind.
 
+mod arrivals;
+
 mod source;
 
 mod tcp;

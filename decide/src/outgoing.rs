@@ -17,6 +17,8 @@ pub struct Rules {
     pub relay_v4: SocketAddrV4,
     /// Where IPv6 sockets reach the session host.
     pub relay_v6: Option<SocketAddrV6>,
+    /// The pod's IPv4 address.
+    pub pod: Option<Ipv4Addr>,
 }
 
 /// Who makes the connection, or sends the datagram.
@@ -66,6 +68,23 @@ impl Rules {
         }
     }
 
+    /// Where a socket stands on this machine that is bound to the pod's own address; none for other addresses.
+    ///
+    /// An address of the session's network: like the pod's it collides with no socket on another address, the kernel
+    /// remembers it for us, and nobody outside this machine reaches it.
+    pub fn stand_in(&self, own: SocketAddr) -> Option<SocketAddr> {
+        let own = unmapped(own);
+        let is_pods = self.pod.is_some_and(|pod| own.ip() == IpAddr::V4(pod));
+        is_pods.then(|| SocketAddr::from((stand_in(*self.relay_v4.ip()), own.port())))
+    }
+
+    /// What an address of a socket that stands in for one of the pod's is there; none for other addresses.
+    pub fn in_pod(&self, here: SocketAddr) -> Option<SocketAddr> {
+        let here = unmapped(here);
+        let stands_in = here.ip() == IpAddr::V4(stand_in(*self.relay_v4.ip()));
+        self.pod.filter(|_| stands_in).map(|pod| SocketAddr::from((pod, here.port())))
+    }
+
     /// Whether only the session host knows if `peer` is a relay: IPv6 has one loopback address, so relays share
     /// it with everybody.
     pub fn may_be_relay(&self, peer: SocketAddr) -> bool {
@@ -93,6 +112,12 @@ pub enum Family {
     V4,
     /// `AF_INET6`.
     V6,
+}
+
+/// The address that stands in for the pod's, in the network of the IPv4 relay.
+pub fn stand_in(relay: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, c, _] = relay.octets();
+    Ipv4Addr::new(a, b, c, 0)
 }
 
 /// Whether `ip` means this host: loopback, or unspecified, which Linux connects to loopback.
@@ -140,6 +165,7 @@ mod tests {
         ipv6: true,
         relay_v4: SocketAddrV4::new(Ipv4Addr::new(127, 77, 3, 1), 4000),
         relay_v6: Some(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 4001, 0, 0)),
+        pod: Some(Ipv4Addr::new(10, 244, 0, 9)),
     };
 
     fn address(text: &str) -> SocketAddr {
@@ -232,6 +258,26 @@ mod tests {
             assert_eq!((RULES.is_relay(address(peer)), RULES.may_be_relay(address(peer))), (is, may_be), "{peer}");
         }
         assert!(!Rules { relay_v6: None, ..RULES }.may_be_relay(address("[::1]:53")));
+    }
+
+    #[test]
+    fn the_pods_own_address_has_a_stand_in() {
+        for (own, here) in [
+            ("10.244.0.9:80", Some("127.77.3.0:80")),
+            ("[::ffff:10.244.0.9]:80", Some("127.77.3.0:80")),
+            ("10.244.0.8:80", None),
+            ("0.0.0.0:80", None),
+            ("[::]:80", None),
+        ] {
+            let here = here.map(address);
+            assert_eq!(RULES.stand_in(address(own)), here, "{own}");
+            assert_eq!(here.and_then(|here| RULES.in_pod(here)), here.map(|_| unmapped(address(own))));
+        }
+        assert_eq!(RULES.in_pod(address("[::ffff:127.77.3.0]:80")), Some(address("10.244.0.9:80")));
+        assert_eq!(RULES.in_pod(address("127.77.3.1:80")), None);
+        let unknown = Rules { pod: None, ..RULES };
+        assert_eq!(unknown.stand_in(address("10.244.0.9:80")), None);
+        assert_eq!(unknown.in_pod(address("127.77.3.0:80")), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use decide::outgoing::{mapped, unmapped};
-use libc::{AF_INET, AF_INET6, AF_UNIX};
+use libc::{AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC};
 
 /// Room for any internet address (`struct sockaddr_in6` is the largest).
 pub(crate) const ROOM: usize = 28;
@@ -36,13 +36,10 @@ impl Encoded {
 /// Reads an address; `None` for other families and for lengths that the kernel refuses.
 pub(crate) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
     let family = u16::from_ne_bytes(*bytes.first_chunk()?);
-    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
     match i32::from(family) {
-        AF_INET if bytes.len() >= V4 => {
-            let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
-            Some(SocketAddr::from((Ipv4Addr::from(ip), port)))
-        }
+        AF_INET => decode_v4(bytes),
         AF_INET6 if bytes.len() >= V6_MINIMUM => {
+            let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
             let flow = u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?);
             let ip: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
             let scope = bytes.get(24..).and_then(<[u8]>::first_chunk).map_or(0, |scope| u32::from_ne_bytes(*scope));
@@ -50,6 +47,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<SocketAddr> {
         }
         _ => None,
     }
+}
+
+/// Reads a `struct sockaddr_in` whose family is `AF_UNSPEC`.
+pub(crate) fn decode_without_family(bytes: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(*bytes.first_chunk()?);
+    if i32::from(family) == AF_UNSPEC { decode_v4(bytes) } else { None }
+}
+
+fn decode_v4(bytes: &[u8]) -> Option<SocketAddr> {
+    if bytes.len() < V4 {
+        return None;
+    }
+    let port = u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?);
+    let ip: [u8; 4] = *bytes.get(4..)?.first_chunk()?;
+    Some(SocketAddr::from((Ipv4Addr::from(ip), port)))
 }
 
 /// Writes an address for a socket of the family that `address` has.
@@ -158,6 +170,18 @@ mod tests {
             assert_eq!((decode_unix(encoded.as_bytes()), encoded.as_bytes().len()), (Some(name), length));
         }
         assert!(encode_unix(&[1; 109]).is_none());
+    }
+
+    #[test]
+    fn an_address_without_a_family_is_an_ipv4_one() {
+        let v4 = SocketAddr::from(([10, 0, 0, 1], 80));
+        let mut bytes = [0; ROOM];
+        bytes[..V4].copy_from_slice(encode(v4).as_bytes());
+        assert_eq!(decode_without_family(&bytes), None, "it has one");
+        bytes[..2].copy_from_slice(&(AF_UNSPEC as u16).to_ne_bytes());
+        assert_eq!((decode_without_family(&bytes), decode(&bytes)), (Some(v4), None));
+        assert_eq!(decode_without_family(&bytes[..V4]), Some(v4));
+        assert_eq!(decode_without_family(&bytes[..V4 - 1]), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) enum Subject {
     Behind { cookie: u64, relay: SocketAddr },
     /// Whether a connected socket whose far end is on `::1` is of the session.
     Connected { cookie: u64, peer: SocketAddr },
-    /// Whether it was us who bound a socket.
+    /// Whether it was us who gave a socket its address and port.
     Bound { cookie: u64 },
 }
 

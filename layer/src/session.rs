@@ -59,6 +59,7 @@ const LOST: Rules = Rules {
     ipv6: true,
     relay_v4: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
     relay_v6: None,
+    pod: None,
 };
 
 /// The files while the host cannot be reached at start: nobody can say whose they are, so they cannot be read.
@@ -111,9 +112,20 @@ impl Session {
     }
 
     fn follow(&mut self, settings: Settings) {
-        let Settings { relay_v4, relay_v6, outgoing_tcp, outgoing_udp, unix, ignore_localhost, dns, ipv6, files, host } =
-            settings;
-        self.rules = Rules { tcp: outgoing_tcp, udp: outgoing_udp, ignore_localhost, ipv6, relay_v4, relay_v6 };
+        let Settings {
+            relay_v4,
+            relay_v6,
+            pod,
+            outgoing_tcp,
+            outgoing_udp,
+            unix,
+            ignore_localhost,
+            dns,
+            ipv6,
+            files,
+            host,
+        } = settings;
+        self.rules = Rules { tcp: outgoing_tcp, udp: outgoing_udp, ignore_localhost, ipv6, relay_v4, relay_v6, pod };
         self.dns = dns;
         self.unix = unix;
         self.has_v6 = ipv6 && relay_v6.is_some();

@@ -318,6 +318,28 @@ pub(crate) fn connect_in_background(fd: c_int, address: &Encoded) -> Result<(), 
 /// # Safety
 /// `length` bytes at `address` must not stop being readable during the call.
 pub(crate) unsafe fn address_at(address: *const libc::sockaddr, length: libc::socklen_t) -> Option<SocketAddr> {
+    // SAFETY: by the caller's word.
+    let (bytes, used) = unsafe { address_bytes_at(address, length) }?;
+    address::decode(bytes.get(..used)?)
+}
+
+/// As [`address_at`], an IPv4 address whose family is `AF_UNSPEC`.
+///
+/// # Safety
+/// As [`address_at`].
+pub(crate) unsafe fn address_without_family_at(
+    address: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<SocketAddr> {
+    // SAFETY: by the caller's word.
+    let (bytes, used) = unsafe { address_bytes_at(address, length) }?;
+    address::decode_without_family(bytes.get(..used)?)
+}
+
+unsafe fn address_bytes_at(
+    address: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<([u8; address::ROOM], usize)> {
     let length = length as usize;
     if !(16..=128).contains(&length) || !memory::is_readable_range(address.addr(), length) {
         return None;
@@ -326,7 +348,7 @@ pub(crate) unsafe fn address_at(address: *const libc::sockaddr, length: libc::so
     let used = length.min(address::ROOM);
     // SAFETY: `used` bytes are readable, as just asked.
     unsafe { core::ptr::copy_nonoverlapping(address.cast::<u8>(), bytes.as_mut_ptr(), used) };
-    address::decode(bytes.get(..used)?)
+    Some((bytes, used))
 }
 
 /// The family that a socket address says, if that much can be read.

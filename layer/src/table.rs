@@ -148,6 +148,12 @@ fn settle<R: Failing>(verdict: Verdict<R>, errno: c_int) -> Option<R> {
 hooks! {
     waiting [connect, __connect] (fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int
         => socket::connect: "connects to remote addresses through the session";
+    plain [bind] (fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int
+        => socket::bind: "binds to the pod's own address";
+    bare [accept] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
+        => socket::accept: "names the program's own sockets by the pod's address";
+    bare [accept4] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int
+        => socket::accept4: "names the program's own sockets by the pod's address";
     waiting [getpeername] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
         => socket::getpeername: "names the far end as the pod's kernel does";
     waiting [getsockname] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int

@@ -7,7 +7,7 @@
 //!
 //! Requests borrow and are encoded on the layer's stack, since a hook may run in a signal handler.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +106,9 @@ pub enum Request<'a> {
         destination: SocketAddr,
         /// The port to which the program has bound the socket; 0 for none.
         source_port: u16,
+        /// Whether the program has bound the socket to an address in 127.0.0.0/8, from where no other machine is
+        /// reached.
+        from_loopback: bool,
         /// Which loopback addresses the socket can reach.
         over: Over,
         /// Whether the call must not wait for long (`O_NONBLOCK`).
@@ -131,6 +134,8 @@ pub enum Request<'a> {
         local: SocketAddr,
         /// The port to which the program itself has bound the socket; 0 for none.
         source_port: u16,
+        /// As in [`Request::Connect`].
+        from_loopback: bool,
         /// Which loopback addresses the socket can reach.
         over: Over,
         /// Whether the socket is to be connected.
@@ -214,10 +219,12 @@ pub enum AttachReply<'a> {
 /// What a process needs to know to decide by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The session's relay for IPv4 sockets; its whole /24 is reserved for relays of every kind.
+    /// The session's relay for IPv4 sockets; its whole /24 is the session's.
     pub relay_v4: SocketAddrV4,
     /// The session's relay for IPv6 sockets, none where IPv6 is off on this machine.
     pub relay_v6: Option<SocketAddrV6>,
+    /// The pod's IPv4 address, if it has one: sockets that are bound to it stand at .0 of the relay's /24.
+    pub pod: Option<Ipv4Addr>,
     /// Outgoing TCP connections are made by the pod.
     pub outgoing_tcp: bool,
     /// Outgoing datagrams are sent by the pod.
@@ -250,8 +257,11 @@ pub enum PodFile {
 /// What to do with a socket that wants to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnectReply {
-    /// Connect the user's socket to the relay ([`Settings::relay_v4`] or `relay_v6`): the host expects it.
-    Relay,
+    /// Connect the user's socket to this loopback address in place of the destination: the host expects it.
+    Relay(SocketAddr),
+    /// The pod's connection was refused: connect the user's socket to this loopback address, where the kernel refuses
+    /// it in every way that a refusal can be told.
+    Refused(SocketAddr),
     /// This machine connects: the user's filters say so.
     Local,
     /// Connect to this loopback address in place of the destination: the program's own listener, which the pod's

@@ -11,6 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tracing::debug;
 
+use super::arrivals::Arrivals;
 use super::{refusal, source};
 use crate::dispatch::{Counters, reply};
 
@@ -67,7 +68,7 @@ async fn connect(request: &ConnectTcp) -> io::Result<(TcpStream, Connected)> {
 /// Both directions, each with its own end. A failure of either resets both ends.
 async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
     let (stream_reader, stream_writer) = tokio::io::split(stream);
-    let (mut socket_reader, socket_writer) = socket.split();
+    let (socket_reader, socket_writer) = socket.split();
     let up_ended = Notify::new();
     let up = async {
         pump(stream_reader, socket_writer, |count| Counters::add(&counters.sent, count as u64)).await?;
@@ -75,7 +76,8 @@ async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
         Ok(())
     };
     let down = async {
-        pump(&mut socket_reader, stream_writer, |count| Counters::add(&counters.received, count as u64)).await?;
+        pump(Arrivals(socket_reader.as_ref()), stream_writer, |count| Counters::add(&counters.received, count as u64))
+            .await?;
         // A peer that has closed altogether resets what still comes: nobody reads that any more.
         tokio::select! {
             () = up_ended.notified() => Ok(()),

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use link::{Call, MessageError, Stream, read_message, write_message};
 use protocol::agent::{OpenUdp, UdpMessage, UdpOpened};
+use rustix::io::Errno;
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -17,6 +18,9 @@ use tracing::debug;
 use super::{errno_of, refusal, source};
 use crate::dispatch::{Counters, reply};
 use crate::scratch;
+
+/// What the kernel says where no route leads.
+const UNREACHABLE: [Errno; 2] = [Errno::NETUNREACH, Errno::HOSTUNREACH];
 
 /// Opens the socket, replies, and then carries datagrams both ways.
 pub(crate) async fn serve(counters: &Counters, call: Call, request: OpenUdp) -> Result<(), MessageError> {
@@ -42,6 +46,9 @@ pub(crate) async fn serve(counters: &Counters, call: Call, request: OpenUdp) -> 
 }
 
 async fn open(peer: SocketAddr, connect: bool, port: u16) -> io::Result<(UdpSocket, UdpOpened)> {
+    if !connect {
+        look_for_route(peer).await?;
+    }
     let socket = UdpSocket::bind(source::any_address(peer, port)).await?;
     // Programs that may not broadcast were refused by their own kernel.
     socket.set_broadcast(true)?;
@@ -50,6 +57,16 @@ async fn open(peer: SocketAddr, connect: bool, port: u16) -> io::Result<(UdpSock
     }
     let local = socket.local_addr()?;
     Ok((socket, UdpOpened { local }))
+}
+
+/// Fails as the first datagram to `peer` would where no route leads there: connecting a socket sends nothing.
+async fn look_for_route(peer: SocketAddr) -> io::Result<()> {
+    let probe = UdpSocket::bind(source::any_address(peer, 0)).await?;
+    probe.set_broadcast(true)?;
+    match probe.connect(peer).await {
+        Err(error) if UNREACHABLE.iter().any(|errno| errno_of(&error) == errno.raw_os_error()) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 struct Socket<'c> {
@@ -107,7 +124,7 @@ impl Socket<'_> {
         match as_family_of(peer, self.socket.local_addr()?) {
             _ if self.peer == Some(peer) => self.socket.send(payload).await,
             Some(peer) => self.socket.send_to(payload, peer).await,
-            None => Err(rustix::io::Errno::AFNOSUPPORT.into()),
+            None => Err(Errno::AFNOSUPPORT.into()),
         }
     }
 
@@ -156,6 +173,16 @@ fn as_family_of(peer: SocketAddr, local: SocketAddr) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_peer_without_a_route_is_told_of_at_once() {
+        for peer in ["127.0.0.1:9", "10.255.0.1:9", "[2001:db8::9]:9"] {
+            let peer: SocketAddr = peer.parse().expect("valid");
+            let Ok(native) = std::net::UdpSocket::bind(source::any_address(peer, 0)) else { continue };
+            let native = native.connect(peer).map_err(|error| errno_of(&error));
+            assert_eq!(open(peer, false, 0).await.map(drop).map_err(|error| errno_of(&error)), native, "{peer}");
+        }
+    }
 
     #[test]
     fn peers_are_named_in_the_sockets_family() {

@@ -55,20 +55,23 @@ impl From<Route> for Outlet {
 /// As `sendto(2)`.
 pub(super) unsafe fn outlet(fd: c_int, flags: c_int, address: *const sockaddr, length: socklen_t) -> Outlet {
     let opens = flags & libc::MSG_FASTOPEN != 0;
+    let waits = flags & libc::MSG_DONTWAIT == 0;
     if address.is_null() || !(opens || datagram::is_on() || unix::is_on()) {
         return Outlet::Native;
     }
     // SAFETY: sendto(2): the program passes `length` readable bytes; a bad pointer is noticed.
     let Some(destination) = (unsafe { sys::address_at(address, length) }) else {
         // SAFETY: likewise.
+        if let Some(destination) = unsafe { sys::address_without_family_at(address, length) } {
+            return datagram::route_without_family(fd, destination, waits).into();
+        }
+        // SAFETY: likewise.
         return unsafe { unix_route(fd, address, length, Purpose::Send) }.map_or(Outlet::Native, Outlet::from);
     };
     match if opens { outgoing::open_by_data(fd, destination) } else { Verdict::Bypass } {
         Verdict::Success(_) => Outlet::Opened,
         Verdict::Fail(errno) => Outlet::Fail(errno),
-        Verdict::Bypass | Verdict::Passed(_) => {
-            datagram::route(fd, destination, flags & libc::MSG_DONTWAIT == 0).into()
-        }
+        Verdict::Bypass | Verdict::Passed(_) => datagram::route(fd, destination, waits).into(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! `connect`, `getpeername`, `getsockname`. All three are async-signal-safe (`signal-safety(7)`): nothing on
-//! their way allocates or locks.
+//! `connect`, `bind`, `accept`, `getpeername`, `getsockname`. All of them are async-signal-safe
+//! (`signal-safety(7)`): nothing on their way allocates or locks.
 //!
 //! libc has no other public function that connects for its caller, apart from the resolver's and those that
 //! send with `MSG_FASTOPEN`.
@@ -42,6 +42,63 @@ pub(crate) unsafe fn connect(fd: c_int, address: *const sockaddr, length: sockle
         return Verdict::of(result);
     }
     Verdict::Bypass
+}
+
+/// # Safety
+/// As `bind(2)`.
+pub(crate) unsafe fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> Verdict<c_int> {
+    let Some(next) = next::bind.get() else { return Verdict::Bypass };
+    // SAFETY: bind(2): the program passes `length` readable bytes; a bad pointer is noticed.
+    match unsafe { sys::address_at(address, length) }.and_then(|own| ends::stand_in(fd, own)) {
+        // SAFETY: bind(2) with bytes that are ours.
+        Some(name) => Verdict::of(unsafe { next(fd, name_pointer(&name), name_length(&name)) }),
+        None => Verdict::Bypass,
+    }
+}
+
+/// # Safety
+/// As `accept(2)`.
+pub(crate) unsafe fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> Verdict<c_int> {
+    let Some(next) = next::accept.get() else { return Verdict::Bypass };
+    // SAFETY: the program's own arguments.
+    unsafe { accepted(address, length, || next(fd, address, length)) }
+}
+
+/// # Safety
+/// As `accept4(2)`.
+pub(crate) unsafe fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> Verdict<c_int> {
+    let Some(next) = next::accept4.get() else { return Verdict::Bypass };
+    // SAFETY: the program's own arguments.
+    unsafe { accepted(address, length, || next(fd, address, length, flags)) }
+}
+
+/// Names the far end that `accept` writes.
+///
+/// # Safety
+/// `address` and `length` must be the program's as `accept(2)` has them.
+unsafe fn accepted(address: *mut sockaddr, length: *mut socklen_t, accept: impl FnOnce() -> c_int) -> Verdict<c_int> {
+    if address.is_null() || !is_readable_range(length.addr(), size_of::<socklen_t>()) {
+        return Verdict::Bypass;
+    }
+    // SAFETY: readable, as just asked.
+    let room = unsafe { length.read_unaligned() } as usize;
+    let accepted = accept();
+    if accepted >= 0 {
+        // SAFETY: the kernel has just written its length there, and to `address` that many bytes, at most `room`.
+        unsafe {
+            if let Written::Internet(said) = written_name(address, room, length.read_unaligned() as usize)
+                && let Some(name) = ends::far_end(said)
+            {
+                copy_name(&name, address, room);
+            }
+        }
+    }
+    Verdict::of(accepted)
 }
 
 /// Where a Unix address leads; `None` for addresses of other kinds, and where all of these are local.

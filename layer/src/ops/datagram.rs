@@ -9,14 +9,14 @@ use std::net::SocketAddr;
 use decide::outgoing::{Verdict as Side, unmapped};
 use libc::c_int;
 use protocol::codec;
-use protocol::layer::{Request, UdpPeerReply, UdpReply};
+use protocol::layer::{Over, Request, UdpPeerReply, UdpReply};
 
 use crate::address::{Encoded, in_form_of};
 use crate::cache::{self, Known, Subject};
 use crate::client::{AskError, Patience, ask_as, ask_passing};
 use crate::interpose::{Stage, Verdict, guard};
 use crate::ops::ends::{is_local, note_local};
-use crate::ops::outgoing::{LOST, over, way};
+use crate::ops::outgoing::{LOST, is_bound_to_loopback, over, way};
 use crate::session::{self, Session};
 use crate::sys::{self, End, Errno, Speaks};
 use crate::{address, sandbox};
@@ -52,7 +52,8 @@ struct Question {
     peer: SocketAddr,
     local: SocketAddr,
     source_port: u16,
-    relay: SocketAddr,
+    from_loopback: bool,
+    over: Over,
     patience: Patience,
 }
 
@@ -72,6 +73,13 @@ pub(crate) fn route(fd: c_int, written: SocketAddr, waits: bool) -> Route {
         Ok(relay) => Route::To(relay),
         Err(verdict) => verdict.into(),
     })
+}
+
+/// [`route`] for an IPv4 address whose family is `AF_UNSPEC`: IPv4 sockets take it for what it is (`udp(7)`),
+/// IPv6 ones for none.
+pub(crate) fn route_without_family(fd: c_int, written: SocketAddr, waits: bool) -> Route {
+    let is_meant = || is_on() && sys::socket_family(fd) == Ok(libc::AF_INET);
+    if guard(Stage::Before, false, is_meant) { route(fd, written, waits) } else { Route::Native }
 }
 
 fn known_route(fd: c_int, written: SocketAddr, waits: bool) -> Result<Question, Route> {
@@ -166,7 +174,7 @@ impl Question {
         (written, peer): (SocketAddr, Option<SocketAddr>),
         patience: Patience,
     ) -> Result<Self, Verdict<c_int>> {
-        let relay = way(session, fd, written, Speaks::Udp)?;
+        let over = over(way(session, fd, written, Speaks::Udp)?);
         let peer = peer.ok_or(Verdict::Fail(LOST))?;
         let cookie = sys::cookie(fd).map_err(|_| Verdict::Bypass)?;
         let mut local = sys::name_of(fd, End::Local).ok_or(Verdict::Bypass)?;
@@ -177,12 +185,15 @@ impl Question {
             cache::put(bound_by_us, Known::Local);
         }
         let source_port = if cache::get(bound_by_us).is_some() { 0 } else { local.port() };
-        Ok(Self { session, fd, cookie, written, peer, local, source_port, relay, patience })
+        // A connect to a relay puts a socket on loopback, too.
+        let is_ours = || sys::name_of(fd, End::Peer).is_some_and(|peer| session_has(session, peer));
+        let from_loopback = is_bound_to_loopback(session, local) && !is_ours();
+        Ok(Self { session, fd, cookie, written, peer, local, source_port, from_loopback, over, patience })
     }
 
     fn ask(&self, connect: bool) -> Result<UdpReply, AskError> {
-        let Self { cookie, peer, local, source_port, .. } = *self;
-        let request = Request::Udp { cookie, peer, local, source_port, over: over(self.relay), connect };
+        let Self { cookie, peer, local, source_port, from_loopback, over, .. } = *self;
+        let request = Request::Udp { cookie, peer, local, source_port, from_loopback, over, connect };
         let passed = connect.then_some(self.fd);
         ask_passing::<_, 128, 64>(self.session, request, passed, self.patience, |body| codec::decode(body).ok())
     }
@@ -239,6 +250,9 @@ pub(crate) fn sender(fd: c_int, said: SocketAddr) -> Option<Encoded> {
 
 fn known_sender(fd: c_int, said: SocketAddr) -> Result<(&'static Session, Subject), Option<SocketAddr>> {
     let session = session::get().filter(|_| said.port() != 0).ok_or(None)?;
+    if let Some(name) = session.rules.in_pod(said) {
+        return Err(Some(name));
+    }
     let subject = if session.rules.may_be_relay(said) {
         behind(sys::cookie(fd).map_err(|_| None)?, said)
     } else if session.rules.is_relay(said) {

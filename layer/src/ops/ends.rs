@@ -1,4 +1,4 @@
-//! What `getpeername` and `getsockname` say of a socket of the session.
+//! What `getpeername` and `getsockname` say of a socket of the session, and what `bind` makes of the pod's address.
 
 use std::net::SocketAddr;
 
@@ -11,8 +11,9 @@ use crate::address::{Encoded, in_form_of};
 use crate::cache::{self, Known, Subject};
 use crate::client::{Patience, ask_as};
 use crate::interpose::{Stage, guard};
+use crate::ops::outgoing::is_address_ours;
 use crate::session::{self, Session};
-use crate::sys::{self, End};
+use crate::sys::{self, End, Speaks};
 
 /// A socket of which the host may know more than the kernel.
 struct Candidate {
@@ -22,41 +23,97 @@ struct Candidate {
     form: SocketAddr,
     /// Its far end, if that alone does not say whether the socket is of the session.
     unsure: Option<SocketAddr>,
+    /// A UDP socket without a far end, which has an address of the pod for each way and only one port.
+    port_only: bool,
 }
 
 /// What `getpeername` or `getsockname` should say of `fd` instead of the kernel's answer `said`; `None` is that.
 pub(crate) fn pod_side_name(fd: c_int, end: End, said: SocketAddr) -> Option<Encoded> {
-    let candidate = guard(Stage::Before, None, || candidate(fd, end, said))?;
+    let candidate = match guard(Stage::Before, Err(None), || candidate(fd, end, said)) {
+        Ok(candidate) => candidate,
+        Err(name) => return in_form_of(said, name?),
+    };
     let request = Request::Names { cookie: candidate.cookie };
     let reply = ask_as::<_, 64, 64>(candidate.session, request, Patience::Brief, |body| codec::decode(body).ok());
     guard(Stage::After, None, || match (reply, end) {
+        (Ok(NamesReply::Known { local, peer }), End::Local) if local.port() == 0 && peer.is_ipv4() => {
+            in_form_of(candidate.form, expected(candidate.session, said).unwrap_or(local))
+        }
+        (Ok(NamesReply::Known { local, .. }), End::Local) if candidate.port_only => {
+            in_form_of(said, SocketAddr::new(said.ip(), local.port()))
+        }
         (Ok(NamesReply::Known { local, .. }), End::Local) => in_form_of(candidate.form, local),
         (Ok(NamesReply::Known { peer, .. }), End::Peer) => in_form_of(candidate.form, peer),
         (Ok(NamesReply::Unknown), _) => {
             if let Some(peer) = candidate.unsure {
                 note_local(Subject::Connected { cookie: candidate.cookie, peer });
             }
-            None
+            in_pod(candidate.session, said)
         }
-        (Err(_), _) => None,
+        (Err(_), _) => in_pod(candidate.session, said),
     })
 }
 
-fn candidate(fd: c_int, end: End, said: SocketAddr) -> Option<Candidate> {
+/// Where `fd` is bound in place of the address `own` of the pod; `None` is `own` itself.
+pub(crate) fn stand_in(fd: c_int, own: SocketAddr) -> Option<Encoded> {
+    guard(Stage::Before, None, || {
+        let rules = session::get()?.rules;
+        let place = rules.stand_in(own)?;
+        let is_ours = match sys::speaks(fd) {
+            Speaks::Tcp => rules.tcp,
+            Speaks::Udp => rules.udp,
+            Speaks::Other => false,
+        };
+        if is_ours { in_form_of(own, place) } else { None }
+    })
+}
+
+/// What the far end of an accepted connection is called, which the kernel calls `said`; `None` is that.
+pub(crate) fn far_end(said: SocketAddr) -> Option<Encoded> {
+    guard(Stage::After, None, || in_pod(session::get()?, said))
+}
+
+/// The pod's name for an address that stands in for its own, in the form of that.
+fn in_pod(session: &Session, said: SocketAddr) -> Option<Encoded> {
+    in_form_of(said, session.rules.in_pod(said)?)
+}
+
+/// A socket about which the host is to be asked, or the answer.
+fn candidate(fd: c_int, end: End, said: SocketAddr) -> Result<Candidate, Option<SocketAddr>> {
     // What has no port is not connected.
-    let session = session::get().filter(|_| said.port() != 0)?;
+    let session = session::get().filter(|_| said.port() != 0).ok_or(None)?;
     let peer = if end == End::Peer { Some(said) } else { sys::name_of(fd, End::Peer) };
+    let port_only = peer.is_none() && !sys::is_loopback(said) && has_the_pods_port(fd);
     let (form, unsure) = match peer {
         Some(peer) if session.rules.is_relay(peer) => (peer, None),
         Some(peer) if sys::is_loopback(peer) && is_redirected(fd, peer) => (peer, None),
         Some(peer) if session.rules.may_be_relay(peer) => (peer, Some(peer)),
         // Nobody waits long for this machine, so this one waits for the pod.
         None if sys::is_loopback(said) && sys::is_connecting(fd) => (said, None),
-        _ => return None,
+        None if port_only => (said, None),
+        // It was refused, and keeps the address.
+        None if sys::cookie(fd).is_ok_and(|cookie| is_address_ours(cookie, said)) => {
+            return Err(expected(session, said));
+        }
+        _ => return Err(session.rules.in_pod(said)),
     };
-    let cookie = sys::cookie(fd).ok()?;
-    let is_local = unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer }));
-    (!is_local).then_some(Candidate { session, cookie, form, unsure })
+    let cookie = sys::cookie(fd).map_err(|_| None)?;
+    if unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer })) {
+        return Err(session.rules.in_pod(said));
+    }
+    Ok(Candidate { session, cookie, form, unsure, port_only })
+}
+
+/// The name of a socket whose connection the pod does not have: the address that it will have, or would have had.
+fn expected(session: &Session, said: SocketAddr) -> Option<SocketAddr> {
+    let pod = session.rules.pod.filter(|_| unmapped(said).is_ipv4())?;
+    Some(SocketAddr::from((pod, said.port())))
+}
+
+/// Whether `fd` is a UDP socket whose port is one that we have bound it to, so that the pod's may be another one.
+fn has_the_pods_port(fd: c_int) -> bool {
+    let is_ours = |cookie| cache::get(Subject::Bound { cookie }).is_some();
+    sys::cookie(fd).is_ok_and(is_ours) && sys::speaks(fd) == Speaks::Udp
 }
 
 /// Whether this process has connected the socket to a listener of its own in place of the pod's address.

@@ -2,14 +2,14 @@
 //!
 //! Everything here may run in a signal handler: nothing allocates and nothing locks.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 
-use decide::outgoing::{Family, Verdict as Side, unmapped};
+use decide::outgoing::{Family, Verdict as Side, mapped, unmapped};
 use libc::c_int;
 use protocol::codec;
 use protocol::layer::{ConnectReply, Over, Request};
 
-use crate::address::{self, Encoded, in_form_of};
+use crate::address::in_form_of;
 use crate::cache::{self, Known, Subject};
 use crate::client::{AskError, Patience, ask_as};
 use crate::interpose::{Stage, Verdict, guard};
@@ -35,9 +35,12 @@ struct Remote {
     written: SocketAddr,
     destination: SocketAddr,
     source_port: u16,
-    relay: SocketAddr,
+    from_loopback: bool,
+    over: Over,
     nonblocking: bool,
     patience: Patience,
+    /// Whether the connect has failed when the patience ends; else it goes on in the background.
+    gives_up: bool,
 }
 
 /// `connect(2)` of `fd` to `destination`.
@@ -74,6 +77,7 @@ fn connect_tcp(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
     };
     match remote.ask(remote.nonblocking, remote.patience) {
         Err(AskError::Interrupted) => remote.hand_over(libc::EINTR),
+        Err(AskError::TimedOut) if remote.gives_up => Verdict::Fail(libc::ETIMEDOUT),
         Err(AskError::TimedOut) => remote.hand_over(libc::EINPROGRESS),
         answer => remote.follow(answer, None),
     }
@@ -91,24 +95,31 @@ fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
     if !sys::is_fresh_tcp(fd).unwrap_or(false) {
         return Err(Verdict::Bypass);
     }
-    let relay = way(session, fd, written, Speaks::Tcp)?;
+    let over = over(way(session, fd, written, Speaks::Tcp)?);
+    let cookie = sys::cookie(fd).map_err(|_| Verdict::Bypass)?;
+    let own = sys::name_of(fd, End::Local).filter(|own| !is_address_ours(cookie, *own));
     let nonblocking = sys::is_nonblocking(fd);
-    let patience = match sys::send_timeout(fd) {
+    let (patience, gives_up) = match (sys::send_timeout(fd), sys::syn_timeout(fd)) {
         // The host keeps such an answer short by itself.
-        _ if nonblocking => Patience::Brief,
-        Some(limit) => Patience::Within(limit),
-        None => Patience::Endless,
+        _ if nonblocking => (Patience::Brief, false),
+        (Some(limit), unanswered) if unanswered.is_none_or(|unanswered| limit <= unanswered) => {
+            (Patience::Within(limit), false)
+        }
+        (_, Some(unanswered)) => (Patience::Within(unanswered), true),
+        (_, None) => (Patience::Endless, false),
     };
     Ok(Remote {
         session,
         fd,
-        cookie: sys::cookie(fd).map_err(|_| Verdict::Bypass)?,
+        cookie,
         written,
         destination: destination.ok_or(Verdict::Fail(LOST))?,
-        source_port: sys::name_of(fd, End::Local).map_or(0, |own| own.port()),
-        relay,
+        source_port: own.map_or(0, |own| own.port()),
+        from_loopback: own.is_some_and(|own| is_bound_to_loopback(session, own)),
+        over,
         nonblocking,
         patience,
+        gives_up,
     })
 }
 
@@ -135,6 +146,18 @@ pub(super) fn way(
     session.rules.relay_for(family, written, v6_only).ok_or(Verdict::Fail(LOST))
 }
 
+/// Whether a TCP socket is on loopback only because it was sent to an end of the session.
+pub(super) fn is_address_ours(cookie: u64, own: SocketAddr) -> bool {
+    sys::is_loopback(own) && cache::get(Subject::Bound { cookie }).is_some()
+}
+
+/// Whether a socket with this address is out of reach for everybody but its own machine. The kernel lets IPv6
+/// sockets send from `::1`, for what it is worth.
+pub(super) fn is_bound_to_loopback(session: &Session, own: SocketAddr) -> bool {
+    let is_loopback = matches!(unmapped(own), SocketAddr::V4(own) if own.ip().is_loopback());
+    is_loopback && session.rules.in_pod(own).is_none()
+}
+
 /// Which loopback addresses a socket with the relay `relay` reaches.
 pub(super) fn over(relay: SocketAddr) -> Over {
     if unmapped(relay).is_ipv4() { Over::V4 } else { Over::V6 }
@@ -142,8 +165,8 @@ pub(super) fn over(relay: SocketAddr) -> Over {
 
 impl Remote {
     fn ask(&self, nonblocking: bool, patience: Patience) -> Result<ConnectReply, AskError> {
-        let Self { cookie, destination, source_port, .. } = *self;
-        let request = Request::Connect { cookie, destination, source_port, over: over(self.relay), nonblocking };
+        let Self { cookie, destination, source_port, from_loopback, over, .. } = *self;
+        let request = Request::Connect { cookie, destination, source_port, from_loopback, over, nonblocking };
         ask_as::<_, 96, 64>(self.session, request, patience, |body| codec::decode(body).ok())
     }
 
@@ -158,23 +181,31 @@ impl Remote {
 
     fn finish(&self, answer: Result<ConnectReply, AskError>, late: Option<Errno>) -> Verdict<c_int> {
         match answer {
-            Ok(ConnectReply::Relay) => {
-                sys::connect_at_once(self.fd);
-                match self.start(&address::encode(self.relay), late) {
-                    // Nobody behind the relay: the host has died since it answered.
-                    Verdict::Fail(libc::ECONNREFUSED) => Verdict::Fail(LOST),
+            Ok(ConnectReply::Relay(place)) => match self.go_to(place, late) {
+                // Nobody behind the relay: the host has died since it answered.
+                Verdict::Fail(libc::ECONNREFUSED) => Verdict::Fail(LOST),
+                verdict => verdict,
+            },
+            Ok(ConnectReply::Refused(place)) => {
+                self.note_address();
+                match self.go_to(place, late) {
+                    Verdict::Success(_) => {
+                        sys::disconnect(self.fd);
+                        Verdict::Fail(libc::ECONNREFUSED)
+                    }
                     verdict => verdict,
                 }
             }
-            Ok(ConnectReply::Redirect(place)) => match in_form_of(self.written, place) {
-                Some(encoded) => {
-                    // Its names are the pod's, although its far end is no relay's address.
-                    let peer = unmapped(place);
-                    cache::put(Subject::Connected { cookie: self.cookie, peer }, Known::Address(peer));
-                    self.start(&encoded, late)
-                }
-                None => Verdict::Fail(LOST),
-            },
+            Ok(ConnectReply::Redirect(place)) => {
+                // Its names are the pod's, although its far end is no relay's address.
+                let peer = unmapped(place);
+                cache::put(Subject::Connected { cookie: self.cookie, peer }, Known::Address(peer));
+                self.stand_in(place);
+                self.go_to(place, late)
+            }
+            Ok(ConnectReply::Failed(libc::EINVAL)) if self.from_loopback => {
+                Verdict::Fail(sys::refuse_loopback(self.fd))
+            }
             Ok(ConnectReply::Failed(errno @ 1..4096)) => Verdict::Fail(errno),
             Ok(ConnectReply::Failed(_) | ConnectReply::Park(_)) => Verdict::Fail(LOST),
             Ok(ConnectReply::Local) => Verdict::Bypass,
@@ -184,11 +215,32 @@ impl Remote {
         }
     }
 
+    /// Gives a socket that is to reach the address which stands in for the pod's the same one, so that its listener
+    /// sees the pod's as the far end.
+    fn stand_in(&self, place: SocketAddr) {
+        if let (true, SocketAddr::V4(place)) = (self.session.rules.in_pod(place).is_some(), unmapped(place))
+            && self.source_port == 0
+        {
+            let own = SocketAddrV4::new(*place.ip(), 0);
+            let _ = sys::bind(self.fd, if self.written.is_ipv4() { own.into() } else { mapped(own) });
+        }
+    }
+
+    /// Notes that the address which the socket now gets, and keeps when the connect fails later, is not one that the
+    /// program has bound it to.
+    fn note_address(&self) {
+        if self.source_port == 0 && !self.from_loopback {
+            cache::put(Subject::Bound { cookie: self.cookie }, Known::Local);
+        }
+    }
+
     /// Connects the program's socket to `place`, in the background if it is `late`.
-    fn start(&self, place: &Encoded, late: Option<Errno>) -> Verdict<c_int> {
+    fn go_to(&self, place: SocketAddr, late: Option<Errno>) -> Verdict<c_int> {
+        let Some(place) = in_form_of(self.written, place) else { return Verdict::Fail(LOST) };
+        sys::connect_at_once(self.fd);
         let result = match late {
-            None => sys::connect(self.fd, place),
-            Some(_) => sys::connect_in_background(self.fd, place),
+            None => sys::connect(self.fd, &place),
+            Some(_) => sys::connect_in_background(self.fd, &place),
         };
         match (result, late) {
             (Ok(()) | Err(libc::EINPROGRESS), Some(late)) => Verdict::Fail(late),
@@ -202,6 +254,7 @@ impl Remote {
     fn park(&self, place: SocketAddr, errno: Errno) -> Verdict<c_int> {
         let local = guard(Stage::After, Err(libc::EIO), || {
             let place = in_form_of(self.written, place).ok_or(LOST)?;
+            self.note_address();
             sys::connect_at_once(self.fd);
             match sys::connect_in_background(self.fd, &place) {
                 Ok(()) | Err(libc::EINPROGRESS) => sys::name_of(self.fd, End::Local).ok_or(LOST),

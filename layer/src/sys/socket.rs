@@ -1,9 +1,9 @@
 //! What this library asks of the program's sockets, and does to them.
 
 use core::ffi::c_int;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{End, Errno, call, name_of, number_option, option};
+use super::{End, Errno, Timeval, call, name_of, number_option, option};
 use crate::address::{self, Encoded};
 
 /// What a socket speaks, as far as it matters here.
@@ -38,6 +38,18 @@ fn set_number(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<(), 
     let arguments = [fd as usize, level as usize, name as usize, (&raw const value).addr(), size_of::<c_int>(), 0];
     // SAFETY: setsockopt(2) with a number that is ours.
     unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
+}
+
+/// How long a connect without an answer lasts where the program has said how often it is repeated (`TCP_SYNCNT`):
+/// the first wait is a second, each further one twice as long.
+///
+/// The usual number counts as none: then the pod's kernel decides.
+pub(crate) fn syn_timeout(fd: c_int) -> Option<Timeval> {
+    const USUAL: c_int = 6;
+    match number_option(fd, libc::IPPROTO_TCP, libc::TCP_SYNCNT) {
+        Ok(repeats @ 1..USUAL) => Some([(2 << repeats) - 1, 0]),
+        _ => None,
+    }
 }
 
 /// Has the next connect send its request at once, where the program wants it to wait for the first data
@@ -82,6 +94,19 @@ pub(crate) fn disconnect(fd: c_int) {
     let unspecified = [0u8; 16];
     // SAFETY: connect(2) with bytes that are ours, of the family AF_UNSPEC.
     let _ = unsafe { call(libc::SYS_connect, [fd as usize, unspecified.as_ptr().addr(), unspecified.len(), 0, 0, 0]) };
+}
+
+/// What the kernel says to a TCP socket in 127.0.0.0/8 that is to leave this machine: `EINVAL`, unless the socket
+/// has had a connection before, for which it has other words. It is asked by a connect that leads nowhere.
+pub(crate) fn refuse_loopback(fd: c_int) -> Errno {
+    let nowhere = match number_option(fd, libc::SOL_SOCKET, libc::SO_DOMAIN) {
+        Ok(libc::AF_INET6) => SocketAddr::from((Ipv4Addr::BROADCAST.to_ipv6_mapped(), 1)),
+        _ => SocketAddr::from((Ipv4Addr::BROADCAST, 1)),
+    };
+    match connect(fd, &address::encode(nowhere)) {
+        Err(errno) if errno != libc::ENETUNREACH => errno,
+        _ => libc::EINVAL,
+    }
 }
 
 /// Whether an address of this machine's kernel is a loopback one.

@@ -1,11 +1,15 @@
 //! `connect`, `getpeername` and `getsockname` of the C program `sockets`, as tables of words and what they print.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use libc::{
-    EAFNOSUPPORT, EALREADY, EBADF, ECONNREFUSED, EFAULT, EINPROGRESS, EINTR, EINVAL, EISCONN, ENETUNREACH, ENOENT,
-    ENOSYS, ENOTCONN,
+    EADDRNOTAVAIL, EAFNOSUPPORT, EALREADY, EBADF, ECONNABORTED, ECONNREFUSED, EFAULT, EINPROGRESS, EINTR, EINVAL,
+    EISCONN, ENETUNREACH, ENOENT, ENOSYS, ENOTCONN, ETIMEDOUT,
 };
+
+use protocol::layer::ConnectReply;
 
 use crate::host::{Asked, FakeHost, Reply, echo_server};
 use crate::run::{Ended, run};
@@ -122,6 +126,103 @@ fn a_nonblocking_connect_stays_pollable() {
             ("socket4 nonblock connect 10.0.0.5 1", &format!("connect={ECONNREFUSED}")),
         ],
     );
+}
+
+#[test]
+fn a_refusal_is_the_kernels() {
+    let bound = |listens: bool| {
+        // SAFETY: socket(2), bind(2) and listen(2) with an address that is ours.
+        let socket = unsafe {
+            let socket = OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0));
+            let mut name: libc::sockaddr_in = std::mem::zeroed();
+            name.sin_family = libc::AF_INET as u16;
+            name.sin_addr.s_addr = u32::from(Ipv4Addr::LOCALHOST).to_be();
+            let length = size_of_val(&name) as u32;
+            assert_eq!(libc::bind(socket.as_raw_fd(), (&raw const name).cast(), length), 0);
+            assert!(!listens || libc::listen(socket.as_raw_fd(), 1) == 0);
+            socket
+        };
+        TcpListener::from(socket)
+    };
+    for (socket, words, expected) in [
+        (bound(false), "socket4 connect 10.0.0.5 1", format!("connect={ECONNREFUSED}")),
+        (
+            bound(false),
+            "socket4 nonblock connect 10.0.0.5 1 poll again again",
+            format!(
+                "connect={EINPROGRESS} poll=1 out so_error={ECONNREFUSED} again={ECONNABORTED} again={EINPROGRESS}"
+            ),
+        ),
+        (bound(true), "socket4 connect 10.0.0.5 1", format!("connect={ECONNREFUSED}")),
+    ] {
+        let place = socket.local_addr().expect("bound");
+        let host = FakeHost::start(move |asked| match asked {
+            Asked::Connect { from_loopback: true, .. } => Reply::Failed(EINVAL),
+            Asked::Connect { .. } => Reply::Connect(ConnectReply::Refused(place)),
+            _ => Reply::Default,
+        });
+        let shown = words_on(&host, words).output();
+        assert_eq!(shown.lines().collect::<Vec<_>>().join(" "), expected, "{words}");
+    }
+}
+
+#[test]
+fn sockets_are_bound_to_the_pods_address() {
+    check(
+        session,
+        &[
+            (
+                "socket4 bind 10.244.0.9 7123 names connect 10.0.0.5 80 hello names",
+                &format!(
+                    "bind=0 local=10.244.0.9:7123/16 peer={ENOTCONN} connect=0 hello=yes local=10.244.0.9:40000/16 peer=10.0.0.5:80/16"
+                ),
+            ),
+            (
+                "socket6 bind ::ffff:10.244.0.9 7123 names",
+                &format!("bind=0 local=[::ffff:10.244.0.9]:7123/28 peer={ENOTCONN}"),
+            ),
+            ("socket4 bind 10.244.0.8 0", &format!("bind={EADDRNOTAVAIL}")),
+            ("udp bind 10.244.0.9 7123", &format!("bind={EADDRNOTAVAIL}")),
+        ],
+    );
+    let host = FakeHost::start(|asked| match asked {
+        Asked::Connect { from_loopback: false, source_port: 7123, .. } => Reply::Failed(ENOENT),
+        _ => Reply::Default,
+    });
+    let shown = words_on(&host, "socket4 bind 10.244.0.9 7123 connect 10.0.0.5 80").output();
+    assert!(shown.contains(&format!("connect={ENOENT}\n")), "{shown}");
+}
+
+#[test]
+fn a_connect_that_nobody_answers_ends_as_the_program_has_said() {
+    let host = FakeHost::start(|asked| match asked {
+        Asked::Connect { .. } => Reply::Silence,
+        _ => Reply::Default,
+    });
+    let started = Instant::now();
+    assert_eq!(words_on(&host, "socket4 syncount 1 connect 10.0.0.5 80").output(), format!("connect={ETIMEDOUT}\n"));
+    assert!(started.elapsed() >= Duration::from_secs(3));
+    assert_eq!(host.asked().iter().filter(|asked| is_connect(asked)).count(), 1);
+}
+
+#[test]
+fn a_socket_on_loopback_is_told_apart() {
+    for (words, expected) in [
+        ("socket4 bind 127.0.0.1 0 connect 10.0.0.5 80", EINVAL),
+        ("socket4 bind 127.1.2.3 0 connect 10.0.0.5 80", EINVAL),
+        ("socket6 bind ::ffff:127.0.0.1 0 connect ::ffff:10.0.0.5 80", EINVAL),
+        ("socket6 bind ::1 0 connect fd00::5 80", ENOENT),
+        ("socket4 bind 0.0.0.0 0 connect 10.0.0.5 80", ENOENT),
+        ("socket4 connect 10.0.0.5 80", ENOENT),
+    ] {
+        let host = FakeHost::start(|asked| match asked {
+            Asked::Connect { from_loopback: true, .. } => Reply::Failed(EINVAL),
+            Asked::Connect { .. } => Reply::Failed(ENOENT),
+            _ => Reply::Default,
+        });
+        let shown = words_on(&host, words).output();
+        assert!(shown.contains(&format!("connect={expected}\n")), "{words}: {shown}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use libc::{
     EAFNOSUPPORT, EAGAIN, EBADF, ECONNREFUSED, EDESTADDRREQ, EFAULT, EHOSTUNREACH, EINVAL, EMSGSIZE, ENETUNREACH,
-    ENOTSOCK,
+    ENOTCONN, ENOTSOCK,
 };
 use protocol::layer::{Over, UdpReply};
 
@@ -43,6 +43,59 @@ fn each_function_sends_and_names_the_sender() {
             ("udp4 sendto 10.0.0.5 53 hi nameless", "sendto=0 nameless=2"),
             ("udp4 sendto 10.0.0.5 53 hi recv", "sendto=0 recv=0"),
             ("udp4 sendmmsg 10.0.0.5 700 2 recvmmsg 2", "sendmmsg=2 wrong=0 recvmmsg=2 m0@700/16 m1@700/16"),
+        ],
+    );
+}
+
+#[test]
+fn an_ipv4_address_without_a_family_is_the_pods_on_ipv4_sockets() {
+    check(
+        session,
+        &[
+            ("udp4 unspecified 10.0.0.5 53 hi recvfrom", "unspecified=0 recvfrom=hi 10.0.0.5:53/16"),
+            ("udp6 unspecified 10.0.0.5 53 hi", &format!("unspecified={EDESTADDRREQ}")),
+            (
+                "udp6 connect fd00::5 53 unspecified 10.0.0.6 53 hi recvfrom",
+                "connect=0 unspecified=0 recvfrom=hi [fd00::5]:53/28",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn sockets_are_bound_to_the_pods_address() {
+    check(
+        session,
+        &[(
+            "udp4 bind 10.244.0.9 7123 names sendto 10.0.0.5 53 hi recvfrom names",
+            &format!(
+                "bind=0 local=10.244.0.9:7123/16 peer={ENOTCONN} sendto=0 recvfrom=hi 10.0.0.5:53/16 local=10.244.0.9:7123/16 peer={ENOTCONN}"
+            ),
+        )],
+    );
+}
+
+#[test]
+fn a_socket_on_loopback_is_told_apart() {
+    let start = || {
+        FakeHost::with_settings(
+            |settings| settings.outgoing_udp = true,
+            |asked| match asked {
+                Asked::Udp { from_loopback: true, .. } => Reply::Udp(UdpReply::Failed(EINVAL)),
+                Asked::Udp { .. } => Reply::Udp(UdpReply::Relay(([127, 77, 0, 200], 9).into())),
+                _ => Reply::Default,
+            },
+        )
+    };
+    check(
+        start,
+        &[
+            (
+                "udp4 bind 127.0.0.1 0 sendto 10.0.0.5 53 hi connect 10.0.0.5 53",
+                &format!("bind=0 sendto={EINVAL} connect={EINVAL}"),
+            ),
+            ("udp4 bind 0.0.0.0 0 sendto 10.0.0.5 53 hi", "bind=0 sendto=0"),
+            ("udp4 connect 127.0.0.1 9 connect 10.0.0.5 53", &format!("connect=0 connect={EINVAL}")),
         ],
     );
 }

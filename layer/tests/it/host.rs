@@ -30,6 +30,7 @@ pub(crate) enum Asked {
         cookie: u64,
         destination: SocketAddr,
         source_port: u16,
+        from_loopback: bool,
         over: Over,
         nonblocking: bool,
     },
@@ -43,6 +44,7 @@ pub(crate) enum Asked {
         peer: SocketAddr,
         local: SocketAddr,
         source_port: u16,
+        from_loopback: bool,
         over: Over,
         connect: bool,
         passed: Option<bool>,
@@ -168,6 +170,7 @@ impl FakeHost {
         let mut settings = Settings {
             relay_v4: v4(relay_v4.local_addr().expect("bound")),
             relay_v6: relay_v6.as_ref().map(|relay| v6(relay.local_addr().expect("bound"))),
+            pod: Some(Ipv4Addr::new(10, 244, 0, 9)),
             outgoing_tcp: true,
             outgoing_udp: false,
             unix: false,
@@ -293,7 +296,7 @@ impl Shared {
             Reply::Relay(server) => {
                 self.announce(&asked);
                 lock(&self.expected).push_back(server);
-                codec::encode(&ConnectReply::Relay)
+                codec::encode(&ConnectReply::Relay(self.relay_for(&asked)))
             }
             Reply::Failed(errno) => codec::encode(&ConnectReply::Failed(errno)),
             Reply::Connect(connect) => {
@@ -353,13 +356,13 @@ impl Shared {
             Request::Attach { program, executable } => {
                 Asked::Attach { program: program.to_vec(), executable: executable.to_vec() }
             }
-            Request::Connect { cookie, destination, source_port, over, nonblocking } => {
-                Asked::Connect { cookie, destination, source_port, over, nonblocking }
+            Request::Connect { cookie, destination, source_port, from_loopback, over, nonblocking } => {
+                Asked::Connect { cookie, destination, source_port, from_loopback, over, nonblocking }
             }
             Request::Parked { cookie, local } => Asked::Parked { cookie, local },
-            Request::Udp { cookie, peer, local, source_port, over, connect } => {
+            Request::Udp { cookie, peer, local, source_port, from_loopback, over, connect } => {
                 let passed = passed.map(|socket| crate::passing::cookie(&socket) == cookie);
-                Asked::Udp { cookie, peer, local, source_port, over, connect, passed }
+                Asked::Udp { cookie, peer, local, source_port, from_loopback, over, connect, passed }
             }
             Request::UdpPeer { relay } => Asked::UdpPeer { relay },
             Request::Unix { address, kind } => Asked::Unix { address: address.to_vec(), kind },
@@ -388,6 +391,13 @@ impl Shared {
             Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
             Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
             Asked::Message(_) | Asked::Records { .. } => Reply::Dns(Err(ResolveError::NoName)),
+        }
+    }
+
+    fn relay_for(&self, asked: &Asked) -> SocketAddr {
+        match (asked, self.settings.relay_v6) {
+            (Asked::Connect { over: Over::V6, .. }, Some(v6)) => v6.into(),
+            _ => self.settings.relay_v4.into(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! after the last of them. What it must tell a user after the start goes once to the terminal's stderr.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -225,7 +226,8 @@ fn prepare(
     let cannot = |error: io::Error| Failure::system("cannot open the session's sockets", error);
     let listener = layers::bind(&socket_name).map_err(cannot)?;
     let rules = Arc::new(Rules::new(&spec.network)?);
-    let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules).map_err(cannot)?;
+    let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
+        .map_err(cannot)?;
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -236,6 +238,10 @@ fn prepare(
         settings: Settings {
             relay_v4: outgoing.relay.v4,
             relay_v6: outgoing.relay.v6,
+            pod: started.description.addresses.iter().find_map(|address| match address {
+                IpAddr::V4(address) => Some(*address),
+                IpAddr::V6(_) => None,
+            }),
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use decide::outgoing::is_loopback;
 use decide::programs::Skip;
 use protocol::agent::ConnectTcp;
 use protocol::codec;
@@ -23,6 +24,7 @@ use super::names::{Local, Names};
 use super::park::{Parking, Place};
 use super::pod_files::PodFiles;
 use super::processes::Announce;
+use super::refusing::Refusing;
 use super::relay::{Attempt, Outcome, PodSide, Relay};
 use super::request::{Admission, Admitted, Received, receive};
 use super::rules::{Rules, Transport};
@@ -54,6 +56,7 @@ pub(super) struct Layers {
 /// The user's sockets with their ends in the pod.
 pub(super) struct Outgoing {
     pub(super) relay: Arc<Relay>,
+    refusing: Refusing,
     closings: Arc<Closings>,
     names: Arc<Names>,
     parking: Arc<Parking>,
@@ -62,14 +65,16 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8.
-    pub(super) fn start(spread: [u8; 2], data: &link::Link, rules: &Arc<Rules>) -> io::Result<Self> {
+    /// Opens the relay and whatever else is on loopback. `spread` chooses the address in 127/8; the pod's own addresses
+    /// are `pod`.
+    pub(super) fn start(spread: [u8; 2], data: &link::Link, rules: &Arc<Rules>, pod: &[IpAddr]) -> io::Result<Self> {
         let (closings, names) = (Closings::start(), Arc::new(Names::default()));
         let relay = Relay::start(spread, names.clone())?;
         Ok(Self {
             parking: Parking::new(names.clone()),
-            udp: Udp::new(*relay.v4.ip(), data.clone(), rules.clone(), closings.clone(), names.clone()),
+            udp: Udp::new(*relay.v4.ip(), pod.to_vec(), data.clone(), rules.clone(), closings.clone(), names.clone()),
             unix: Unix::new(data.clone()),
+            refusing: Refusing::open(*relay.v4.ip()),
             relay,
             closings,
             names,
@@ -119,17 +124,18 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             let reply = attach(stream.peer_cred()?.pid(), layers, program, executable);
             write(&mut stream, &reply).await
         }
-        Request::Connect { cookie, destination, source_port, over, nonblocking } => {
-            let wish = Wish { destination, source_port, over, nonblocking };
+        Request::Connect { cookie, destination, source_port, from_loopback, over, nonblocking } => {
+            let wish = Wish { destination, source_port, from_loopback, over, nonblocking };
             connect(stream, layers, layers.outgoing.closings.watch(cookie), wish).await
         }
         Request::Parked { cookie, local } => {
             layers.outgoing.parking.arrived(cookie, local);
             write(&mut stream, &()).await
         }
-        Request::Udp { cookie, peer, local, source_port, over, connect } => {
+        Request::Udp { cookie, peer, local, source_port, from_loopback, over, connect } => {
             let ask = Ask { cookie, peer, local, source_port, over, connect };
             let reply = match layers.rules.is_remote(Transport::Udp, peer) {
+                true if from_loopback && !is_pod_itself(layers, peer) => UdpReply::Failed(Errno::INVAL.raw_os_error()),
                 true => layers.outgoing.udp.answer(&ask, descriptor).await,
                 false => UdpReply::Local,
             };
@@ -187,6 +193,7 @@ async fn write<T: Serialize>(stream: &mut UnixStream, reply: &T) -> io::Result<(
 struct Wish {
     destination: SocketAddr,
     source_port: u16,
+    from_loopback: bool,
     over: Over,
     nonblocking: bool,
 }
@@ -202,6 +209,9 @@ async fn connect(mut stream: UnixStream, layers: &Layers, mut watch: Watch, wish
         layers.outgoing.names.set(watch, Local::Redirected { address: destination.ip(), to }, destination);
         return write(&mut stream, &ConnectReply::Redirect(to)).await;
     }
+    if wish.from_loopback && !is_pod_itself(layers, destination) {
+        return write(&mut stream, &ConnectReply::Failed(Errno::INVAL.raw_os_error())).await;
+    }
     let data = layers.links.data.clone();
     let mut attempt = Attempt::start(async move { open(&data, wish).await });
     let wait = if wish.nonblocking { layers.connect_wait } else { Duration::MAX };
@@ -213,7 +223,7 @@ async fn connect(mut stream: UnixStream, layers: &Layers, mut watch: Watch, wish
         _ = stream.read(&mut nothing) => return Ok(()),
     };
     let pod_side = match finished {
-        Some(Err(errno)) => return write(&mut stream, &ConnectReply::Failed(errno)).await,
+        Some(Err(errno)) => return write(&mut stream, &failed(layers, wish.over, errno)).await,
         Some(Ok((connected, pod))) => PodSide::Ready(connected, Box::new(pod)),
         None => match Place::open(wish.over, *layers.outgoing.relay.v4.ip()).await {
             Ok(place) => {
@@ -228,14 +238,26 @@ async fn connect(mut stream: UnixStream, layers: &Layers, mut watch: Watch, wish
         },
     };
     let relay = &layers.outgoing.relay;
+    let (place, _listening) = relay.place(wish.over, wish.source_port != 0);
     let announced = relay.expect(&watch, destination, pod_side);
-    let written = write(&mut stream, &ConnectReply::Relay).await;
+    let written = write(&mut stream, &ConnectReply::Relay(place)).await;
     drop(stream);
     match written {
         Ok(()) => relay.await_arrival(announced).await,
         Err(_) => relay.forget(&announced),
     }
     written
+}
+
+/// Whether the pod reaches `destination` without leaving itself, thus from its loopback, too.
+fn is_pod_itself(layers: &Layers, destination: SocketAddr) -> bool {
+    is_loopback(destination.ip()) || layers.pod_addresses.contains(&destination.ip())
+}
+
+/// How a program is told of the pod's error.
+fn failed(layers: &Layers, over: Over, errno: i32) -> ConnectReply {
+    let refusing = layers.outgoing.refusing.address(over).filter(|_| errno == Errno::CONNREFUSED.raw_os_error());
+    refusing.map_or(ConnectReply::Failed(errno), ConnectReply::Refused)
 }
 
 /// The listener of the session's user on this machine that the pod's own address means; the pod's own listeners
@@ -245,7 +267,8 @@ fn own_listener(layers: &Layers, wish: &Wish) -> Option<SocketAddr> {
         return None;
     }
     let uid = rustix::process::geteuid().as_raw();
-    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid);
+    let relay = *layers.outgoing.relay.v4.ip();
+    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid, relay);
     found.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for the program's own listener");
         None

@@ -1,5 +1,6 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
+mod arrivals;
 mod closed;
 pub mod environment;
 pub mod host;
@@ -11,6 +12,7 @@ mod park;
 mod pod_files;
 mod processes;
 mod readiness;
+mod refusing;
 mod relay;
 mod request;
 mod rules;

@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use link::pump;
 use protocol::agent::Connected;
+use protocol::layer::Over;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
+use super::arrivals::Arrivals;
 use super::closed::Watch;
 use super::names::{EntryId, Local, Names};
 use super::sock_diag;
+use super::task::Task;
 
 /// How long an announced socket may take to connect to the relay before it is forgotten.
 pub(super) const ARRIVAL: Duration = Duration::from_secs(30);
@@ -114,6 +117,26 @@ impl Relay {
             tokio::spawn(accept(relay.clone(), listener));
         }
         Ok(relay)
+    }
+
+    /// Where an announced socket is to connect. From one local port there can be but one connection to an address,
+    /// so a socket that is `bound` to a port gets one of its own; what comes along serves it until it is dropped.
+    pub(super) fn place(self: &Arc<Self>, over: Over, bound: bool) -> (SocketAddr, Option<Task>) {
+        let relay = match (over, self.v6) {
+            (Over::V6, Some(v6)) => SocketAddr::from(v6),
+            _ => SocketAddr::from(self.v4),
+        };
+        if !bound {
+            return (relay, None);
+        }
+        let opened = listen(SocketAddr::new(relay.ip(), 0)).and_then(|own| Ok((own.local_addr()?, own)));
+        match opened {
+            Ok((address, listener)) => (address, Some(Task::spawn(accept(self.clone(), listener)))),
+            Err(error) => {
+                tracing::warn!(%error, "a bound socket has no address of its own to connect to");
+                (relay, None)
+            }
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -232,6 +255,7 @@ pub(super) async fn copy(mut stream: TcpStream, pod: link::Stream) {
     stream.set_nodelay(true).ok();
     let (pod_side, up_ended) = (pod.watch(), Notify::new());
     let (from_program, to_program) = stream.split();
+    let from_program = Arrivals(from_program.as_ref());
     let (from_pod, to_pod) = tokio::io::split(pod);
     let up = async {
         let ended = pump(from_program, to_pod, |_| ()).await;
@@ -322,6 +346,27 @@ mod tests {
         assert_eq!(end, io::ErrorKind::ConnectionReset);
         while names.get(cookie) != NamesReply::Unknown {
             tokio::task::yield_now().await;
+        }
+        assert!(relay.state().expected.is_empty());
+    }
+
+    #[tokio::test]
+    async fn sockets_with_one_port_connect_to_places_of_their_own() {
+        let closings = Closings::start();
+        let relay = Relay::start([77, 3], Arc::default()).expect("a relay");
+        assert_eq!(relay.place(Over::V4, false).0, relay.v4.into());
+        let sockets = [(); 2].map(|()| TcpSocket::new_v4().expect("a socket"));
+        let mut local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut ends = Vec::new();
+        for socket in sockets {
+            socket.set_reuseaddr(true).expect("set");
+            socket.bind(local).expect("bound");
+            local = socket.local_addr().expect("bound");
+            let watch = closings.watch(socket_cookie(&socket).expect("a cookie"));
+            let (place, _listening) = relay.place(Over::V4, true);
+            let announced = relay.expect(&watch, destination(), refused());
+            let (stream, ()) = tokio::join!(socket.connect(place), relay.await_arrival(announced));
+            ends.push(stream.expect("connects"));
         }
         assert!(relay.state().expected.is_empty());
     }

@@ -6,6 +6,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
+use decide::outgoing::stand_in;
+
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
@@ -64,31 +66,63 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
     }
 }
 
-/// The address by which a listener of `uid` on `port` is reached over loopback of the given family; none
-/// without such a listener.
-pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32) -> io::Result<Option<SocketAddr>> {
-    let mut found = None;
+/// The address by which a listener of `uid` on `port` is reached over loopback of the given family; none without
+/// such a listener. Where it can be, it is the address that stands in for the pod's in the network of `relay`.
+pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32, relay: Ipv4Addr) -> io::Result<Option<SocketAddr>> {
+    let (mut found, all) = (None, stand_in(relay));
     for family in if v4 { &[AF_INET, AF_INET6][..] } else { &[AF_INET6] } {
         dump(*family, IPPROTO_TCP, StateFlags::LISTEN, (port, 0), |socket| {
-            if socket.header.uid == uid {
-                found = found.or(on_loopback(v4, socket).map(|ip| SocketAddr::from((ip, port))));
+            if socket.header.uid == uid
+                && let Some(ip) = on_loopback(v4, socket, all)
+                && (found.is_none() || ip == all)
+            {
+                found = Some(SocketAddr::from((ip, port)));
             }
         })?;
     }
     Ok(found)
 }
 
-/// Where on loopback a listening socket is reached.
-fn on_loopback(v4: bool, listener: &InetResponse) -> Option<IpAddr> {
+/// The UDP socket of `uid` that datagrams of a family to `port` of the pod's address are for: its cookie, and where
+/// it is reached. It is bound to all addresses, or stands in for the pod's in the network of `relay`.
+pub(super) fn datagrams_to_pod(
+    v4: bool,
+    port: u16,
+    uid: u32,
+    relay: Ipv4Addr,
+) -> io::Result<Option<(u64, SocketAddr)>> {
+    let stands_in = IpAddr::from(stand_in(relay));
+    let mut found = None;
+    for family in if v4 { &[AF_INET, AF_INET6][..] } else { &[AF_INET6] } {
+        dump(*family, IPPROTO_UDP, StateFlags::all(), (port, 0), |socket| {
+            let SocketId { source_address, destination_port, .. } = socket.header.socket_id;
+            let is_for_pod = source_address.is_unspecified() || source_address.to_canonical() == stands_in;
+            // A connected socket hears its peer only.
+            if socket.header.uid == uid
+                && destination_port == 0
+                && is_for_pod
+                && found.is_none()
+                && let Some(ip) = on_loopback(v4, socket, Ipv4Addr::LOCALHOST)
+            {
+                found = Some((cookie(socket), SocketAddr::new(ip, port)));
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// Where on loopback a socket is reached that is bound and has no far end; over IPv4 at `all` if it is bound to all
+/// addresses.
+fn on_loopback(v4: bool, listener: &InetResponse, all: Ipv4Addr) -> Option<IpAddr> {
     let v6_only = listener.nlas.iter().any(|nla| matches!(nla, Nla::Other(other) if is_v6_only(other)));
     match (v4, listener.header.socket_id.source_address) {
-        (true, IpAddr::V4(ip)) if ip.is_unspecified() => Some(Ipv4Addr::LOCALHOST.into()),
+        (true, IpAddr::V4(ip)) if ip.is_unspecified() => Some(all.into()),
         (true, IpAddr::V4(ip)) if ip.is_loopback() => Some(ip.into()),
-        (true, IpAddr::V6(ip)) if ip.is_unspecified() && !v6_only => Some(Ipv4Addr::LOCALHOST.into()),
+        (true, IpAddr::V6(ip)) if ip.is_unspecified() && !v6_only => Some(all.into()),
         (true, IpAddr::V6(ip)) => {
             ip.to_ipv4_mapped().filter(|ip| ip.is_loopback() || ip.is_unspecified()).map(|ip| match ip.is_loopback() {
                 true => ip.into(),
-                false => Ipv4Addr::LOCALHOST.into(),
+                false => all.into(),
             })
         }
         (false, IpAddr::V6(ip)) if ip.is_unspecified() || ip.is_loopback() => Some(Ipv6Addr::LOCALHOST.into()),
@@ -247,21 +281,48 @@ mod tests {
     #[test]
     fn listeners_are_found_where_loopback_reaches_them() {
         let uid = rustix::process::geteuid().as_raw();
+        let preferred = IpAddr::from([127, 3, 2, 0]);
+        let find = |v4, port, uid| listener_on_loopback(v4, port, uid, Ipv4Addr::new(127, 3, 2, 9));
         for (address, v4, v6) in [
             ("127.0.0.1:0", Some("127.0.0.1"), None),
             ("127.3.2.1:0", Some("127.3.2.1"), None),
-            ("0.0.0.0:0", Some("127.0.0.1"), None),
-            ("[::]:0", Some("127.0.0.1"), Some("::1")),
+            ("0.0.0.0:0", Some("127.3.2.0"), None),
+            ("[::]:0", Some("127.3.2.0"), Some("::1")),
             ("[::1]:0", None, Some("::1")),
         ] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let port = listener.local_addr().expect("bound").port();
             let at = |ip: Option<&str>| ip.map(|ip| SocketAddr::new(ip.parse().expect("an address"), port));
-            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), at(v4), "{address}");
-            assert_eq!(listener_on_loopback(false, port, uid).expect("asked"), at(v6), "{address}");
-            assert_eq!(listener_on_loopback(true, port, uid + 1).expect("asked"), None);
+            assert_eq!(find(true, port, uid).expect("asked"), at(v4), "{address}");
+            assert_eq!(find(false, port, uid).expect("asked"), at(v6), "{address}");
+            assert_eq!(find(true, port, uid + 1).expect("asked"), None);
             drop(listener);
-            assert_eq!(listener_on_loopback(true, port, uid).expect("asked"), None);
+            assert_eq!(find(true, port, uid).expect("asked"), None);
+        }
+        for order in [["127.0.0.1", "127.3.2.0"], ["127.3.2.0", "127.0.0.1"]] {
+            let first = TcpListener::bind((order[0], 0)).expect("a listener");
+            let port = first.local_addr().expect("bound").port();
+            let _second = TcpListener::bind((order[1], port)).expect("another");
+            assert_eq!(find(true, port, uid).expect("asked"), Some(SocketAddr::new(preferred, port)));
+        }
+    }
+
+    #[test]
+    fn a_datagram_to_the_pod_has_one_socket() {
+        let (uid, relay) = (rustix::process::geteuid().as_raw(), Ipv4Addr::new(127, 78, 8, 1));
+        for (address, v4, v6) in [
+            ("0.0.0.0:0", Some("127.0.0.1"), None),
+            ("127.78.8.0:0", Some("127.78.8.0"), None),
+            ("127.0.0.1:0", None, None),
+            ("[::]:0", Some("127.0.0.1"), Some("::1")),
+        ] {
+            let Ok(socket) = UdpSocket::bind(address) else { continue };
+            let port = socket.local_addr().expect("bound").port();
+            let cookie = socket_cookie(&socket).expect("a cookie");
+            let at = |ip: Option<&str>| ip.map(|ip| (cookie, SocketAddr::new(ip.parse().expect("an address"), port)));
+            assert_eq!(datagrams_to_pod(true, port, uid, relay).expect("asked"), at(v4), "{address}");
+            assert_eq!(datagrams_to_pod(false, port, uid, relay).expect("asked"), at(v6), "{address}");
+            assert_eq!(datagrams_to_pod(true, port, uid + 1, relay).expect("asked"), None);
         }
     }
 

@@ -10,21 +10,24 @@
 
 mod addresses;
 mod association;
+mod own;
 mod refusal;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use protocol::layer::{Over, UdpPeerReply, UdpReply};
+use protocol::layer::{NamesReply, Over, UdpPeerReply, UdpReply};
 use rustix::io::Errno;
+use tokio::sync::mpsc;
 
 use super::closed::Closings;
 use super::names::{Local, Names};
 use super::rules::Rules;
 use addresses::Addresses;
 use association::Association;
+use own::{Own, Passing};
 use refusal::Descriptors;
 
 /// Sockets of a session that may have associations at a time: each takes at least one descriptor of the host
@@ -66,30 +69,37 @@ pub(super) struct Udp {
     names: Arc<Names>,
     addresses: Addresses,
     descriptors: Arc<Descriptors>,
+    own: Own,
     associations: Mutex<HashMap<u64, Arc<Association>>>,
     /// Which remote address each mapping's stands for.
     peers: Mutex<HashMap<SocketAddr, SocketAddr>>,
 }
 
 impl Udp {
-    /// Mappings over IPv4 are in the /24 of `v4`; streams are opened on `data`.
+    /// Mappings over IPv4 are in the /24 of `v4`; streams are opened on `data`. The addresses of `pod` are also those
+    /// of the user's sockets.
     pub(super) fn new(
         v4: Ipv4Addr,
+        pod: Vec<IpAddr>,
         data: link::Link,
         rules: Arc<Rules>,
         closings: Arc<Closings>,
         names: Arc<Names>,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let (own, passing) = Own::new(pod, v4);
+        let udp = Arc::new(Self {
             data,
             rules,
             closings,
             names,
             addresses: Addresses::new(v4),
             descriptors: Arc::default(),
+            own,
             associations: Mutex::default(),
             peers: Mutex::default(),
-        })
+        });
+        tokio::spawn(hand_over(Arc::downgrade(&udp), passing));
+        udp
     }
 
     /// The address that stands for the remote one, once the pod has a socket for it. `descriptor` is the user's
@@ -108,7 +118,8 @@ impl Udp {
             tracing::warn!(%error, "cannot make a socket for datagrams");
             Errno::NOBUFS.raw_os_error()
         })?;
-        if let Some(local) = opened {
+        // A connected socket that sends elsewhere, too, keeps its names.
+        if let Some(local) = opened.filter(|_| ask.connect || self.names.get(ask.cookie) == NamesReply::Unknown) {
             self.names.set(self.closings.watch(ask.cookie), Local::Known(local), ask.peer);
         }
         if let Some(descriptor) = descriptor.filter(|_| ask.connect) {
@@ -141,6 +152,7 @@ impl Udp {
             watch.closed().await;
             let association = udp.associations().remove(&cookie);
             udp.descriptors.release(cookie);
+            udp.own.forget(cookie);
             association.inspect(|association| association.close());
         });
         Ok(association)
@@ -152,6 +164,20 @@ impl Udp {
 
     fn peers(&self) -> MutexGuard<'_, HashMap<SocketAddr, SocketAddr>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Delivers what goes from one of the user's sockets to another.
+async fn hand_over(udp: Weak<Udp>, mut passing: mpsc::Receiver<Passing>) {
+    while let Some(datagram) = passing.recv().await {
+        let Some(udp) = udp.upgrade() else { return };
+        let cookie = datagram.to.cookie;
+        // A known one that has none any more is closed.
+        let association = match datagram.is_new {
+            true => udp.association(cookie).ok(),
+            false => udp.associations().get(&cookie).cloned(),
+        };
+        association.inspect(|association| association.hear(&datagram));
     }
 }
 

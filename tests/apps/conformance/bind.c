@@ -61,6 +61,37 @@ CASE(bind, pod_address_listen, "a listener on the pod's own address") {
     say("local %s", local_name(fd));
 }
 
+CASE(bind, pod_address_reached, "a listener on the pod's own address, and a client of the same program") {
+    int listener = tcp(), fd = tcp();
+    struct address from = {.length = sizeof from.storage};
+    TELL("bind", tie(listener, at("pod", own_port(18))));
+    TELL("listen", listen(listener, 1));
+    set_timeout(fd, SO_SNDTIMEO, PATIENCE);
+    TELL("connect", join(fd, at("pod", own_port(18))));
+    say_names(fd);
+    int other = accept4(listener, &from.any, &from.length, SOCK_CLOEXEC);
+    say("accepted from %s", shown(&from, from.length));
+    say_names(other);
+    put(other, "hello\n");
+    say("%s", line(fd));
+}
+
+CASE(bind, pod_address_beside, "the same port of all of the pod's addresses, one by one") {
+    TELL("loopback", tie(tcp(), at("127.0.0.1", own_port(19))));
+    TELL("pod", tie(tcp(), at("pod", own_port(19))));
+    TELL("pod again", tie(tcp(), at("pod", own_port(19))));
+    TELL("all", tie(tcp(), at("0.0.0.0", own_port(19))));
+}
+
+CASE(bind, after_refusal, "a refused socket is bound, and connects") {
+    int fd = tcp();
+    TELL("connect", join(fd, at("peer", PEER_CLOSED)));
+    TELL("bind", tie(fd, at("0.0.0.0", own_port(20))));
+    TELL("connect", join(fd, at("peer", PEER_TCP)));
+    say_names(fd);
+    say_seen(fd);
+}
+
 CASE(bind, six_any, "an IPv6 socket bound to a port, connected to a v4-mapped address") {
     int fd = tcp6();
     set(fd, SOL_SOCKET, SO_REUSEADDR, 1);

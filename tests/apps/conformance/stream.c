@@ -455,6 +455,18 @@ CASE(stream, urgent_inline, "urgent data with SO_OOBINLINE") {
     say("%s", text);
 }
 
+CASE(stream, urgent_around, "what surrounds urgent data arrives without it") {
+    for (int i = 0; i < 5; i++) {
+        int fd = peer("urgent");
+        char text[8] = "";
+        set_timeout(fd, SO_RCVTIMEO, 2 * MOMENT);
+        for (size_t length = 0; length < 2; length++)
+            if (recv(fd, text + length, 1, 0) != 1)
+                break;
+        say("%s", text);
+    }
+}
+
 CASE(stream, urgent_sent, "urgent data that the client sends is not in the server's stream") {
     int fd = peer("count");
     put(fd, "a");

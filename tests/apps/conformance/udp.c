@@ -719,6 +719,38 @@ CASE(udp, own_address, "the pod's own address, on whose port the program listens
     say_received(server);
 }
 
+CASE(udp, own_address_answer, "the pod's own address: both ends are the program's") {
+    int server = udp(), fd = udp();
+    char text[16] = "";
+    struct address from = {.length = sizeof from.storage};
+    TELL("bind", tie(server, at("pod", own_port(55))));
+    TELL("connect", join(fd, at("pod", own_port(55))));
+    say_names(fd);
+    COUNT("send", send(fd, "hello", 5, 0));
+    set_timeout(server, SO_RCVTIMEO, 2 * MOMENT), set_timeout(fd, SO_RCVTIMEO, 2 * MOMENT);
+    COUNT("recvfrom", recvfrom(server, text, sizeof text, 0, &from.any, &from.length));
+    say("%s from %s", text, shown(&from, from.length));
+    COUNT("answer", sendto(server, "back", 4, 0, &from.any, from.length));
+    say_received(fd);
+}
+
+CASE(udp, own_address_itself, "a socket that sends to itself by the pod's address") {
+    int fd = udp();
+    TELL("bind", tie(fd, at("0.0.0.0", own_port(56))));
+    COUNT("sendto", send_text(fd, "hello", at("pod", own_port(56))));
+    set_timeout(fd, SO_RCVTIMEO, 2 * MOMENT);
+    say_received(fd);
+}
+
+CASE(udp, own_address_refused, "the pod's own address, where nobody is") {
+    int fd = udp();
+    char byte;
+    TELL("connect", join(fd, at("pod", own_port(57))));
+    COUNT("send", send(fd, "x", 1, 0));
+    set_timeout(fd, SO_RCVTIMEO, PATIENCE);
+    COUNT("recv", recv(fd, &byte, 1, 0));
+}
+
 CASE(udp, connected_bound_later, "bind on a socket that has sent") {
     int fd = udp();
     send_text(fd, "hello", at("peer", PEER_UDP));

@@ -459,6 +459,12 @@ static int step(char **word) {
         address(word[1], atoi(word[2]));
         show("sendto", do_sendto(word[3], strlen(word[3]), 0));
         return 4;
+    } else if (!strcmp(op, "unspecified")) {
+        /* As sendto, with an address that says no family. */
+        address(word[1], atoi(word[2]));
+        far.ss_family = AF_UNSPEC;
+        show("unspecified", do_sendto(word[3], strlen(word[3]), 0));
+        return 4;
     } else if (!strcmp(op, "sendmsg")) {
         struct msghdr header;
         struct message message;

@@ -206,7 +206,11 @@ static int step(char **word) {
     else if (!strcmp(op, "pass")) pass();
     else if (!strcmp(op, "expect")) return expect(word[1]), 2;
     else if (!strcmp(op, "fastopen")) return fastopen(word), 5;
-    else if (!strcmp(op, "again")) show("again", connect(fd, (void *)&far, far_length));
+    else if (!strcmp(op, "syncount")) {
+        int count = atoi(word[1]);
+        setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &count, sizeof count);
+        return 2;
+    } else if (!strcmp(op, "again")) show("again", connect(fd, (void *)&far, far_length));
     else if (!strcmp(op, "disconnect")) {
         struct sockaddr none = {.sa_family = AF_UNSPEC};
         show("disconnect", connect(fd, &none, sizeof none));

@@ -27,27 +27,6 @@ const fn varying(cases: &'static [&'static str], why: &'static str) -> Differenc
 
 /// What stays different. A case that is not here must be equal, and one that is here must differ.
 const DIFFERENCES: &[Difference] = &[
-    varying(
-        &[
-            "connect.refused_poll",
-            "connect.refused_select",
-            "connect.refused_connect",
-            "connect.refused_read",
-            "connect.refused_send",
-            "connect.epoll_refused",
-            "connect.after_refusal_nonblocking",
-        ],
-        "A refusal that is known within `outgoing.connect_wait` is told by a non-blocking `connect` itself, as the kernel \
-         tells an unreachable network",
-    ),
-    always(
-        &["connect.nonblocking_names", "connect.refused_name"],
-        "While the pod has no connection, `getsockname` has no address and no port of the pod's",
-    ),
-    always(
-        &["connect.syn_count"],
-        "How often the pod's kernel asks before it gives up is the pod's default: `TCP_SYNCNT` does not reach it",
-    ),
     always(
         &["connect.shut_down_meanwhile"],
         "A blocking `connect` waits for the session, not in the socket: another thread's `shutdown` does not wake it",
@@ -59,42 +38,18 @@ const DIFFERENCES: &[Difference] = &[
          told as a refusal",
     ),
     always(&["connect.bound_to_interface"], "Sockets bound to an interface are meant for what lies behind it here"),
-    always(
-        &["connect.own_address_listener", "udp.own_address"],
-        "What the program sends to itself does not leave this machine: TCP has loopback's addresses, and datagrams go to \
-         the pod, where nobody listens",
-    ),
-    always(
-        &["bind.pod_address", "bind.pod_address_and_port", "bind.pod_address_listen", "udp.bound_pod"],
-        "No interface of this machine has the pod's address, and `bind` is this machine's",
-    ),
-    always(&["bind.loopback", "udp.bound_loopback"], "A socket bound to loopback can reach the relay, which is there"),
-    always(
-        &["bind.two_from_one_port"],
-        "Connections to different peers all go to one relay address: from one port there can be one",
-    ),
     always(&["bind.low_port", "udp.ping"], "The pod's kernel settings allow what this machine's do not"),
     always(
         &["option.path", "udp.dont_fragment"],
         "The socket's own way is loopback, whose packets are large: programs cannot find out the path's MTU",
     ),
-    varying(
+    always(
         &["stream.urgent_received", "stream.urgent_inline"],
-        "Urgent data is left out, and what follows it may wait for more",
+        "Urgent data is left out, as by a program that does not ask for it",
     ),
     always(&["udp.error_queue"], "Refusals reach connected sockets only, not the error queue of others (`IP_RECVERR`)"),
     always(&["udp.packet_info"], "The datagram's own way ends at loopback"),
-    always(
-        &["udp.seen_unconnected"],
-        "`getsockname` of an unconnected socket says the port that it has here; the pod's socket has another one unless the \
-         program has bound a port",
-    ),
     always(&["udp.disconnect"], "The port that the socket has been given for the relay stays after the connection"),
-    always(&["udp.six"], "A datagram has gone to the session before the pod knows that no route leads to its address"),
-    always(
-        &["udp.unspecified_family"],
-        "Only addresses of a family are the session's: `sendto` with `AF_UNSPEC` is this machine's",
-    ),
     always(
         &["process.descriptors_exhausted", "process.descriptors_exhausted_refused"],
         "Asking the session takes a descriptor for a moment",

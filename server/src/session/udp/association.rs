@@ -16,6 +16,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::sync::mpsc;
 
+use super::own::Passing;
 use super::{Ask, MAX_MAPPINGS, Udp};
 use crate::session::layers::errno;
 use crate::session::readiness;
@@ -142,8 +143,8 @@ impl Association {
         }
     }
 
-    /// Sees to it that the pod has a socket for `ask`. Returns the pod-side name of one that was connected, or
-    /// why there is none.
+    /// Sees to it that the pod has a socket for `ask`. Returns the pod-side name of one that was opened, or why there
+    /// is none.
     pub(super) async fn open(self: &Arc<Self>, ask: &Ask) -> Result<Option<SocketAddr>, i32> {
         let _alone = self.opening.lock().await;
         if self.state().serves(Serves::of(ask)) {
@@ -163,8 +164,9 @@ impl Association {
             error.errno
         })?;
         self.port.store(opened.local.port(), Ordering::Relaxed);
+        self.udp.own.note(ask, opened.local.port());
         self.add_upstream(ask, stream)?;
-        Ok(ask.connect.then_some(opened.local))
+        Ok(Some(opened.local))
     }
 
     fn add_upstream(self: &Arc<Self>, ask: &Ask, stream: link::Stream) -> Result<(), i32> {
@@ -298,6 +300,9 @@ impl Association {
     }
 
     fn queue(&self, state: &mut State, peer: SocketAddr, payload: &[u8]) {
+        if self.udp.own.pass(self.cookie, peer, payload) {
+            return;
+        }
         let Some(upstream) = state.upstream_for(peer) else { return };
         let cost = payload.len() + OVERHEAD;
         if self.queued.fetch_add(cost, Ordering::Relaxed) + cost > QUEUE {
@@ -337,22 +342,22 @@ impl Association {
         let mut state = self.state();
         let Some(upstream) = state.upstreams.iter().find(|upstream| upstream.id == id) else { return };
         let (over, user, is_connected) = (upstream.over, upstream.user, upstream.serves.is_connected());
-        let delivered = self.mapping(&mut state, peer, over, user).and_then(|mapping| {
-            mapping.used = Instant::now();
-            mapping.open_to(mapping.user)?;
-            match rustix::net::send(mapping.socket.get_ref(), payload, SendFlags::DONTWAIT) {
-                // An error that an earlier datagram has met is told by the next send, which does not send.
-                Err(Errno::CONNREFUSED) => rustix::net::send(mapping.socket.get_ref(), payload, SendFlags::DONTWAIT),
-                sent => sent,
-            }
-            .map_err(io::Error::from)
-        });
+        let delivered = self.mapping(&mut state, peer, over, user).and_then(|mapping| mapping.say(payload));
         drop(state);
         if let Err(error) = delivered {
             tracing::debug!(%peer, %error, "dropped a datagram for a program");
         }
         if is_connected {
             self.udp.descriptors.release(self.cookie);
+        }
+    }
+
+    /// Hands a datagram of another socket of the user's to this one.
+    pub(super) fn hear(self: &Arc<Self>, datagram: &Passing) {
+        let Passing { to, from, payload, .. } = datagram;
+        let heard = self.mapping(&mut self.state(), *from, to.over, to.user).and_then(|mapping| mapping.say(payload));
+        if let Err(error) = heard {
+            tracing::debug!(%from, %error, "dropped a datagram between two of the user's sockets");
         }
     }
 
@@ -440,6 +445,16 @@ impl Mapping {
             self.socket.get_ref().connect(user)?;
             (self.user, self.barred) = (user, false);
         }
+        Ok(())
+    }
+
+    /// Sends a datagram to the user's socket.
+    fn say(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.used = Instant::now();
+        self.open_to(self.user)?;
+        let say = || rustix::net::send(self.socket.get_ref(), payload, SendFlags::DONTWAIT);
+        // An error that an earlier datagram has met is told by the next send, which does not send.
+        say().or_else(|error| if error == Errno::CONNREFUSED { say() } else { Err(error) })?;
         Ok(())
     }
 

@@ -5,7 +5,6 @@ use super::*;
 use crate::session::testing::link_to_agent;
 use link::{Incoming, Stream};
 use protocol::agent::{AnyRequest, OpenUdp, RemoteError, UdpMessage, UdpOpened};
-use protocol::layer::NamesReply;
 use rustix::net::sockopt::socket_cookie;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -21,14 +20,21 @@ impl Session {
     async fn start(third: u8) -> Self {
         let (link, agent) = link_to_agent().await;
         let v4 = Ipv4Addr::new(127, 79, third, 1);
-        Self { udp: Udp::new(v4, link, Arc::default(), Closings::start(), Arc::default()), agent }
+        Self {
+            udp: Udp::new(v4, vec![pod_side().ip()], link, Arc::default(), Closings::start(), Arc::default()),
+            agent,
+        }
     }
 
     /// The agent gets a request for a socket and makes it.
     async fn opened(&mut self) -> (OpenUdp, Stream) {
+        self.opened_at(pod_side()).await
+    }
+
+    async fn opened_at(&mut self, local: SocketAddr) -> (OpenUdp, Stream) {
         let call = self.agent.next().await.expect("a request");
         let AnyRequest::OpenUdp(request) = call.request.clone() else { panic!("another request") };
-        let stream = call.reply::<OpenUdp>(&Ok(UdpOpened { local: pod_side() })).await.expect("replies");
+        let stream = call.reply::<OpenUdp>(&Ok(UdpOpened { local })).await.expect("replies");
         (request, stream)
     }
 
@@ -126,6 +132,27 @@ async fn one_socket_talks_to_several_peers_and_hears_from_others() {
         assert_eq!(heard(&mut pod).await, (far(1), b"two".to_vec()), "nothing of a stranger");
     }
     assert_eq!(session.udp.peer(SocketAddr::from(([127, 0, 0, 1], 53))), UdpPeerReply::Unknown);
+}
+
+#[tokio::test]
+async fn the_user_s_own_sockets_reach_each_other_by_the_pod_s_address() {
+    let mut session = Session::start(11).await;
+    let (server, client) = (program("0.0.0.0:0").await, program("0.0.0.0:0").await);
+    let port = server.local_addr().expect("bound").port();
+    let at_pod = |port| SocketAddr::new(pod_side().ip(), port);
+    let (to_server, _, mut pod) = session.ask_and_open(ask(&client, at_pod(port), false), None).await;
+    client.send_to(b"question", to_server).await.expect("sent");
+    let (text, from) = received(&server).await;
+    assert_eq!((text, session.udp.peer(from)), (b"question".to_vec(), UdpPeerReply::Known(pod_side())));
+    let (udp, bound) = (session.udp.clone(), Ask { source_port: port, ..ask(&server, pod_side(), false) });
+    // The port is taken in the pod.
+    let (reply, _kept) = tokio::join!(udp.answer(&bound, None), session.opened_at(at_pod(4001)));
+    assert_eq!(relay(reply), from);
+    server.send_to(b"answer", from).await.expect("sent");
+    assert_eq!(received(&client).await, (b"answer".to_vec(), to_server));
+    let to_pod = session.ask(ask(&client, at_pod(9), false)).await;
+    client.send_to(b"to the pod", to_pod).await.expect("sent");
+    assert_eq!(heard(&mut pod).await, (at_pod(9), b"to the pod".to_vec()), "none of the user's is there");
 }
 
 #[tokio::test]
