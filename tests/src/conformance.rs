@@ -11,13 +11,17 @@ use std::process::{Command, Stdio};
 use crate::{Cluster, Laptop, Running};
 
 /// The program's sources in the order in which its cases are listed.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 17] = [
     "connect.c",
+    "destinations.c",
     "bind.c",
     "stream.c",
+    "bytes.c",
     "udp.c",
+    "datagrams.c",
     "six.c",
     "process.c",
+    "signals.c",
     "names.c",
     "resolver.c",
     "files.c",

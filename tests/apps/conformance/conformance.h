@@ -116,6 +116,13 @@ void set_timeout(int fd, int option, int milliseconds);
 
 /* A connection to the peer's scripted server, to which `command` was sent (serve.c has them all). */
 int peer(const char *command, ...) __attribute__((format(printf, 1, 2)));
+/* Begins a connection of a non-blocking socket, and says how it has ended. */
+void say_begun(int fd, struct address to);
+void say_done(int fd);
+/* Sends one datagram. */
+long send_text(int fd, const char *text, struct address to);
+/* Receives one datagram and says it with its sender. */
+void say_received(int fd);
 /* How the peer's connection with this case's tag ended. */
 const char *report(void);
 /* Sends all of it. */
@@ -128,6 +135,10 @@ const char *line(int fd);
 void say_child(pid_t child);
 /* Sum of bytes that both sides know how to make. */
 unsigned char pattern(size_t position);
+/* So many of them, allocated. */
+unsigned char *made(size_t length);
+/* Sends so many of them; how many went. */
+size_t pour(int fd, size_t length);
 
 /* Ignores SIGPIPE and counts it. */
 void count_sigpipe(void);

@@ -102,18 +102,6 @@ CASE(six, by_name, "the addresses of a name that has both kinds, tried in their 
     }
 }
 
-static long send_text(int fd, const char *text, struct address to) {
-    return sendto(fd, text, strlen(text), 0, &to.any, to.length);
-}
-
-static void say_received(int fd) {
-    static char text[70000];
-    struct address from = {.length = sizeof from.storage};
-    ssize_t got = recvfrom(fd, text, sizeof text - 1, 0, &from.any, &from.length);
-    text[got < 0 ? 0 : got] = '\0';
-    say("%s '%.40s' from %s", number(got), text, got < 0 ? "nobody" : shown(&from, from.length));
-}
-
 CASE(six, datagram, "sendto and recvfrom") {
     int fd = udp6();
     COUNT("sendto", send_text(fd, "hello", there(PEER_UDP)));

@@ -246,6 +246,23 @@ const char *line(int fd) {
     return text;
 }
 
+long send_text(int fd, const char *text, struct address to) {
+    return sendto(fd, text, strlen(text), 0, &to.any, to.length);
+}
+
+/* Receives one datagram and says it with its sender. */
+void say_received(int fd) {
+    static char text[70000];
+    struct address from = {.length = sizeof from.storage};
+    ssize_t got = recvfrom(fd, text, sizeof text - 1, 0, &from.any, &from.length);
+    if (got < 0) {
+        say("recvfrom %s", error_name(errno));
+        return;
+    }
+    text[got] = '\0';
+    say("'%.60s' from %s", text, shown(&from, from.length));
+}
+
 const char *report(void) {
     int fd = peer("report %s", tag());
     const char *text = line(fd);
@@ -263,7 +280,36 @@ void say_child(pid_t child) {
         say("exit %d", WEXITSTATUS(status));
 }
 
+void say_begun(int fd, struct address to) {
+    TELL("connect", join(fd, to));
+}
+
+void say_done(int fd) {
+    say("error %s", pending(fd));
+    say_names(fd);
+}
+
 unsigned char pattern(size_t position) { return position * 7 + position / 251; }
+
+unsigned char *made(size_t length) {
+    unsigned char *data = malloc(length);
+    for (size_t i = 0; i < length; i++)
+        data[i] = pattern(i);
+    return data;
+}
+
+size_t pour(int fd, size_t length) {
+    unsigned char *data = made(length);
+    size_t sent = 0;
+    while (sent < length) {
+        ssize_t went = send(fd, data + sent, length - sent, MSG_NOSIGNAL);
+        if (went < 0)
+            break;
+        sent += went;
+    }
+    free(data);
+    return sent;
+}
 
 volatile sig_atomic_t sigpipes;
 

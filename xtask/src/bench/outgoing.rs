@@ -73,7 +73,11 @@ pub(super) fn run(outgoing: &Outgoing) -> Result<()> {
         if cases.is_empty() {
             continue;
         }
-        let access = cluster.access(Distance { delay: Duration::from_millis(round_trip / 2), rate: outgoing.rate })?;
+        let distance = match round_trip {
+            0 => Distance::NONE,
+            far => Distance { delay: Duration::from_millis(far / 2), rate: outgoing.rate },
+        };
+        let access = cluster.access(distance)?;
         let mut ways = vec![
             cluster.session(&program, &mirror, &access, &label)?,
             cluster.port_forward(&program, &access)?,
@@ -138,7 +142,7 @@ fn cases(round_trip: u64, mebibytes: u64) -> Vec<Case> {
         },
         Case {
             name: "request beside a transfer",
-            command: format!("beside HOST ECHO {} HTTP", requests.min(100)),
+            command: format!("beside HOST ECHO {} HTTP", if far { 20 } else { 100 }),
             figures: percentiles("small request beside bulk", [Goal::None; 2], Goal::None),
         },
     ];
