@@ -1,6 +1,7 @@
 //! One match over the protocol's table: which function answers which request.
 
 use std::fmt::Display;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,7 @@ use tracing::debug;
 use crate::describe::describe;
 use crate::environment;
 use crate::files::Root;
+use crate::incoming::Incoming;
 use crate::names::{self, Names};
 use crate::outgoing;
 use crate::target::{FindError, Target};
@@ -21,6 +23,9 @@ use crate::target::{FindError, Target};
 pub(crate) struct Counters {
     pub(crate) connections: AtomicU64,
     pub(crate) failed_connections: AtomicU64,
+    pub(crate) stolen: AtomicU64,
+    pub(crate) mirrored: AtomicU64,
+    pub(crate) passed: AtomicU64,
     pub(crate) udp_sockets: AtomicU64,
     pub(crate) lookups: AtomicU64,
     pub(crate) datagrams_sent: AtomicU64,
@@ -42,7 +47,8 @@ pub(crate) struct Pod {
     pub(crate) target: Option<Target>,
     pub(crate) root: Arc<Root>,
     pub(crate) names: Names,
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) incoming: Rc<Incoming>,
+    pub(crate) counters: Rc<Counters>,
 }
 
 impl Pod {
@@ -54,13 +60,13 @@ impl Pod {
         };
         let root = Arc::new(root.map_err(FindError::Root)?);
         let names = Names::new(Arc::clone(&root));
-        Ok(Self { target, root, names, counters: Arc::default() })
+        Ok(Self { target, root, names, incoming: Rc::default(), counters: Rc::default() })
     }
 }
 
 /// Carries one request out. A failure to reply means that the host is gone or does not want it any more.
-pub(crate) async fn answer(pod: Arc<Pod>, call: Call) {
-    let counters = &*pod.counters;
+pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
+    let counters = &pod.counters;
     let root = &pod.root;
     // Boxed: thousands of idle connections must not keep the room that a look-up needs.
     let replied = match call.request.clone() {
@@ -81,6 +87,8 @@ pub(crate) async fn answer(pod: Arc<Pod>, call: Call) {
         AnyRequest::ConnectTcp(request) => Box::pin(outgoing::serve_tcp(counters, call, request)).await,
         AnyRequest::OpenUdp(request) => Box::pin(outgoing::serve_udp(counters, call, request)).await,
         AnyRequest::ConnectUnix(request) => Box::pin(outgoing::serve_unix(counters, root, call, request)).await,
+        AnyRequest::OpenPort(request) => pod.incoming.serve_port(counters, call, request).await,
+        AnyRequest::Accept(request) => Box::pin(pod.incoming.serve_accept(counters, call, &request)).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };

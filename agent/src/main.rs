@@ -24,6 +24,8 @@ mod names;
 
 mod outgoing;
 
+mod incoming;
+
 mod scratch;
 
 mod target;

@@ -15,7 +15,7 @@ use std::io;
 use protocol::agent::RemoteError;
 use rustix::io::Errno;
 
-pub(crate) use tcp::serve as serve_tcp;
+pub(crate) use tcp::{abort, carry, serve as serve_tcp};
 pub(crate) use udp::serve as serve_udp;
 pub(crate) use unix::serve as serve_unix;
 
@@ -25,7 +25,7 @@ fn errno_of(error: &io::Error) -> i32 {
 }
 
 /// The reply for a failure of `what`.
-fn refusal(error: &io::Error, what: String) -> RemoteError {
+pub(crate) fn refusal(error: &io::Error, what: String) -> RemoteError {
     tracing::debug!(what, %error, "refused");
     RemoteError { errno: errno_of(error), context: what }
 }

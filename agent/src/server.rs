@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -74,11 +75,11 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     info!(version = protocol::VERSION, mode, container, pid, descriptors = limit, "agent starts");
     let target_end = target.as_ref().map(|target| target.end.try_clone()).transpose();
     let target_end = target_end.map_err(RunError::Runtime)?;
-    let pod = Arc::new(Pod::new(target)?);
-    let counters = Arc::clone(&pod.counters);
+    let pod = Rc::new(Pod::new(target)?);
+    let counters = Rc::clone(&pod.counters);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
     let reason = LocalSet::new().block_on(&runtime, async {
-        let mut server = Server::bind(launch, key, Arc::clone(&pod)).await?;
+        let mut server = Server::bind(launch, key, Rc::clone(&pod)).await?;
         if let Some(target) = &pod.target {
             namespaces::enter(target)?;
         }
@@ -92,6 +93,9 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     info!(
         connections = count(&counters.connections),
         refused_by_peers = count(&counters.failed_connections),
+        stolen = count(&counters.stolen),
+        mirrored = count(&counters.mirrored),
+        passed_on = count(&counters.passed),
         udp_sockets = count(&counters.udp_sockets),
         lookups = count(&counters.lookups),
         sent_datagrams = count(&counters.datagrams_sent),
@@ -116,7 +120,7 @@ struct Server {
     handshakes: Arc<Semaphore>,
     admitted_tx: mpsc::Sender<Admitted>,
     admitted_rx: mpsc::Receiver<Admitted>,
-    pod: Arc<Pod>,
+    pod: Rc<Pod>,
     /// Dropping the sender ends the client of that channel.
     current: HashMap<Channel, oneshot::Sender<()>>,
     clients: JoinSet<(Channel, Ended)>,
@@ -126,7 +130,7 @@ struct Server {
 }
 
 impl Server {
-    async fn bind(launch: &Launch, key: VerifyingKey, pod: Arc<Pod>) -> Result<Self, RunError> {
+    async fn bind(launch: &Launch, key: VerifyingKey, pod: Rc<Pod>) -> Result<Self, RunError> {
         let port = launch.port;
         let listen = |source| RunError::Listen { port, source };
         let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(listen)?;
@@ -216,7 +220,7 @@ impl Server {
         self.current.insert(channel, current);
         let client = Client {
             incoming,
-            pod: Arc::clone(&self.pod),
+            pod: Rc::clone(&self.pod),
             leaving: self.leaving.subscribe(),
             replaced,
             subscribers: Vec::new(),
@@ -235,7 +239,7 @@ impl Server {
 /// One connection of the session host.
 struct Client {
     incoming: Incoming,
-    pod: Arc<Pod>,
+    pod: Rc<Pod>,
     leaving: watch::Receiver<Option<Leaving>>,
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
@@ -250,7 +254,7 @@ impl Client {
                     Some(call) if matches!(call.request, AnyRequest::Subscribe(_)) => {
                         self.subscribers.extend(self.subscribe(call).await.ok());
                     }
-                    Some(call) => drop(spawn_local(answer(Arc::clone(&self.pod), call))),
+                    Some(call) => drop(spawn_local(answer(Rc::clone(&self.pod), call))),
                     None => return self.incoming.ended().await,
                 },
                 Ok(leaving) = wait_for_leaving(&mut self.leaving) => {

@@ -10,6 +10,7 @@ pub mod debuggers;
 pub mod env;
 pub mod filter;
 pub mod hosts;
+pub mod incoming;
 pub mod names;
 pub mod outgoing;
 pub mod programs;

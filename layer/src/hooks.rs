@@ -11,6 +11,7 @@ pub(crate) mod files;
 pub(crate) mod hostent;
 pub(crate) mod identity;
 pub(crate) mod idn;
+pub(crate) mod listen;
 pub(crate) mod load;
 pub(crate) mod resolve;
 pub(crate) mod sandbox;

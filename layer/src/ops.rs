@@ -4,6 +4,7 @@ pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod ends;
 pub(crate) mod files;
+pub(crate) mod listening;
 pub(crate) mod names;
 pub(crate) mod outgoing;
 pub(crate) mod preload;

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) dns: bool,
     /// Some Unix sockets are the pod's.
     pub(crate) unix: bool,
+    /// Connections of the pod come to the program's listeners.
+    pub(crate) incoming: bool,
     /// `AF_INET6` sockets of this machine can reach the host, so that IPv6 addresses are of use.
     pub(crate) has_v6: bool,
     /// The pod's version of each of [`POD_FILES`].
@@ -93,6 +95,7 @@ impl Session {
             rules: LOST,
             dns: true,
             unix: false,
+            incoming: false,
             has_v6: true,
             files: LOST_FILES,
             host: 0,
@@ -104,6 +107,11 @@ impl Session {
     /// The pod's name, which this process has in place of the machine's.
     pub(crate) fn host_name(&self) -> Option<&[u8]> {
         self.host_name.as_ref().and_then(|(bytes, length)| bytes.get(..*length))
+    }
+
+    /// Whether the debugger of this process listens on the port.
+    pub(crate) fn is_debugger_port(&self, port: u16) -> bool {
+        self.debuggers.contains(port)
     }
 
     /// Whether the debugger of this process is behind `destination`, which then always is this machine's matter.
@@ -119,6 +127,7 @@ impl Session {
             outgoing_tcp,
             outgoing_udp,
             unix,
+            incoming,
             ignore_localhost,
             dns,
             ipv6,
@@ -128,6 +137,7 @@ impl Session {
         self.rules = Rules { tcp: outgoing_tcp, udp: outgoing_udp, ignore_localhost, ipv6, relay_v4, relay_v6, pod };
         self.dns = dns;
         self.unix = unix;
+        self.incoming = incoming;
         self.has_v6 = ipv6 && relay_v6.is_some();
         self.files = files;
         self.host = host;

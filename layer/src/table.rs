@@ -150,14 +150,17 @@ hooks! {
         => socket::connect: "connects to remote addresses through the session";
     plain [bind] (fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int
         => socket::bind: "binds to the pod's own address";
-    bare [accept] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
-        => socket::accept: "names the program's own sockets by the pod's address";
-    bare [accept4] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int
-        => socket::accept4: "names the program's own sockets by the pod's address";
     waiting [getpeername] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
         => socket::getpeername: "names the far end as the pod's kernel does";
     waiting [getsockname] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
         => socket::getsockname: "names the near end as the pod's kernel does";
+
+    waiting [listen] (fd: c_int, backlog: c_int) -> c_int
+        => listen::listen: "opens the pod's port";
+    waiting [accept] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
+        => listen::accept: "names the client as the pod's kernel does";
+    waiting [accept4] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int
+        => listen::accept4: "names the client as the pod's kernel does";
 
     waiting [sendto] (fd: c_int, buffer: *const c_void, length: size_t, flags: c_int, address: *const sockaddr, address_length: socklen_t) -> ssize_t
         => datagram::sendto: "sends datagrams to remote addresses through the session";

@@ -57,6 +57,10 @@ requests! {
     /// A connection to a Unix socket of the pod. After a success follow raw bytes for a stream and
     /// [`UnixDatagram`]s both ways for the other kinds.
     ConnectUnix -> Result<(), RemoteError>, Data;
+    /// New connections to a port of the pod, for as long as the stream stands.
+    OpenPort -> Result<(), RemoteError>, Control;
+    /// The next connection to an open port, whenever it comes; raw bytes follow a success.
+    Accept -> Result<Accepted, RemoteError>, Data;
     /// Events that the agent tells by itself; [`Event`] messages follow.
     Subscribe -> (), Control;
 }
@@ -266,6 +270,40 @@ pub enum UnixKind {
 /// One message of a Unix socket that keeps boundaries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixDatagram(pub Vec<u8>);
+
+/// Asks for a port's new connections. A port that this session has opened already is `EADDRINUSE`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPort {
+    /// The port, on all addresses of the pod.
+    pub port: u16,
+    /// Who answers.
+    pub mode: PortMode,
+}
+
+/// What happens to the connections of an open port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortMode {
+    /// They are the session's.
+    Steal,
+    /// They are the application's, and the session gets a copy of what clients send.
+    Mirror,
+}
+
+/// Asks for one connection. Several may be asked for ahead, so that none waits for the way to the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accept {
+    /// An open port.
+    pub port: u16,
+}
+
+/// A connection to the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The client.
+    pub peer: SocketAddr,
+    /// Where it connected to.
+    pub local: SocketAddr,
+}
 
 /// Asks for the agent's events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

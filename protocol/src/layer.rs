@@ -141,6 +141,14 @@ pub enum Request<'a> {
         /// Whether the socket is to be connected.
         connect: bool,
     },
+    /// A TCP socket listens. Asked only where [`Settings::incoming`] is set. Reply: `()`, once connections of the
+    /// pod come, if any are to come.
+    Listen {
+        /// `SO_COOKIE` of the socket.
+        cookie: u64,
+        /// Its address as this machine's kernel names it.
+        bound: SocketAddr,
+    },
     /// Who stands behind the loopback address that a datagram came from. Reply: [`UdpPeerReply`].
     UdpPeer {
         /// The address.
@@ -158,6 +166,9 @@ pub enum Request<'a> {
     Names {
         /// `SO_COOKIE` of the socket.
         cookie: u64,
+        /// Its far end as this machine's kernel names it, if there is one: a connection to the program's listener is
+        /// known by where it comes from.
+        peer: Option<SocketAddr>,
     },
     /// Addresses of a name. Reply: [`ResolveReply`].
     Resolve {
@@ -231,6 +242,8 @@ pub struct Settings {
     pub outgoing_udp: bool,
     /// Some Unix sockets are the pod's.
     pub unix: bool,
+    /// Connections of the pod come to the program's listeners.
+    pub incoming: bool,
     /// Loopback destinations stay on this machine.
     pub ignore_localhost: bool,
     /// Names are resolved by the pod.

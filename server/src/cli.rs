@@ -86,6 +86,9 @@ pub struct Exec {
     /// Container of the target's pod [default: its main one]
     #[arg(long, value_name = "NAME", env = "MIRROR_CONTAINER")]
     pub container: Option<String>,
+    /// Take the target's connections instead of copying them (feature.network.incoming.mode: steal)
+    #[arg(short, long)]
+    pub steal: bool,
     /// Image that has the agent inside [default: deliver the agent into an image that the node has]
     #[arg(long, value_name = "IMAGE")]
     pub agent_image: Option<String>,

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Document, OptionValue, Resolved, Target};
+use config::{Config, Document, IncomingMode, OptionValue, PortPair, Resolved, Target};
+use protocol::agent::PortMode;
 
 use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
-use crate::session::spec::{AgentOptions, EnvironmentOptions, NetworkOptions, SessionSpec, SkipOptions};
+use crate::session::spec::{
+    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, SessionSpec, SkipOptions,
+};
 
 /// Everything that was said about the configuration, put together.
 pub struct Loaded {
@@ -70,6 +73,7 @@ fn source_options(source: &Source) -> Vec<OptionValue> {
 pub fn exec_options(exec: &Exec) -> Vec<OptionValue> {
     let mut options = Vec::new();
     options.extend(exec.target.as_ref().map(|value| option("target.path", value, "--target")));
+    options.extend(exec.steal.then(|| option("feature.network.incoming.mode", "steal", "--steal")));
     options.extend(exec.agent_image.as_ref().map(|value| option("agent.image", value, "--agent-image")));
     options
 }
@@ -113,11 +117,34 @@ pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionS
             ipv6: config.feature.network.ipv6,
             host_name: config.feature.hostname,
         },
+        incoming: incoming_options(config)?,
         skip: SkipOptions {
             named: config.skip_processes.clone(),
             build_tools: config.skip_build_tools,
             more_build_tools: config.skip_extra_build_tools.clone(),
         },
+    })
+}
+
+/// Traffic of the pod; without a target there is none.
+fn incoming_options(config: &Config) -> Result<IncomingOptions> {
+    let incoming = &config.feature.network.incoming;
+    let mode = match incoming.mode {
+        IncomingMode::Off => None,
+        IncomingMode::Mirror => Some(PortMode::Mirror),
+        IncomingMode::Steal => Some(PortMode::Steal),
+    };
+    if mode.is_some() && incoming.http_filter.filter().is_some() {
+        let message = "feature.network.incoming.http_filter is not available yet: all requests would be taken";
+        return Err(Failure::new(Class::Config, message).next("take whole ports, with feature.network.incoming.ports"));
+    }
+    let pairs = |pairs: &[PortPair]| pairs.iter().map(|pair| (pair.first, pair.second)).collect();
+    Ok(IncomingOptions {
+        mode: mode.filter(|_| config.target.path.as_ref().is_some_and(|target| *target != Target::Targetless)),
+        ports: incoming.ports.clone(),
+        ignored_ports: incoming.ignore_ports.clone(),
+        mapping: pairs(&incoming.port_mapping),
+        ignore_localhost: incoming.ignore_localhost,
     })
 }
 

@@ -66,7 +66,7 @@ async fn connect(request: &ConnectTcp) -> io::Result<(TcpStream, Connected)> {
 }
 
 /// Both directions, each with its own end. A failure of either resets both ends.
-async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
+pub(crate) async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
     let (stream_reader, stream_writer) = tokio::io::split(stream);
     let (socket_reader, socket_writer) = socket.split();
     let up_ended = Notify::new();
@@ -98,6 +98,6 @@ async fn failure(reader: &ReadHalf<'_>) -> io::Error {
 }
 
 /// Makes the coming close a reset (`SO_LINGER` of zero).
-fn abort(socket: &TcpStream) {
+pub(crate) fn abort(socket: &TcpStream) {
     let _ = socket.set_zero_linger();
 }

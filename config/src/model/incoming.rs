@@ -49,19 +49,19 @@ section! {
         Short::Child("mode"),
     ];
     /// What happens to traffic that reaches the target.
-    later mode: IncomingMode = "\"mirror\"", Shape::OneOf(IncomingMode::CHOICES);
+    now mode: IncomingMode = "\"mirror\"", Shape::OneOf(IncomingMode::CHOICES);
     /// Pairs `[LOCAL, REMOTE]`: traffic to the target's port REMOTE reaches the port LOCAL that the local process
     /// listens on.
-    later port_mapping: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
+    now port_mapping: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Pairs `[PORT, LOCAL]`: when the local process listens on PORT, it really listens on LOCAL. For ports that are
     /// taken or not allowed on your machine.
     later listen_ports: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Ports on which the local process gets nothing. Not together with `ports`.
-    later ignore_ports: Vec<u16> = "[]", Shape::PORTS;
+    now ignore_ports: Vec<u16> = "[]", Shape::PORTS;
     /// The only ports on which the local process gets traffic; all that it listens on if left out.
-    later ports: Option<Vec<u16>> = "null", Shape::PORTS;
+    now ports: Option<Vec<u16>> = "null", Shape::PORTS;
     /// What the local process listens on at `localhost` only gets no traffic.
-    later ignore_localhost: bool = "false", Shape::Bool;
+    now ignore_localhost: bool = "false", Shape::Bool;
     /// What happens when another session steals the same port already.
     later on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.

@@ -105,11 +105,12 @@ macro_rules! by_number {
 
 by_number! {
     SYS_connect => connect(a, b, c);
-    SYS_accept => accept(a, b, c);
-    SYS_accept4 => accept4(a, b, c, d);
     SYS_bind => bind(a, b, c);
     SYS_getpeername => getpeername(a, b, c);
     SYS_getsockname => getsockname(a, b, c);
+    SYS_listen => listen(a, b);
+    SYS_accept => accept(a, b, c);
+    SYS_accept4 => accept4(a, b, c, d);
     SYS_sendto => sendto(a, b, c, d, e, f);
     SYS_sendmsg => sendmsg(a, b, c);
     SYS_sendmmsg => sendmmsg(a, b, c, d);

@@ -1,4 +1,4 @@
-//! `connect`, `bind`, `accept`, `getpeername`, `getsockname`. All of them are async-signal-safe
+//! `connect`, `bind`, `getpeername`, `getsockname`. All of them are async-signal-safe
 //! (`signal-safety(7)`): nothing on their way allocates or locks.
 //!
 //! libc has no other public function that connects for its caller, apart from the resolver's and those that
@@ -54,51 +54,6 @@ pub(crate) unsafe fn bind(fd: c_int, address: *const sockaddr, length: socklen_t
         Some(name) => Verdict::of(unsafe { next(fd, name_pointer(&name), name_length(&name)) }),
         None => Verdict::Bypass,
     }
-}
-
-/// # Safety
-/// As `accept(2)`.
-pub(crate) unsafe fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> Verdict<c_int> {
-    let Some(next) = next::accept.get() else { return Verdict::Bypass };
-    // SAFETY: the program's own arguments.
-    unsafe { accepted(address, length, || next(fd, address, length)) }
-}
-
-/// # Safety
-/// As `accept4(2)`.
-pub(crate) unsafe fn accept4(
-    fd: c_int,
-    address: *mut sockaddr,
-    length: *mut socklen_t,
-    flags: c_int,
-) -> Verdict<c_int> {
-    let Some(next) = next::accept4.get() else { return Verdict::Bypass };
-    // SAFETY: the program's own arguments.
-    unsafe { accepted(address, length, || next(fd, address, length, flags)) }
-}
-
-/// Names the far end that `accept` writes.
-///
-/// # Safety
-/// `address` and `length` must be the program's as `accept(2)` has them.
-unsafe fn accepted(address: *mut sockaddr, length: *mut socklen_t, accept: impl FnOnce() -> c_int) -> Verdict<c_int> {
-    if address.is_null() || !is_readable_range(length.addr(), size_of::<socklen_t>()) {
-        return Verdict::Bypass;
-    }
-    // SAFETY: readable, as just asked.
-    let room = unsafe { length.read_unaligned() } as usize;
-    let accepted = accept();
-    if accepted >= 0 {
-        // SAFETY: the kernel has just written its length there, and to `address` that many bytes, at most `room`.
-        unsafe {
-            if let Written::Internet(said) = written_name(address, room, length.read_unaligned() as usize)
-                && let Some(name) = ends::far_end(said)
-            {
-                copy_name(&name, address, room);
-            }
-        }
-    }
-    Verdict::of(accepted)
 }
 
 /// Where a Unix address leads; `None` for addresses of other kinds, and where all of these are local.
@@ -165,7 +120,17 @@ unsafe fn name(
     if result != 0 {
         return Verdict::Passed(result);
     }
-    // SAFETY: the kernel has just written its length there, and to `address` that many bytes, at most `room`.
+    // SAFETY: the kernel has just written both.
+    unsafe { show_pod_side(fd, end, address, room, length) };
+    Verdict::Success(0)
+}
+
+/// Puts the pod's name of an end of `fd` in the place of the kernel's.
+///
+/// # Safety
+/// The kernel has written the length of the name to `length`, and to `address` that many bytes, at most `room`.
+pub(super) unsafe fn show_pod_side(fd: c_int, end: End, address: *mut sockaddr, room: usize, length: *mut socklen_t) {
+    // SAFETY: by the caller's word.
     let said = unsafe { written_name(address, room, length.read_unaligned() as usize) };
     let said = match said {
         Written::Internet(said) => Some(said),
@@ -185,7 +150,6 @@ unsafe fn name(
         // SAFETY: as above; the new name has the same family, thus the same length.
         unsafe { copy_name(&name, address, room) };
     }
-    Verdict::Success(0)
 }
 
 /// What the kernel has written as a name.

@@ -19,6 +19,8 @@ use crate::sys::{self, End, Speaks};
 struct Candidate {
     session: &'static Session,
     cookie: u64,
+    /// The kernel's name of the far end, if it has one.
+    peer: Option<SocketAddr>,
     /// One of the kernel's names, whose form the answer has.
     form: SocketAddr,
     /// Its far end, if that alone does not say whether the socket is of the session.
@@ -33,8 +35,8 @@ pub(crate) fn pod_side_name(fd: c_int, end: End, said: SocketAddr) -> Option<Enc
         Ok(candidate) => candidate,
         Err(name) => return in_form_of(said, name?),
     };
-    let request = Request::Names { cookie: candidate.cookie };
-    let reply = ask_as::<_, 64, 64>(candidate.session, request, Patience::Brief, |body| codec::decode(body).ok());
+    let request = Request::Names { cookie: candidate.cookie, peer: candidate.peer };
+    let reply = ask_as::<_, 80, 64>(candidate.session, request, Patience::Brief, |body| codec::decode(body).ok());
     guard(Stage::After, None, || match (reply, end) {
         (Ok(NamesReply::Known { local, peer }), End::Local) if local.port() == 0 && peer.is_ipv4() => {
             in_form_of(candidate.form, expected(candidate.session, said).unwrap_or(local))
@@ -68,11 +70,6 @@ pub(crate) fn stand_in(fd: c_int, own: SocketAddr) -> Option<Encoded> {
     })
 }
 
-/// What the far end of an accepted connection is called, which the kernel calls `said`; `None` is that.
-pub(crate) fn far_end(said: SocketAddr) -> Option<Encoded> {
-    guard(Stage::After, None, || in_pod(session::get()?, said))
-}
-
 /// The pod's name for an address that stands in for its own, in the form of that.
 fn in_pod(session: &Session, said: SocketAddr) -> Option<Encoded> {
     in_form_of(said, session.rules.in_pod(said)?)
@@ -101,7 +98,7 @@ fn candidate(fd: c_int, end: End, said: SocketAddr) -> Result<Candidate, Option<
     if unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer })) {
         return Err(session.rules.in_pod(said));
     }
-    Ok(Candidate { session, cookie, form, unsure, port_only })
+    Ok(Candidate { session, cookie, peer, form, unsure, port_only })
 }
 
 /// The name of a socket whose connection the pod does not have: the address that it will have, or would have had.

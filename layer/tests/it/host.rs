@@ -56,8 +56,13 @@ pub(crate) enum Asked {
         address: Vec<u8>,
         kind: UnixKind,
     },
+    Listen {
+        cookie: u64,
+        bound: SocketAddr,
+    },
     Names {
         cookie: u64,
+        peer: Option<SocketAddr>,
     },
     Resolve {
         name: String,
@@ -174,6 +179,7 @@ impl FakeHost {
             outgoing_tcp: true,
             outgoing_udp: false,
             unix: false,
+            incoming: false,
             ignore_localhost: true,
             dns: true,
             ipv6: true,
@@ -366,7 +372,8 @@ impl Shared {
             }
             Request::UdpPeer { relay } => Asked::UdpPeer { relay },
             Request::Unix { address, kind } => Asked::Unix { address: address.to_vec(), kind },
-            Request::Names { cookie } => Asked::Names { cookie },
+            Request::Listen { cookie, bound } => Asked::Listen { cookie, bound },
+            Request::Names { cookie, peer } => Asked::Names { cookie, peer },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
             Request::QueryDns(DnsQuestion::Message(message)) => Asked::Message(message.to_vec()),
@@ -380,11 +387,11 @@ impl Shared {
         match asked {
             Asked::Attach { .. } => Reply::Settings(self.settings),
             Asked::Connect { .. } => Reply::Failed(libc::EHOSTUNREACH),
-            Asked::Names { cookie } => Reply::Names(match lock(&self.names).get(cookie) {
+            Asked::Names { cookie, .. } => Reply::Names(match lock(&self.names).get(cookie) {
                 Some(&(local, peer)) => NamesReply::Known { local, peer },
                 None => NamesReply::Unknown,
             }),
-            Asked::Parked { .. } => Reply::Done,
+            Asked::Parked { .. } | Asked::Listen { .. } => Reply::Done,
             Asked::Udp { .. } => Reply::Udp(UdpReply::Failed(libc::EHOSTUNREACH)),
             Asked::UdpPeer { .. } => Reply::UdpPeer(UdpPeerReply::Unknown),
             Asked::Unix { .. } => Reply::Unix(UnixReply::Local),

@@ -11,6 +11,7 @@ mod guest;
 mod host;
 mod identity;
 mod library;
+mod listeners;
 mod names;
 mod parked;
 mod passing;

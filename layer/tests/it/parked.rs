@@ -28,7 +28,7 @@ struct Parking {
 }
 
 /// A TCP socket bound to `ip`, to a port that it may share.
-fn bound(address: SocketAddr) -> OwnedFd {
+pub(crate) fn bound(address: SocketAddr) -> OwnedFd {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: socket(2) and setsockopt(2), with memory that is ours.
     let socket = unsafe {
@@ -45,7 +45,10 @@ fn bound(address: SocketAddr) -> OwnedFd {
 }
 
 /// `address` as C has it.
-fn with_address<T>(address: SocketAddr, call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> T) -> T {
+pub(crate) fn with_address<T>(
+    address: SocketAddr,
+    call: impl FnOnce(*const libc::sockaddr, libc::socklen_t) -> T,
+) -> T {
     match address {
         SocketAddr::V4(v4) => {
             // SAFETY: the structure is numbers only.

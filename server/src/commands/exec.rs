@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use config::AddressFilters;
-use protocol::agent::POD_FILES;
+use protocol::agent::{POD_FILES, PortMode};
 use protocol::layer::SESSION_VARIABLE;
 
 use crate::bundle;
@@ -103,7 +103,7 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
     let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
     progress.note("files", &files);
-    progress.note("incoming", "off (traffic of the pod is not available yet)");
+    progress.note("incoming", incoming(spec));
     let network = &spec.network;
     progress.note("outgoing", &outgoing(network));
     let filtered = if network.dns_filter == AddressFilters::All { "" } else { ", filtered" };
@@ -113,6 +113,15 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     }
     if verbose {
         progress.note("session", &format!("{}, log: {}", ready.session, ready.log));
+    }
+}
+
+fn incoming(spec: &SessionSpec) -> &'static str {
+    match spec.incoming.mode {
+        _ if spec.target == config::Target::Targetless => "off (no target)",
+        None => "off",
+        Some(PortMode::Steal) => "steal: connections to ports that the program listens on come here",
+        Some(PortMode::Mirror) => "mirror: connections to ports that the program listens on are copied to it",
     }
 }
 

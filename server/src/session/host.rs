@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::environment;
+use super::incoming::Incoming;
 use super::layers::{self, Layers, Outgoing};
 use super::message::{self, HostMessage, Ready, Start};
 use super::pod_files::PodFiles;
@@ -228,6 +229,8 @@ fn prepare(
     let rules = Arc::new(Rules::new(&spec.network)?);
     let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
         .map_err(cannot)?;
+    let Links { control, data } = started.links.clone();
+    let incoming = Incoming::new(spec.incoming.clone(), control, data, *outgoing.relay.v4.ip());
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -245,6 +248,7 @@ fn prepare(
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),
+            incoming: spec.incoming.mode.is_some(),
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,
@@ -263,6 +267,7 @@ fn prepare(
         links: started.links.clone(),
         pod_addresses: started.description.addresses.clone(),
         outgoing,
+        incoming,
         announce,
         attached: AtomicBool::new(false),
     });
@@ -347,7 +352,7 @@ async fn told(control: &link::Link) -> Option<String> {
 
 /// One line to the user's terminal, which is this process's stderr: the only way to tell a user anything after
 /// the start. The terminal may be gone, and a pipe's reader may have stopped reading: neither holds up the host.
-async fn tell(line: String) {
+pub(super) async fn tell(line: String) {
     let write = tokio::task::spawn_blocking(move || io::stderr().write_all(format!("{line}\n").as_bytes()).ok());
     tokio::time::timeout(TELL, write).await.ok();
 }

@@ -12,13 +12,16 @@ use decide::outgoing::is_loopback;
 use decide::programs::Skip;
 use protocol::agent::ConnectTcp;
 use protocol::codec;
-use protocol::layer::{AttachReply, ConnectReply, Message, Over, Request, Settings, Token, UdpReply, UnixReply};
+use protocol::layer::{
+    AttachReply, ConnectReply, Message, NamesReply, Over, Request, Settings, Token, UdpReply, UnixReply,
+};
 use rustix::io::Errno;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::closed::{Closings, Watch};
+use super::incoming::Incoming;
 use super::lookup;
 use super::names::{Local, Names};
 use super::park::{Parking, Place};
@@ -48,6 +51,7 @@ pub(super) struct Layers {
     /// The pod's own addresses.
     pub(super) pod_addresses: Vec<IpAddr>,
     pub(super) outgoing: Outgoing,
+    pub(super) incoming: Arc<Incoming>,
     pub(super) announce: Announce,
     /// Set by the first process that loads the layer.
     pub(super) attached: AtomicBool,
@@ -155,7 +159,17 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             };
             write(&mut stream, &reply).await
         }
-        Request::Names { cookie } => write(&mut stream, &layers.outgoing.names.get(cookie)).await,
+        Request::Listen { cookie, bound } => {
+            layers.incoming.listen(layers.outgoing.closings.watch(cookie), bound).await;
+            write(&mut stream, &()).await
+        }
+        Request::Names { cookie, peer } => {
+            let reply = match (layers.outgoing.names.get(cookie), peer) {
+                (NamesReply::Unknown, Some(peer)) => layers.incoming.names(peer),
+                (reply, _) => reply,
+            };
+            write(&mut stream, &reply).await
+        }
         Request::Resolve { name, families } => {
             let reply = lookup::resolve(layers, name, families).await;
             write(&mut stream, &reply).await
@@ -211,6 +225,9 @@ async fn connect(mut stream: UnixStream, layers: &Layers, mut watch: Watch, wish
     }
     if wish.from_loopback && !is_pod_itself(layers, destination) {
         return write(&mut stream, &ConnectReply::Failed(Errno::INVAL.raw_os_error())).await;
+    }
+    if layers.pod_addresses.contains(&destination.ip()) {
+        layers.incoming.has_ended(destination.port()).await;
     }
     let data = layers.links.data.clone();
     let mut attempt = Attempt::start(async move { open(&data, wish).await });

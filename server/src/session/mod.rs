@@ -4,6 +4,7 @@ mod arrivals;
 mod closed;
 pub mod environment;
 pub mod host;
+mod incoming;
 mod layers;
 mod lookup;
 pub mod message;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use config::AddressFilters;
 use config::target::Target;
+use protocol::agent::PortMode;
 use serde::{Deserialize, Serialize};
 
 use crate::kube::client::ClusterOptions;
@@ -25,6 +26,8 @@ pub struct SessionSpec {
     pub environment: EnvironmentOptions,
     /// Outgoing connections and names.
     pub network: NetworkOptions,
+    /// Traffic of the pod.
+    pub incoming: IncomingOptions,
     /// Which of the processes are left alone.
     pub skip: SkipOptions,
 }
@@ -157,6 +160,21 @@ impl Default for NetworkOptions {
             host_name: true,
         }
     }
+}
+
+/// Traffic of the pod, in the terms of `feature.network.incoming`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncomingOptions {
+    /// What happens to it; none leaves it alone.
+    pub mode: Option<PortMode>,
+    /// The only ports that the program may listen on for the pod; none is all of them.
+    pub ports: Option<Vec<u16>>,
+    /// Ports on which it gets nothing.
+    pub ignored_ports: Vec<u16>,
+    /// Port of the program, port of the pod.
+    pub mapping: Vec<(u16, u16)>,
+    /// What listens on loopback only gets nothing.
+    pub ignore_localhost: bool,
 }
 
 /// Which of the processes are left alone, in the terms of `decide::programs::Skip`.

@@ -13,6 +13,7 @@ mod failures;
 mod hardship;
 mod identity;
 mod image;
+mod incoming;
 mod kills;
 mod listing;
 mod lost;

@@ -16,6 +16,7 @@ const PLACES: &[(&str, &str)] = &[
     ("layer/src/sys/", "makes system calls that must not allocate"),
     ("layer/tests/", "calls C functions as programs do"),
     ("agent/src/sys.rs", "hands a descriptor to the runtime"),
+    ("agent/src/sys/bpf.rs", "calls bpf(2), which no crate wraps without parsing the kernel's types"),
     ("agent/loader/src/main.rs", "makes system calls without a C library"),
     ("agent/loader/src/bare.rs", "is the program's entry and its memory, without a C library"),
 ];

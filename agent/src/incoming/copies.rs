@@ -1,0 +1,186 @@
+//! The copy of what a client sends, on its way to the session. It never holds the application up: what the session
+//! does not take in time is dropped, and with it the rest of the connection's copy.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use link::Stream;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
+
+/// Bytes of one connection that may wait for the session.
+const MAX_WAITING: usize = 1 << 20;
+
+/// One direction of one connection.
+#[derive(Debug, Default)]
+struct Shared {
+    state: RefCell<State>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    bytes: usize,
+    end: Option<End>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client has sent everything.
+    Whole,
+    /// The connection broke, or the session was too slow.
+    Cut,
+    /// The session does not want it any more.
+    Unwanted,
+}
+
+/// A copy to be sent, and what makes it.
+pub(super) fn copy() -> (Original, Copy) {
+    let shared = Rc::new(Shared::default());
+    (Original(Rc::clone(&shared)), Copy(shared))
+}
+
+/// The side of the connection. Dropping it before the end cuts the copy.
+#[derive(Debug)]
+pub(super) struct Original(Rc<Shared>);
+
+impl Original {
+    fn offer(&self, bytes: &[u8]) {
+        let mut state = self.0.state.borrow_mut();
+        if state.end.is_some() {
+            return;
+        }
+        if state.bytes + bytes.len() > MAX_WAITING {
+            (state.waiting, state.bytes, state.end) = (VecDeque::new(), 0, Some(End::Cut));
+        } else {
+            state.bytes += bytes.len();
+            state.waiting.push_back(bytes.to_vec());
+        }
+        self.0.news.notify_one();
+    }
+
+    fn end(&self, end: End) {
+        self.0.state.borrow_mut().end.get_or_insert(end);
+        self.0.news.notify_one();
+    }
+}
+
+impl Drop for Original {
+    fn drop(&mut self) {
+        self.end(End::Cut);
+    }
+}
+
+/// Reads from a client what it sends, and copies that.
+#[derive(Debug)]
+pub(super) struct Copied<R> {
+    pub(super) reader: R,
+    pub(super) original: Original,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Copied<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.reader).poll_read(context, buffer))?;
+        match &buffer.filled()[before..] {
+            [] if buffer.remaining() > 0 => self.original.end(End::Whole),
+            bytes => self.original.offer(bytes),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The side of the session.
+#[derive(Debug)]
+pub(super) struct Copy(Rc<Shared>);
+
+impl Copy {
+    /// Sends the copy, and drops what the program answers. False if it was cut.
+    pub(super) async fn send(self, stream: Stream) -> bool {
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let sending = async {
+            while let Some(bytes) = self.next().await? {
+                writer.write_all(&bytes).await?;
+            }
+            writer.shutdown().await
+        };
+        let answers = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
+        let result = tokio::try_join!(sending, answers);
+        let mut state = self.0.state.borrow_mut();
+        let was_cut = state.end == Some(End::Cut);
+        (state.waiting, state.end) = (VecDeque::new(), Some(End::Unwanted));
+        result.is_ok() || !was_cut
+    }
+
+    /// The next bytes; none at the end. A cut copy is an error, which resets the stream.
+    async fn next(&self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let news = self.0.news.notified();
+            {
+                let mut state = self.0.state.borrow_mut();
+                if let Some(bytes) = state.waiting.pop_front() {
+                    state.bytes -= bytes.len();
+                    return Ok(Some(bytes));
+                }
+                match state.end {
+                    Some(End::Whole) => return Ok(None),
+                    Some(_) => return Err(io::ErrorKind::ConnectionReset.into()),
+                    None => {}
+                }
+            }
+            news.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    async fn all(copy: &Copy) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        while let Some(bytes) = copy.next().await? {
+            all.extend(bytes);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_what_was_read() {
+        let (original, copy) = copy();
+        let mut read = Vec::new();
+        Copied { reader: &b"everything"[..], original }.read_to_end(&mut read).await.expect("reads");
+        assert_eq!(read, b"everything");
+        assert_eq!(all(&copy).await.expect("whole"), b"everything");
+    }
+
+    #[tokio::test]
+    async fn a_slow_session_loses_its_copy_and_nobody_else_anything() {
+        let (original, copy) = copy();
+        let text = vec![7; MAX_WAITING + 1];
+        let mut read = Vec::new();
+        Copied { reader: &text[..], original }.read_to_end(&mut read).await.expect("reads");
+        assert_eq!(read.len(), text.len());
+        assert!(all(&copy).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_cuts_its_copy_after_what_came() {
+        let (original, copy) = copy();
+        original.offer(b"half");
+        drop(original);
+        assert_eq!(copy.next().await.expect("came").as_deref(), Some(&b"half"[..]));
+        assert!(copy.next().await.is_err());
+    }
+}

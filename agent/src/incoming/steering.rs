@@ -1,0 +1,168 @@
+//! Which new connections to the pod come to us: the maps, the program and the listeners behind it.
+//!
+//! Everything here is held by descriptors of this process, so the kernel gives the traffic back when it ends.
+
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::program::{self, Maps};
+use crate::sys::bpf::{Map, MapKind, attach, load};
+
+/// Most ports of one agent.
+pub(super) const MAX_PORTS: u32 = 1024;
+
+/// How long connections come to an agent that does not say that it lives.
+pub(super) const ALIVE: Duration = Duration::from_secs(1);
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Why connections cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SteeringError {
+    #[error("listen in the pod's network")]
+    Listen(#[source] io::Error),
+    #[error("make a BPF map")]
+    Map(#[source] io::Error),
+    #[error("load the BPF program that chooses connections (needs Linux 5.9 and SYS_ADMIN, or BPF and NET_ADMIN)")]
+    Load(#[source] io::Error),
+    #[error("attach the BPF program to the pod's network")]
+    Attach(#[source] io::Error),
+}
+
+/// Steers new connections for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Steering {
+    ports: Map<u32, u32>,
+    state: Map<u32, u64>,
+    _link: OwnedFd,
+}
+
+/// Where steered connections arrive.
+pub(super) struct Listeners {
+    pub(super) v4: TcpListener,
+    pub(super) v6: Option<TcpListener>,
+}
+
+impl Steering {
+    /// Attaches to the calling thread's network; no port is steered yet. `own` are the source ports from which
+    /// agents connect to the pod's application.
+    pub(super) fn start(own: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
+        let v4 = listen((Ipv4Addr::LOCALHOST, 0).into()).map_err(SteeringError::Listen)?;
+        let v6 = listen((Ipv6Addr::LOCALHOST, 0).into()).ok();
+        let ports = Map::new(MapKind::Hash, MAX_PORTS).map_err(SteeringError::Map)?;
+        let state = Map::new(MapKind::Array, 1).map_err(SteeringError::Map)?;
+        let listeners: Map<u32, u64> = Map::new(MapKind::Sockets, 2).map_err(SteeringError::Map)?;
+        listeners.set_socket(0, v4.as_fd()).map_err(SteeringError::Map)?;
+        if let Some(v6) = &v6 {
+            listeners.set_socket(1, v6.as_fd()).map_err(SteeringError::Map)?;
+        }
+        let maps = Maps { ports: ports.number(), state: state.number(), listeners: listeners.number() };
+        let program = load(&program::instructions(&maps, own), "mirror").map_err(SteeringError::Load)?;
+        let network = File::open("/proc/thread-self/ns/net").map_err(SteeringError::Attach)?;
+        let link = attach(&program, network.as_fd()).map_err(SteeringError::Attach)?;
+        Ok((Self { ports, state, _link: link }, Listeners { v4, v6 }))
+    }
+
+    /// New connections to the port come here.
+    pub(super) fn add(&self, port: u16) -> io::Result<()> {
+        self.ports.set(port.into(), 1)
+    }
+
+    /// New connections to the port go where they went before.
+    pub(super) fn remove(&self, port: u16) -> io::Result<()> {
+        self.ports.remove(port.into())
+    }
+
+    /// Says that the agent lives: connections come for another [`ALIVE`].
+    pub(super) fn beat(&self) -> io::Result<()> {
+        let now = clock_gettime(ClockId::Monotonic);
+        let until = Duration::new(now.tv_sec as u64, now.tv_nsec as u32) + ALIVE;
+        self.state.set(0, until.as_nanos() as u64)
+    }
+}
+
+/// A listener that nobody reaches but through the program, since its port is not known.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
+    let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
+    set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const OWN: RangeInclusive<u16> = 61_000..=61_063;
+
+    /// Runs in a new network that has loopback only; needs root.
+    fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(|| {
+            crate::sys::enter_new_network().expect("a new network namespace (needs root)");
+            let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
+            assert!(status.success());
+            body();
+        });
+        thread.join().expect("passes");
+    }
+
+    fn answer(address: &str) -> String {
+        let mut client = TcpStream::connect(address).expect("connects");
+        let mut text = String::new();
+        client.read_to_string(&mut text).expect("reads");
+        text
+    }
+
+    fn serve(listener: TcpListener, text: &'static str) {
+        listener.set_nonblocking(false).expect("blocks");
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.expect("accepted");
+                let name = client.local_addr().expect("a name").port();
+                write!(client, "{text} {name}").expect("writes");
+            }
+        });
+    }
+
+    #[test]
+    fn connections_come_while_the_port_is_steered_and_the_agent_lives() {
+        in_a_new_network(|| {
+            for (any, there) in [("0.0.0.0:7000", "127.0.0.1:7000"), ("[::]:7001", "[::1]:7001")] {
+                let application = TcpListener::bind(any).expect("listens");
+                let port = application.local_addr().expect("bound").port();
+                serve(application, "application");
+                let (steering, listeners) = Steering::start(&OWN).expect("starts");
+                serve(listeners.v4, "agent");
+                serve(listeners.v6.expect("IPv6"), "agent");
+                let (usual, steered) = (format!("application {port}"), format!("agent {port}"));
+                steering.beat().expect("beats");
+                assert_eq!(answer(there), usual);
+                steering.add(port).expect("adds");
+                assert_eq!(answer(there), steered);
+                steering.remove(port).expect("removes");
+                assert_eq!(answer(there), usual);
+                steering.add(port).expect("adds");
+                steering.state.set(0, 1).expect("an old beat");
+                assert_eq!(answer(there), usual);
+                steering.beat().expect("beats");
+                assert_eq!(answer(there), steered);
+                drop(steering);
+                assert_eq!(answer(there), usual);
+            }
+        });
+    }
+}

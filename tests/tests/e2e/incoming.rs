@@ -1,0 +1,155 @@
+//! Traffic of the pod reaches the program: stolen or copied, for as long as the program listens.
+
+use std::time::{Duration, Instant};
+
+use tests::{Cluster, Laptop, Running, kill};
+
+/// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
+const SERVE: &str = r#"
+import socket, sys
+port = int(sys.argv[1])
+address = (sys.argv[2] if len(sys.argv) > 2 else "", port)
+listener = socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+print("listens", flush=True)
+while True:
+    client, peer = listener.accept()
+    head = b""
+    while b"\r\n\r\n" not in head:
+        got = client.recv(65536)
+        if not got: break
+        head += got
+    if not head:
+        continue
+    same = peer == client.getpeername()
+    host, name = client.getsockname()[:2]
+    print(head.split(b"\r\n")[0].decode(), "from", peer[0], same, "at", host, name, flush=True)
+    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nConnection: close\r\n\r\nfrom laptop\n")
+    client.close()
+"#;
+
+/// A pod of the test's own, whose application answers `from pod` on port 8080, and one that asks.
+struct Pods {
+    server: String,
+    address: String,
+}
+
+impl Pods {
+    fn start(laptop: &Laptop) -> Self {
+        let label = laptop.selector().split_once('=').map(|(_, label)| label.to_owned()).expect("a label");
+        let server = format!("incoming-{label}");
+        let cluster = Cluster::shared();
+        cluster.apply(&format!(
+            r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{
+                terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
+                    name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
+                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; exec python3 -m http.server 8080"],
+                    readinessProbe: {{periodSeconds: 1, httpGet: {{port: 8080, path: /who}}}}
+                }}]
+            }}}}"#
+        ));
+        cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{server}"), "--timeout=60s"]);
+        let address = cluster.kubectl(&["get", "pod", &server, "-o", "jsonpath={.status.podIP}"]);
+        Self { server, address }
+    }
+
+    /// What a client in another pod is answered.
+    fn ask(&self, path: &str) -> String {
+        let url = format!("http://{}:8080{path}", self.address);
+        let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", "5", &url];
+        let output = Cluster::shared().try_kubectl(&arguments);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
+    }
+
+    /// The other pod's own address.
+    fn client(&self) -> String {
+        let arguments = ["get", "pod", "-l", "app=debian", "-o", "jsonpath={.items[0].status.podIP}"];
+        Cluster::shared().kubectl(&arguments)
+    }
+}
+
+impl Drop for Pods {
+    fn drop(&mut self) {
+        Cluster::shared().try_kubectl(&["delete", "pod", &self.server, "--wait=false", "--grace-period=1"]);
+    }
+}
+
+fn serve(laptop: &Laptop, pods: &Pods, options: &[&str], arguments: &[&str]) -> Running {
+    laptop.write("serve.py", SERVE);
+    let target = format!("pod/{}", pods.server);
+    let command =
+        [&["exec", "-q", "-t", &target], options, &["--", "/usr/bin/python3", "serve.py"], arguments].concat();
+    let mut program = laptop.start(laptop.mirror(command));
+    program.wait_for("listens");
+    program
+}
+
+#[test]
+fn stolen_connections_are_answered_here_and_those_after_the_end_by_the_pod() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop);
+    assert_eq!(pods.ask("/who"), "from pod");
+    let mut program = serve(&laptop, &pods, &["--steal"], &["8080"]);
+    assert_eq!(pods.ask("/a"), "from laptop");
+    let line = program.wait_for("GET /a");
+    assert_eq!(line, format!("GET /a HTTP/1.1 from {} True at {} 8080", pods.client(), pods.address));
+    kill(&[program.pid()]);
+    program.wait();
+    let ended = Instant::now();
+    while pods.ask("/who") != "from pod" {
+        assert!(ended.elapsed() < Duration::from_secs(10), "the pod answers again");
+    }
+}
+
+#[test]
+fn mirrored_connections_are_answered_by_the_pod_and_seen_here() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop);
+    let mut program = serve(&laptop, &pods, &[], &["8080"]);
+    assert_eq!(pods.ask("/who?one"), "from pod");
+    let line = program.wait_for("GET /who?one");
+    assert_eq!(line, format!("GET /who?one HTTP/1.1 from {} True at {} 8080", pods.client(), pods.address));
+    assert_eq!(pods.ask("/who?two"), "from pod");
+    program.wait_for("GET /who?two");
+}
+
+#[test]
+fn ports_are_mapped_ignored_and_chosen() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop);
+    let with = |incoming: &str| {
+        laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {incoming}}}}}}}"#))
+    };
+    with(r#"{"mode": "steal", "port_mapping": [[3000, 8080]]}"#);
+    let mut program = serve(&laptop, &pods, &[], &["3000", "127.0.0.1"]);
+    assert_eq!(pods.ask("/mapped"), "from laptop");
+    program.wait_for("GET /mapped");
+    drop(program);
+    laptop.wait_hosts_gone();
+    for (incoming, arguments) in [
+        (r#"{"mode": "steal", "ignore_ports": [8080]}"#, ["8080", "0.0.0.0"]),
+        (r#"{"mode": "steal", "ports": [3000]}"#, ["8080", "0.0.0.0"]),
+        (r#"{"mode": "steal", "ignore_localhost": true}"#, ["8080", "127.0.0.1"]),
+        (r#""off""#, ["8080", "0.0.0.0"]),
+    ] {
+        with(incoming);
+        let program = serve(&laptop, &pods, &[], &arguments);
+        assert_eq!(pods.ask("/who"), "from pod", "{incoming}");
+        drop(program);
+        laptop.wait_hosts_gone();
+    }
+}
+
+#[test]
+fn a_killed_session_gives_the_traffic_back() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop);
+    let mut program = serve(&laptop, &pods, &["--steal"], &["8080"]);
+    assert_eq!(pods.ask("/a"), "from laptop");
+    kill(&laptop.hosts());
+    let killed = Instant::now();
+    while pods.ask("/who") != "from pod" {
+        assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
+    }
+    kill(&[program.pid()]);
+    program.wait();
+}
