@@ -5,6 +5,8 @@
 
 mod copies;
 
+mod order;
+
 mod passing;
 
 mod ports;
@@ -15,6 +17,7 @@ mod steering;
 
 use std::cell::RefCell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,25 +31,29 @@ use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, carry, refusal};
-use passing::{OWN_PORTS, pass};
+use order::{Passing, Place};
+use passing::Way;
 use ports::{Arrived, Port, Ports};
 use steering::{Listeners, Steering, SteeringError};
 
 /// How often the agent says that it lives: connections go to the application once it has not for a second.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// What the session has opened. Nothing of it is there before the first port and after the last one.
+/// What the session has opened. Nothing of it is there before the first port.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     ports: Ports,
     active: RefCell<Option<Active>>,
 }
 
-/// Steering, with the tasks that serve it.
+/// Steering, with the tasks that serve it. Stays when the last port is closed: connections may be on their way
+/// to the listeners still.
 #[derive(Debug)]
 struct Active {
     steering: Rc<Steering>,
+    way: Rc<Way>,
     tasks: Vec<JoinHandle<()>>,
+    _place: Place,
 }
 
 impl Drop for Active {
@@ -70,13 +77,13 @@ impl Incoming {
         let mut stream = match call.reply::<OpenPort>(&Ok(())).await {
             Ok(stream) => stream,
             Err(error) => {
-                self.close(counters, port);
+                self.close(port);
                 return Err(error);
             }
         };
         // The host says nothing more: this is its end, or that of the link.
         let _ = stream.read(&mut [0]).await;
-        self.close(counters, port);
+        self.close(port);
         // A host that has shut its direction down waits for this.
         let _ = stream.shutdown().await;
         Ok(())
@@ -147,38 +154,40 @@ impl Incoming {
     }
 
     /// The application gets the port back, with the connections that nobody has taken.
-    fn close(&self, counters: &Rc<Counters>, port: u16) {
-        let mut active = self.active.borrow_mut();
-        if let Some(active) = &*active
-            && let Err(error) = active.steering.remove(port)
-        {
+    fn close(&self, port: u16) {
+        let active = self.active.borrow();
+        let Some(active) = &*active else { return };
+        if let Err(error) = active.steering.remove(port) {
             warn!(port, %error, "close a port");
         }
         info!(port, "port closed");
-        for arrived in self.ports.remove(port) {
-            give_back(counters, arrived);
-        }
-        if self.ports.are_none() {
-            *active = None;
+        for (arrived, accepted) in self.ports.remove(port) {
+            give_back(&active.way, arrived, accepted.peer);
         }
     }
 
     fn start(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<Active, SteeringError> {
-        let (steering, Listeners { v4, v6 }) = Steering::start(&OWN_PORTS)?;
-        let steering = Rc::new(steering);
-        steering.beat().map_err(SteeringError::Map)?;
-        let mut tasks = vec![spawn_local(keep_alive(Rc::clone(&steering)))];
+        let attach = |place: &Place| {
+            let (steering, listeners) = Steering::start(&place.passed_ports())?;
+            steering.beat().map_err(SteeringError::Map)?;
+            Ok::<_, SteeringError>((Rc::new(steering), listeners))
+        };
+        let (place, (steering, Listeners { v4, v6 })) = Place::take(attach)?;
+        let passing = Rc::new(Passing::default());
+        let mut tasks =
+            vec![spawn_local(keep_alive(Rc::clone(&steering))), spawn_local(place.answers(Rc::clone(&passing))?)];
+        let way = Rc::new(Way::new(Rc::clone(counters), place.own_ports(), passing));
         for listener in std::iter::once(v4).chain(v6) {
             let listener = TcpListener::from_std(listener).map_err(SteeringError::Listen)?;
-            tasks.push(spawn_local(Rc::clone(self).take_all(Rc::clone(counters), listener)));
+            tasks.push(spawn_local(Rc::clone(self).take_all(Rc::clone(&way), listener)));
         }
-        Ok(Active { steering, tasks })
+        Ok(Active { steering, way, tasks, _place: place })
     }
 
-    async fn take_all(self: Rc<Self>, counters: Rc<Counters>, listener: TcpListener) {
+    async fn take_all(self: Rc<Self>, way: Rc<Way>, listener: TcpListener) {
         loop {
             match listener.accept().await {
-                Ok((socket, peer)) => self.take(&counters, socket, peer),
+                Ok((socket, peer)) => drop(spawn_local(Rc::clone(&self).take(Rc::clone(&way), socket, peer))),
                 Err(error) => {
                     // Without descriptors the next attempt fails as well.
                     warn!(%error, "take a connection to the pod");
@@ -189,29 +198,30 @@ impl Incoming {
     }
 
     /// Gives a new connection to its port.
-    fn take(&self, counters: &Rc<Counters>, socket: TcpStream, peer: std::net::SocketAddr) {
+    async fn take(self: Rc<Self>, way: Rc<Way>, socket: TcpStream, peer: SocketAddr) {
         let Ok(local) = socket.local_addr() else { return };
+        let peer = order::client(peer, local).await;
         debug!(%peer, %local, "new connection to the pod");
         let _ = socket.set_nodelay(true);
-        let Some(port) = self.ports.get(local.port()) else { return give_back(counters, Arrived::Stolen(socket)) };
+        let Some(port) = self.ports.get(local.port()) else { return way.pass(socket, peer, None) };
         let arrived = match port.mode {
             PortMode::Steal => Arrived::Stolen(socket),
             PortMode::Mirror => {
                 let (original, copy) = copies::copy();
-                spawn_local(pass(Rc::clone(counters), socket, Some(original)));
+                way.pass(socket, peer, Some(original));
                 Arrived::Mirrored(copy)
             }
         };
         if let Err(arrived) = port.push(arrived, Accepted { peer, local }) {
-            give_back(counters, arrived);
+            give_back(&way, arrived, peer);
         }
     }
 }
 
 /// The application gets what the session does not take.
-fn give_back(counters: &Rc<Counters>, arrived: Arrived) {
+fn give_back(way: &Rc<Way>, arrived: Arrived, peer: SocketAddr) {
     if let Arrived::Stolen(socket) = arrived {
-        spawn_local(pass(Rc::clone(counters), socket, None));
+        way.pass(socket, peer, None);
     }
 }
 
@@ -232,7 +242,8 @@ fn closed() -> RemoteError {
 
 impl SteeringError {
     fn errno(&self) -> i32 {
-        let (Self::Listen(error) | Self::Map(error) | Self::Load(error) | Self::Attach(error)) = self;
+        let (Self::Place(error) | Self::Listen(error) | Self::Map(error) | Self::Load(error) | Self::Attach(error)) =
+            self;
         io::Error::raw_os_error(error).unwrap_or(Errno::IO.raw_os_error())
     }
 }

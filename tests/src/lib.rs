@@ -14,7 +14,7 @@ mod turn;
 
 pub use cluster::{Cluster, Outage};
 pub use laptop::{Laptop, Outcome};
-pub use processes::kill;
+pub use processes::{freeze, kill, thaw};
 pub use random::Random;
 pub use running::Running;
 pub use turn::Turn;

@@ -36,7 +36,21 @@ pub(crate) fn wait_gone(list: impl Fn() -> Vec<i32>, deadline: Instant) {
 
 /// Kills processes by SIGKILL; that one is gone already is no failure.
 pub fn kill(pids: &[i32]) {
+    signal(pids, Signal::KILL);
+}
+
+/// Stops processes where they are.
+pub fn freeze(pids: &[i32]) {
+    signal(pids, Signal::STOP);
+}
+
+/// Lets frozen processes go on.
+pub fn thaw(pids: &[i32]) {
+    signal(pids, Signal::CONT);
+}
+
+fn signal(pids: &[i32], signal: Signal) {
     for pid in pids {
-        kill_process(Pid::from_raw(*pid).expect("a pid"), Signal::KILL).ok();
+        kill_process(Pid::from_raw(*pid).expect("a pid"), signal).ok();
     }
 }

@@ -12,25 +12,66 @@ use std::rc::Rc;
 use link::pump;
 use rustix::io::Errno;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::spawn_local;
 use tracing::debug;
 
 use super::copies::{Copied, Original};
+use super::order::{Entered, Passing};
 use crate::dispatch::Counters;
 use crate::outgoing::abort;
 
-/// Source ports of connections to the application: outside of what kernels choose (`ip_local_port_range`).
-pub(super) const OWN_PORTS: RangeInclusive<u16> = 12_288..=14_335;
+/// What it takes to reach the application.
+#[derive(Debug)]
+pub(super) struct Way {
+    counters: Rc<Counters>,
+    /// Ports to connect from.
+    ports: RangeInclusive<u16>,
+    /// Where the search for a free one begins.
+    next: Cell<u16>,
+    passing: Rc<Passing>,
+}
 
-thread_local! {
-    /// Where the search for a free port begins.
-    static NEXT: Cell<u16> = const { Cell::new(*OWN_PORTS.start()) };
+impl Way {
+    pub(super) fn new(counters: Rc<Counters>, ports: RangeInclusive<u16>, passing: Rc<Passing>) -> Self {
+        let next = Cell::new(*ports.start());
+        Self { counters, ports, next, passing }
+    }
+
+    /// Hands a connection of `peer` over; `original` gets what the client sends.
+    pub(super) fn pass(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, original: Option<Original>) {
+        let way = Rc::clone(self);
+        spawn_local(async move { pass(&way, client, peer, original).await });
+    }
+
+    /// A connection to the application on `destination`, which is an address of this network.
+    async fn connect(&self, destination: SocketAddr, peer: SocketAddr) -> io::Result<(TcpStream, Entered)> {
+        for _ in self.ports.clone() {
+            let port = self.next.get();
+            self.next.set(if port == *self.ports.end() { *self.ports.start() } else { port + 1 });
+            let socket = if destination.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // One port serves connections to several destinations (`ip(7)`).
+            socket.set_reuseaddr(true)?;
+            let source = SocketAddr::new(destination.ip(), port);
+            let attempt = async {
+                socket.bind(source)?;
+                // An older agent may get it, and ask.
+                let entered = self.passing.enter(source, peer);
+                Ok((socket.connect(destination).await?, entered))
+            };
+            match attempt.await {
+                Err(error) if is_taken(&error) => {}
+                result => return result,
+            }
+        }
+        Err(Errno::ADDRNOTAVAIL.into())
+    }
 }
 
 /// Carries a connection between client and application to its end; `original` gets what the client sends.
-pub(super) async fn pass(counters: Rc<Counters>, mut client: TcpStream, original: Option<Original>) {
-    Counters::add(&counters.passed, 1);
+async fn pass(way: &Way, mut client: TcpStream, peer: SocketAddr, original: Option<Original>) {
+    Counters::add(&way.counters.passed, 1);
     let result = async {
-        let mut application = connect(client.local_addr()?).await?;
+        let (mut application, _entered) = way.connect(client.local_addr()?, peer).await?;
         application.set_nodelay(true)?;
         let (result, (client, application)) = {
             let (client_reader, client_writer) = client.split();
@@ -56,26 +97,6 @@ pub(super) async fn pass(counters: Rc<Counters>, mut client: TcpStream, original
         debug!(%error, "connection to the application ended");
         abort(&client);
     }
-}
-
-/// A connection to the application on `destination`, which is an address of this network.
-pub(super) async fn connect(destination: SocketAddr) -> io::Result<TcpStream> {
-    for _ in OWN_PORTS {
-        let port = NEXT.get();
-        NEXT.set(if port == *OWN_PORTS.end() { *OWN_PORTS.start() } else { port + 1 });
-        let socket = if destination.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // One port serves connections to several destinations (`ip(7)`).
-        socket.set_reuseaddr(true)?;
-        let attempt = async {
-            socket.bind(SocketAddr::new(destination.ip(), port))?;
-            socket.connect(destination).await
-        };
-        match attempt.await {
-            Err(error) if is_taken(&error) => {}
-            result => return result,
-        }
-    }
-    Err(Errno::ADDRNOTAVAIL.into())
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -27,13 +27,9 @@ impl Ports {
     }
 
     /// Returns what was waiting.
-    pub(super) fn remove(&self, number: u16) -> Vec<Arrived> {
+    pub(super) fn remove(&self, number: u16) -> Vec<(Arrived, Accepted)> {
         let port = self.0.borrow_mut().remove(&number);
         port.map(|port| port.close()).unwrap_or_default()
-    }
-
-    pub(super) fn are_none(&self) -> bool {
-        self.0.borrow().is_empty()
     }
 }
 
@@ -86,9 +82,9 @@ impl Port {
         }
     }
 
-    fn close(&self) -> Vec<Arrived> {
+    fn close(&self) -> Vec<(Arrived, Accepted)> {
         *self.closed.borrow_mut() = true;
         self.arrived.notify_waiters();
-        self.waiting.borrow_mut().drain(..).map(|(arrived, _)| arrived).collect()
+        self.waiting.borrow_mut().drain(..).collect()
     }
 }

@@ -87,15 +87,15 @@ enum Place {
     Choose,
 }
 
-/// The program's instructions (`struct bpf_insn`). Connections from `own` ports at the same address as they go to
-/// are those of agents, which are passed on.
-pub(super) fn instructions(maps: &Maps, own: &RangeInclusive<u16>) -> Vec<u64> {
+/// The program's instructions (`struct bpf_insn`). Connections from ports of `passed` at the same address as they go
+/// to are those of agents, which go on.
+pub(super) fn instructions(maps: &Maps, passed: &RangeInclusive<u16>) -> Vec<u64> {
     let mut program = Program::default();
     program.add(MOVE, CONTEXT, R1, 0, 0);
     program.load(LOAD_32, R1, PROTOCOL);
     program.jump(IF_NOT_EQUAL_NUMBER, R1, IPPROTO_TCP, Place::Pass);
     program.pass_when_late(maps);
-    program.pass_agents_own(own);
+    program.pass_agents_own(passed);
     program.at(Place::Foreign);
     program.load(LOAD_32, R1, LOCAL_PORT);
     program.add(STORE_32, STACK, R1, KEY, 0);
@@ -166,11 +166,11 @@ impl Program {
         self.jump_registers(IF_GREATER, R0, R7, Place::Pass);
     }
 
-    fn pass_agents_own(&mut self, own: &RangeInclusive<u16>) {
+    fn pass_agents_own(&mut self, passed: &RangeInclusive<u16>) {
         self.load(LOAD_16, R1, REMOTE_PORT);
         self.add(TO_BIG_ENDIAN, R1, 0, 0, 16);
-        self.jump(IF_LESS_NUMBER, R1, i32::from(*own.start()), Place::Foreign);
-        self.jump(IF_GREATER_NUMBER, R1, i32::from(*own.end()), Place::Foreign);
+        self.jump(IF_LESS_NUMBER, R1, i32::from(*passed.start()), Place::Foreign);
+        self.jump(IF_GREATER_NUMBER, R1, i32::from(*passed.end()), Place::Foreign);
         self.load(LOAD_32, R1, FAMILY);
         self.jump(IF_NOT_EQUAL_NUMBER, R1, AF_INET, Place::Six);
         self.load(LOAD_32, R1, REMOTE_IP4);

@@ -27,6 +27,8 @@ const BACKLOG: i32 = 1024;
 /// Why connections cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SteeringError {
+    #[error("take a place among the agents of the pod (at most 10)")]
+    Place(#[from] io::Error),
     #[error("listen in the pod's network")]
     Listen(#[source] io::Error),
     #[error("make a BPF map")]
@@ -52,9 +54,9 @@ pub(super) struct Listeners {
 }
 
 impl Steering {
-    /// Attaches to the calling thread's network; no port is steered yet. `own` are the source ports from which
-    /// agents connect to the pod's application.
-    pub(super) fn start(own: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
+    /// Attaches to the calling thread's network; no port is steered yet. Connections from the source ports `passed`
+    /// are those of agents, on their way to the application.
+    pub(super) fn start(passed: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
         let v4 = listen((Ipv4Addr::LOCALHOST, 0).into()).map_err(SteeringError::Listen)?;
         let v6 = listen((Ipv6Addr::LOCALHOST, 0).into()).ok();
         let ports = Map::new(MapKind::Hash, MAX_PORTS).map_err(SteeringError::Map)?;
@@ -65,7 +67,7 @@ impl Steering {
             listeners.set_socket(1, v6.as_fd()).map_err(SteeringError::Map)?;
         }
         let maps = Maps { ports: ports.number(), state: state.number(), listeners: listeners.number() };
-        let program = load(&program::instructions(&maps, own), "mirror").map_err(SteeringError::Load)?;
+        let program = load(&program::instructions(&maps, passed), "mirror").map_err(SteeringError::Load)?;
         let network = File::open("/proc/thread-self/ns/net").map_err(SteeringError::Attach)?;
         let link = attach(&program, network.as_fd()).map_err(SteeringError::Attach)?;
         Ok((Self { ports, state, _link: link }, Listeners { v4, v6 }))
@@ -107,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    const OWN: RangeInclusive<u16> = 61_000..=61_063;
+    const PASSED: RangeInclusive<u16> = 61_000..=61_063;
 
     /// Runs in a new network that has loopback only; needs root.
     fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
@@ -145,7 +147,7 @@ mod tests {
                 let application = TcpListener::bind(any).expect("listens");
                 let port = application.local_addr().expect("bound").port();
                 serve(application, "application");
-                let (steering, listeners) = Steering::start(&OWN).expect("starts");
+                let (steering, listeners) = Steering::start(&PASSED).expect("starts");
                 serve(listeners.v4, "agent");
                 serve(listeners.v6.expect("IPv6"), "agent");
                 let (usual, steered) = (format!("application {port}"), format!("agent {port}"));

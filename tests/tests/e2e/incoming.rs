@@ -1,8 +1,12 @@
 //! Traffic of the pod reaches the program: stolen or copied, for as long as the program listens.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use tests::{Cluster, Laptop, Running, kill};
+use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
+
+/// One second, and what a busy machine needs besides.
+const SOON: Duration = Duration::from_secs(4);
 
 /// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
 const SERVE: &str = r#"
@@ -27,14 +31,34 @@ while True:
     client.close()
 "#;
 
-/// A pod of the test's own, whose application answers `from pod` on port 8080, and one that asks.
+/// Asks again and again, and tells each answer that is not the last one.
+const ASK: &str = r#"
+import http.client, sys, time
+last = None
+while True:
+    try:
+        connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=0.3)
+        connection.request("GET", "/who")
+        answer = connection.getresponse().read().decode().strip()
+        connection.close()
+    except OSError as error:
+        answer = type(error).__name__
+    if answer != last:
+        print(answer, flush=True)
+    last = answer
+    time.sleep(0.005)
+"#;
+
+/// A pod of the test's own, whose application answers `from pod`, and one that asks.
 struct Pods {
     server: String,
     address: String,
+    /// Each test's own: programs of several tests listen on this machine at once.
+    port: u16,
 }
 
 impl Pods {
-    fn start(laptop: &Laptop) -> Self {
+    fn start(laptop: &Laptop, port: u16) -> Self {
         let label = laptop.selector().split_once('=').map(|(_, label)| label.to_owned()).expect("a label");
         let server = format!("incoming-{label}");
         let cluster = Cluster::shared();
@@ -42,22 +66,30 @@ impl Pods {
             r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{
                 terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
                     name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
-                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; exec python3 -m http.server 8080"],
-                    readinessProbe: {{periodSeconds: 1, httpGet: {{port: 8080, path: /who}}}}
+                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; exec python3 -m http.server {port}"],
+                    readinessProbe: {{periodSeconds: 1, httpGet: {{port: {port}, path: /who}}}}
                 }}]
             }}}}"#
         ));
         cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{server}"), "--timeout=60s"]);
         let address = cluster.kubectl(&["get", "pod", &server, "-o", "jsonpath={.status.podIP}"]);
-        Self { server, address }
+        Self { server, address, port }
     }
 
     /// What a client in another pod is answered.
     fn ask(&self, path: &str) -> String {
-        let url = format!("http://{}:8080{path}", self.address);
+        let url = format!("http://{}:{}{path}", self.address, self.port);
         let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", "5", &url];
         let output = Cluster::shared().try_kubectl(&arguments);
         String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
+    }
+
+    /// A client in another pod that does not stop to ask.
+    fn ask_on(&self, laptop: &Laptop) -> Running {
+        let mut command = Command::new(Cluster::shared().kubectl_path());
+        command.args(["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "120"]);
+        command.args(["python3", "-c", ASK, &self.address, &self.port.to_string()]);
+        laptop.start(command)
     }
 
     /// The other pod's own address.
@@ -86,12 +118,12 @@ fn serve(laptop: &Laptop, pods: &Pods, options: &[&str], arguments: &[&str]) -> 
 #[test]
 fn stolen_connections_are_answered_here_and_those_after_the_end_by_the_pod() {
     let laptop = Laptop::new();
-    let pods = Pods::start(&laptop);
+    let pods = Pods::start(&laptop, 8180);
     assert_eq!(pods.ask("/who"), "from pod");
-    let mut program = serve(&laptop, &pods, &["--steal"], &["8080"]);
+    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
     assert_eq!(pods.ask("/a"), "from laptop");
     let line = program.wait_for("GET /a");
-    assert_eq!(line, format!("GET /a HTTP/1.1 from {} True at {} 8080", pods.client(), pods.address));
+    assert_eq!(line, format!("GET /a HTTP/1.1 from {} True at {} {}", pods.client(), pods.address, pods.port));
     kill(&[program.pid()]);
     program.wait();
     let ended = Instant::now();
@@ -103,11 +135,11 @@ fn stolen_connections_are_answered_here_and_those_after_the_end_by_the_pod() {
 #[test]
 fn mirrored_connections_are_answered_by_the_pod_and_seen_here() {
     let laptop = Laptop::new();
-    let pods = Pods::start(&laptop);
-    let mut program = serve(&laptop, &pods, &[], &["8080"]);
+    let pods = Pods::start(&laptop, 8181);
+    let mut program = serve(&laptop, &pods, &[], &[]);
     assert_eq!(pods.ask("/who?one"), "from pod");
     let line = program.wait_for("GET /who?one");
-    assert_eq!(line, format!("GET /who?one HTTP/1.1 from {} True at {} 8080", pods.client(), pods.address));
+    assert_eq!(line, format!("GET /who?one HTTP/1.1 from {} True at {} {}", pods.client(), pods.address, pods.port));
     assert_eq!(pods.ask("/who?two"), "from pod");
     program.wait_for("GET /who?two");
 }
@@ -115,21 +147,21 @@ fn mirrored_connections_are_answered_by_the_pod_and_seen_here() {
 #[test]
 fn ports_are_mapped_ignored_and_chosen() {
     let laptop = Laptop::new();
-    let pods = Pods::start(&laptop);
+    let pods = Pods::start(&laptop, 8182);
     let with = |incoming: &str| {
         laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {incoming}}}}}}}"#))
     };
-    with(r#"{"mode": "steal", "port_mapping": [[3000, 8080]]}"#);
-    let mut program = serve(&laptop, &pods, &[], &["3000", "127.0.0.1"]);
+    with(r#"{"mode": "steal", "port_mapping": [[8190, 8182]]}"#);
+    let mut program = serve(&laptop, &pods, &[], &["8190", "127.0.0.1"]);
     assert_eq!(pods.ask("/mapped"), "from laptop");
     program.wait_for("GET /mapped");
     drop(program);
     laptop.wait_hosts_gone();
     for (incoming, arguments) in [
-        (r#"{"mode": "steal", "ignore_ports": [8080]}"#, ["8080", "0.0.0.0"]),
-        (r#"{"mode": "steal", "ports": [3000]}"#, ["8080", "0.0.0.0"]),
-        (r#"{"mode": "steal", "ignore_localhost": true}"#, ["8080", "127.0.0.1"]),
-        (r#""off""#, ["8080", "0.0.0.0"]),
+        (r#"{"mode": "steal", "ignore_ports": [8182]}"#, ["8182", "0.0.0.0"]),
+        (r#"{"mode": "steal", "ports": [8190]}"#, ["8182", "0.0.0.0"]),
+        (r#"{"mode": "steal", "ignore_localhost": true}"#, ["8182", "127.0.0.1"]),
+        (r#""off""#, ["8182", "0.0.0.0"]),
     ] {
         with(incoming);
         let program = serve(&laptop, &pods, &[], &arguments);
@@ -142,14 +174,40 @@ fn ports_are_mapped_ignored_and_chosen() {
 #[test]
 fn a_killed_session_gives_the_traffic_back() {
     let laptop = Laptop::new();
-    let pods = Pods::start(&laptop);
-    let mut program = serve(&laptop, &pods, &["--steal"], &["8080"]);
+    let pods = Pods::start(&laptop, 8183);
+    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
     assert_eq!(pods.ask("/a"), "from laptop");
     kill(&laptop.hosts());
     let killed = Instant::now();
     while pods.ask("/who") != "from pod" {
         assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
     }
+    kill(&[program.pid()]);
+    program.wait();
+}
+
+/// A frozen agent is passed over once it has not said for a second that it lives.
+#[test]
+fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop, 8184);
+    let mut client = pods.ask_on(&laptop);
+    client.wait_for("from pod");
+    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
+    client.wait_for("from laptop");
+    let uids = Cluster::shared().pod_uids(&laptop.selector());
+    let agents = Cluster::shared().agents(&uids);
+    freeze(&agents);
+    let frozen = Instant::now();
+    client.wait_for("from pod");
+    assert!(frozen.elapsed() < SOON, "{:?}", frozen.elapsed());
+    thaw(&agents);
+    client.wait_for("from laptop");
+    kill(&agents);
+    let killed = Instant::now();
+    client.wait_for("from pod");
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
+    program.wait_for("the session is lost");
     kill(&[program.pid()]);
     program.wait();
 }
