@@ -108,6 +108,8 @@ impl Drop for Pods {
 fn serve(laptop: &Laptop, pods: &Pods, options: &[&str], arguments: &[&str]) -> Running {
     laptop.write("serve.py", SERVE);
     let target = format!("pod/{}", pods.server);
+    let port = pods.port.to_string();
+    let arguments = if arguments.is_empty() { &[port.as_str()] } else { arguments };
     let command =
         [&["exec", "-q", "-t", &target], options, &["--", "/usr/bin/python3", "serve.py"], arguments].concat();
     let mut program = laptop.start(laptop.mirror(command));
