@@ -88,7 +88,7 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
         AnyRequest::OpenUdp(request) => Box::pin(outgoing::serve_udp(counters, call, request)).await,
         AnyRequest::ConnectUnix(request) => Box::pin(outgoing::serve_unix(counters, root, call, request)).await,
         AnyRequest::OpenPort(request) => pod.incoming.serve_port(counters, call, request).await,
-        AnyRequest::Accept(request) => Box::pin(pod.incoming.serve_accept(counters, call, &request)).await,
+        AnyRequest::Accept(_) => Box::pin(pod.incoming.serve_accept(counters, call)).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };

@@ -15,35 +15,49 @@ mod program;
 
 mod steering;
 
-use std::cell::RefCell;
+mod stolen;
+
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use link::{Call, MessageError};
+use link::{Call, MessageError, Watch};
 use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_keepalive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
-use crate::outgoing::{abort, carry, refusal};
+use crate::outgoing::{abort, refusal};
 use order::{Passing, Place};
 use passing::Way;
-use ports::{Arrived, Port, Ports};
+use ports::{Arrived, Ports};
 use steering::{Listeners, Steering, SteeringError};
 
 /// How often the agent says that it lives: connections go to the application once it has not for a second.
 const BEAT: Duration = Duration::from_millis(250);
+
+/// How long the agent says that it lives without hearing of the host, which says something every 4 s.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long an agent that ends carries the connections which the application serves through it.
+const DRAIN: Duration = Duration::from_secs(25);
 
 /// What the session has opened. Nothing of it is there before the first port.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     ports: Ports,
     active: RefCell<Option<Active>>,
+    /// Tells when the host was heard of.
+    host: RefCell<Option<Watch>>,
+    /// No connection could be accepted.
+    exhausted: Cell<bool>,
 }
 
 /// Steering, with the tasks that serve it. Stays when the last port is closed: connections may be on their way
@@ -71,7 +85,7 @@ impl Incoming {
         request: OpenPort,
     ) -> Result<(), MessageError> {
         let OpenPort { port, mode } = request;
-        if let Err(error) = self.open(counters, port, mode) {
+        if let Err(error) = self.open(counters, port, mode, call.stream.watch()) {
             return reply::<OpenPort>(call, &Err(error)).await;
         }
         let mut stream = match call.reply::<OpenPort>(&Ok(())).await {
@@ -90,22 +104,18 @@ impl Incoming {
     }
 
     /// Hands one connection over.
-    pub(crate) async fn serve_accept(
-        &self,
-        counters: &Rc<Counters>,
-        mut call: Call,
-        request: &Accept,
-    ) -> Result<(), MessageError> {
-        let Some(port) = self.ports.get(request.port) else { return reply::<Accept>(call, &Err(closed())).await };
-        let next = tokio::select! {
-            next = port.next() => next,
+    pub(crate) async fn serve_accept(&self, counters: &Rc<Counters>, mut call: Call) -> Result<(), MessageError> {
+        let (arrived, accepted) = tokio::select! {
+            next = self.ports.next() => next,
             () = call.stream.aborted() => return Ok(()),
         };
-        let Some((arrived, accepted)) = next else { return reply::<Accept>(call, &Err(closed())).await };
-        match (call.reply::<Accept>(&Ok(accepted)).await, arrived) {
+        match (call.reply::<Accept>(&accepted).await, arrived) {
             (Ok(stream), Arrived::Stolen(socket)) => {
                 Counters::add(&counters.stolen, 1);
-                carry(counters, socket, stream).await;
+                let given_back = stolen::carry(counters, socket, stream).await;
+                if let (Some(given_back), Some(way)) = (given_back, self.way()) {
+                    way.pass_rest(given_back, accepted.peer).await;
+                }
             }
             (Ok(stream), Arrived::Mirrored(copy)) => {
                 Counters::add(&counters.mirrored, 1);
@@ -114,20 +124,39 @@ impl Incoming {
                 }
             }
             (Err(error), arrived) => {
-                if let Arrived::Stolen(socket) = arrived {
-                    abort(&socket);
-                }
+                self.give_back(arrived, accepted.peer);
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    fn open(self: &Rc<Self>, counters: &Rc<Counters>, port: u16, mode: PortMode) -> Result<(), RemoteError> {
+    /// Gives all ports back: the session takes no connections any more.
+    pub(crate) fn close_all(&self) {
+        self.ports.numbers().into_iter().for_each(|port| self.close(port));
+    }
+
+    /// Closes all ports and waits for the connections that the application serves through here.
+    pub(crate) async fn drain(&self) {
+        self.close_all();
+        let Some(way) = self.way() else { return };
+        if timeout(DRAIN, way.idle()).await.is_err() {
+            warn!(seconds = DRAIN.as_secs(), "connections to the application were cut");
+        }
+    }
+
+    fn open(
+        self: &Rc<Self>,
+        counters: &Rc<Counters>,
+        port: u16,
+        mode: PortMode,
+        host: Watch,
+    ) -> Result<(), RemoteError> {
         let errno = |errno: Errno| RemoteError { errno: errno.raw_os_error(), context: format!("open port {port}") };
-        if self.ports.get(port).is_some() {
+        if self.ports.mode(port).is_some() {
             return Err(errno(Errno::ADDRINUSE));
         }
+        self.host.replace(Some(host));
         let mut active = self.active.borrow_mut();
         let steering = match &*active {
             Some(active) => Rc::clone(&active.steering),
@@ -140,7 +169,7 @@ impl Incoming {
             }
         };
         // Known before the first connection can come.
-        self.ports.insert(port, Port::new(mode));
+        self.ports.insert(port, mode);
         match steering.add(port) {
             Ok(()) => {
                 info!(port, ?mode, "port opened");
@@ -155,14 +184,24 @@ impl Incoming {
 
     /// The application gets the port back, with the connections that nobody has taken.
     fn close(&self, port: u16) {
-        let active = self.active.borrow();
-        let Some(active) = &*active else { return };
-        if let Err(error) = active.steering.remove(port) {
+        let Some(waiting) = self.ports.remove(port) else { return };
+        if let Some(active) = &*self.active.borrow()
+            && let Err(error) = active.steering.remove(port)
+        {
             warn!(port, %error, "close a port");
         }
         info!(port, "port closed");
-        for (arrived, accepted) in self.ports.remove(port) {
-            give_back(&active.way, arrived, accepted.peer);
+        waiting.into_iter().for_each(|(arrived, accepted)| self.give_back(arrived, accepted.peer));
+    }
+
+    fn way(&self) -> Option<Rc<Way>> {
+        self.active.borrow().as_ref().map(|active| Rc::clone(&active.way))
+    }
+
+    /// The application gets what the session does not take.
+    fn give_back(&self, arrived: Arrived, peer: SocketAddr) {
+        if let (Arrived::Stolen(socket), Some(way)) = (arrived, self.way()) {
+            way.pass(socket, peer, None);
         }
     }
 
@@ -174,37 +213,65 @@ impl Incoming {
         };
         let (place, (steering, Listeners { v4, v6 })) = Place::take(attach)?;
         let passing = Rc::new(Passing::default());
-        let mut tasks =
-            vec![spawn_local(keep_alive(Rc::clone(&steering))), spawn_local(place.answers(Rc::clone(&passing))?)];
+        let mut tasks = vec![
+            spawn_local(Rc::clone(self).keep_alive(Rc::clone(&steering))),
+            spawn_local(place.answers(Rc::clone(&passing))?),
+        ];
         let way = Rc::new(Way::new(Rc::clone(counters), place.own_ports(), passing));
         for listener in std::iter::once(v4).chain(v6) {
+            let own = listener.local_addr().map_err(SteeringError::Listen)?.port();
             let listener = TcpListener::from_std(listener).map_err(SteeringError::Listen)?;
-            tasks.push(spawn_local(Rc::clone(self).take_all(Rc::clone(&way), listener)));
+            tasks.push(spawn_local(Rc::clone(self).take_all(Rc::clone(&way), listener, own)));
         }
         Ok(Active { steering, way, tasks, _place: place })
     }
 
-    async fn take_all(self: Rc<Self>, way: Rc<Way>, listener: TcpListener) {
+    /// Says that the agent lives for as long as it can serve, and hears of the host.
+    async fn keep_alive(self: Rc<Self>, steering: Rc<Steering>) {
+        let mut beats = tokio::time::interval(BEAT);
+        loop {
+            beats.tick().await;
+            let heard = self.host.borrow().as_ref().is_some_and(|host| host.heard().elapsed() < SILENCE);
+            if heard
+                && !self.exhausted.get()
+                && let Err(error) = steering.beat()
+            {
+                warn!(%error, "say that the agent lives");
+            }
+            for (arrived, accepted) in self.ports.late() {
+                self.give_back(arrived, accepted.peer);
+            }
+        }
+    }
+
+    async fn take_all(self: Rc<Self>, way: Rc<Way>, listener: TcpListener, own: u16) {
         loop {
             match listener.accept().await {
-                Ok((socket, peer)) => drop(spawn_local(Rc::clone(&self).take(Rc::clone(&way), socket, peer))),
+                Ok((socket, peer)) => {
+                    self.exhausted.set(false);
+                    drop(spawn_local(Rc::clone(&self).take(Rc::clone(&way), socket, peer, own)));
+                }
                 Err(error) => {
-                    // Without descriptors the next attempt fails as well.
-                    warn!(%error, "take a connection to the pod");
-                    tokio::time::sleep(BEAT).await;
+                    // Without descriptors the next attempt fails as well: new connections go to the application.
+                    self.exhausted.set(true);
+                    let paused = self.active.borrow().as_ref().map(|active| active.steering.pause());
+                    warn!(%error, ?paused, "take a connection to the pod");
+                    sleep(BEAT).await;
                 }
             }
         }
     }
 
-    /// Gives a new connection to its port.
-    async fn take(self: Rc<Self>, way: Rc<Way>, socket: TcpStream, peer: SocketAddr) {
-        let Ok(local) = socket.local_addr() else { return };
+    /// Gives a new connection to its port. `own` is the listener's, which nobody has to know.
+    async fn take(self: Rc<Self>, way: Rc<Way>, socket: TcpStream, peer: SocketAddr, own: u16) {
+        let Some(local) = socket.local_addr().ok().filter(|local| local.port() != own) else { return abort(&socket) };
         let peer = order::client(peer, local).await;
         debug!(%peer, %local, "new connection to the pod");
         let _ = socket.set_nodelay(true);
-        let Some(port) = self.ports.get(local.port()) else { return way.pass(socket, peer, None) };
-        let arrived = match port.mode {
+        // A client that is gone without a word is noticed some time.
+        let _ = set_socket_keepalive(&socket, true);
+        let Some(mode) = self.ports.mode(local.port()) else { return way.pass(socket, peer, None) };
+        let arrived = match mode {
             PortMode::Steal => Arrived::Stolen(socket),
             PortMode::Mirror => {
                 let (original, copy) = copies::copy();
@@ -212,32 +279,10 @@ impl Incoming {
                 Arrived::Mirrored(copy)
             }
         };
-        if let Err(arrived) = port.push(arrived, Accepted { peer, local }) {
-            give_back(&way, arrived, peer);
+        if let Err(arrived) = self.ports.push(arrived, Accepted { peer, local }) {
+            self.give_back(arrived, peer);
         }
     }
-}
-
-/// The application gets what the session does not take.
-fn give_back(way: &Rc<Way>, arrived: Arrived, peer: SocketAddr) {
-    if let Arrived::Stolen(socket) = arrived {
-        way.pass(socket, peer, None);
-    }
-}
-
-async fn keep_alive(steering: Rc<Steering>) {
-    let mut beats = tokio::time::interval(BEAT);
-    loop {
-        beats.tick().await;
-        if let Err(error) = steering.beat() {
-            warn!(%error, "say that the agent lives");
-        }
-    }
-}
-
-/// The port is not open, or no longer.
-fn closed() -> RemoteError {
-    RemoteError { errno: Errno::CANCELED.raw_os_error(), context: "take a connection of a closed port".to_owned() }
 }
 
 impl SteeringError {

@@ -15,7 +15,8 @@ use std::io;
 use protocol::agent::RemoteError;
 use rustix::io::Errno;
 
-pub(crate) use tcp::{abort, carry, serve as serve_tcp};
+pub(crate) use arrivals::Arrivals;
+pub(crate) use tcp::{abort, failure, serve as serve_tcp};
 pub(crate) use udp::serve as serve_udp;
 pub(crate) use unix::serve as serve_unix;
 

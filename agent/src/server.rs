@@ -170,18 +170,24 @@ impl Server {
                     // A client whose task panicked is one that was lost.
                     let ended = ended.map(|(channel, ended)| {
                         info!(?channel, %ended, "client gone");
+                        // A port that is open without a way for its connections would hold them.
+                        self.pod.incoming.close_all();
                         ended
                     });
                     let ended = ended.unwrap_or_else(|error| Ended::Cut(error.to_string()));
                     life.went(&ended, Instant::now());
                 }
-                reason = time_is_up(&life) => return Ok(reason),
+                reason = time_is_up(&life) => {
+                    self.pod.incoming.drain().await;
+                    return Ok(reason);
+                }
                 () = readable(target_end.as_ref()) => {
                     self.leave(Leaving::TargetEnded).await;
                     return Ok(Reason::TargetEnded);
                 }
                 _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
                     self.leave(Leaving::Terminated).await;
+                    self.pod.incoming.drain().await;
                     return Ok(Reason::Terminated);
                 }
             }

@@ -109,6 +109,11 @@ impl Shared {
         ended.ok().flatten().unwrap_or(Ended::Closed)
     }
 
+    /// When something last arrived.
+    pub(crate) fn heard(&self) -> std::time::Instant {
+        self.state().packets.heard.into()
+    }
+
     /// The next streams that the peer has opened; none once the link is over.
     pub(crate) async fn arrivals(&self) -> Option<Vec<u32>> {
         poll_fn(|context| {

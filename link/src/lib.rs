@@ -70,7 +70,7 @@ impl LinkConfig {
     pub const AGENT: Self = Self {
         max_streams: 14_336,
         growth: 64 << 20,
-        ping_interval: Duration::from_secs(10),
+        ping_interval: Duration::from_secs(4),
         silence: Duration::from_secs(30),
     };
 }

@@ -50,6 +50,11 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// When something of the peer's last arrived on the link, be it a mere sign of life.
+    pub fn heard(&self) -> std::time::Instant {
+        self.shared.heard()
+    }
+
     /// Returns once the peer has reset the stream, or it or the link is over.
     pub async fn aborted(&self) {
         aborted(self.id, &self.shared).await;

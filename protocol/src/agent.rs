@@ -59,8 +59,9 @@ requests! {
     ConnectUnix -> Result<(), RemoteError>, Data;
     /// New connections to a port of the pod, for as long as the stream stands.
     OpenPort -> Result<(), RemoteError>, Control;
-    /// The next connection to an open port, whenever it comes; raw bytes follow a success.
-    Accept -> Result<Accepted, RemoteError>, Data;
+    /// The next connection to any open port, whenever it comes. The client's bytes follow; see [`Taken`] for what the
+    /// host says.
+    Accept -> Accepted, Data;
     /// Events that the agent tells by itself; [`Event`] messages follow.
     Subscribe -> (), Control;
 }
@@ -291,9 +292,25 @@ pub enum PortMode {
 
 /// Asks for one connection. Several may be asked for ahead, so that none waits for the way to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accept {
-    /// An open port.
-    pub port: u16,
+pub struct Accept {}
+
+/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Taken {
+    /// The program has the connection. What it says follows.
+    Taken = 1,
+    /// The program does not take it. All bytes follow that the host has of the client's, then the end of its
+    /// direction: the application gets these, and whatever else the client sends.
+    Returned = 2,
+}
+
+impl TryFrom<u8> for Taken {
+    type Error = u8;
+
+    fn try_from(byte: u8) -> Result<Self, u8> {
+        [Self::Taken, Self::Returned].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+    }
 }
 
 /// A connection to the pod.

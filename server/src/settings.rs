@@ -10,7 +10,7 @@ use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
 use crate::session::spec::{
-    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, SessionSpec, SkipOptions,
+    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, OnPause, SessionSpec, SkipOptions,
 };
 
 /// Everything that was said about the configuration, put together.
@@ -145,6 +145,12 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ignored_ports: incoming.ignore_ports.clone(),
         mapping: pairs(&incoming.port_mapping),
         ignore_localhost: incoming.ignore_localhost,
+        on_pause: match incoming.on_pause {
+            config::OnPause::Hold => OnPause::Hold,
+            config::OnPause::Pass => OnPause::Pass,
+            config::OnPause::Unavailable => OnPause::Unavailable,
+        },
+        hold: incoming.hold,
     })
 }
 

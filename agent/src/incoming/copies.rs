@@ -1,7 +1,7 @@
 //! The copy of what a client sends, on its way to the session. It never holds the application up: what the session
 //! does not take in time is dropped, and with it the rest of the connection's copy.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
@@ -15,6 +15,17 @@ use tokio::sync::Notify;
 /// Bytes of one connection that may wait for the session.
 const MAX_WAITING: usize = 1 << 20;
 
+/// Bytes of all connections together that may wait.
+const MAX_KEPT: usize = 16 << 20;
+
+/// Small reads are kept together up to this many bytes.
+const CHUNK: usize = 16 * 1024;
+
+thread_local! {
+    /// Bytes in all [`State`]s.
+    static KEPT: Cell<usize> = const { Cell::new(0) };
+}
+
 /// One direction of one connection.
 #[derive(Debug, Default)]
 struct Shared {
@@ -27,6 +38,34 @@ struct State {
     waiting: VecDeque<Vec<u8>>,
     bytes: usize,
     end: Option<End>,
+}
+
+impl State {
+    fn keep(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        KEPT.set(KEPT.get() + bytes.len());
+        match self.waiting.back_mut() {
+            Some(last) if last.len() + bytes.len() <= CHUNK => last.extend_from_slice(bytes),
+            _ => self.waiting.push_back(bytes.to_vec()),
+        }
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let bytes = self.waiting.pop_front()?;
+        self.bytes -= bytes.len();
+        KEPT.set(KEPT.get() - bytes.len());
+        Some(bytes)
+    }
+
+    fn forget(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.forget();
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,11 +94,11 @@ impl Original {
         if state.end.is_some() {
             return;
         }
-        if state.bytes + bytes.len() > MAX_WAITING {
-            (state.waiting, state.bytes, state.end) = (VecDeque::new(), 0, Some(End::Cut));
+        if state.bytes + bytes.len() > MAX_WAITING || KEPT.get() + bytes.len() > MAX_KEPT {
+            state.forget();
+            state.end = Some(End::Cut);
         } else {
-            state.bytes += bytes.len();
-            state.waiting.push_back(bytes.to_vec());
+            state.keep(bytes);
         }
         self.0.news.notify_one();
     }
@@ -115,10 +154,7 @@ impl Copy {
         };
         let answers = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
         let result = tokio::try_join!(sending, answers);
-        let mut state = self.0.state.borrow_mut();
-        let was_cut = state.end == Some(End::Cut);
-        (state.waiting, state.end) = (VecDeque::new(), Some(End::Unwanted));
-        result.is_ok() || !was_cut
+        result.is_ok() || self.0.state.borrow().end != Some(End::Cut)
     }
 
     /// The next bytes; none at the end. A cut copy is an error, which resets the stream.
@@ -127,8 +163,7 @@ impl Copy {
             let news = self.0.news.notified();
             {
                 let mut state = self.0.state.borrow_mut();
-                if let Some(bytes) = state.waiting.pop_front() {
-                    state.bytes -= bytes.len();
+                if let Some(bytes) = state.next() {
                     return Ok(Some(bytes));
                 }
                 match state.end {
@@ -139,6 +174,14 @@ impl Copy {
             }
             news.await;
         }
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let mut state = self.0.state.borrow_mut();
+        state.forget();
+        state.end = Some(End::Unwanted);
     }
 }
 
@@ -182,5 +225,18 @@ mod tests {
         drop(original);
         assert_eq!(copy.next().await.expect("came").as_deref(), Some(&b"half"[..]));
         assert!(copy.next().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn all_copies_together_keep_a_bounded_number_of_bytes() {
+        let text = vec![7; MAX_WAITING];
+        let copies: Vec<_> = std::iter::repeat_with(copy).take(2 * MAX_KEPT / MAX_WAITING).collect();
+        copies.iter().for_each(|(original, _)| text.chunks(100).for_each(|bytes| original.offer(bytes)));
+        assert!(KEPT.get() <= MAX_KEPT, "{}", KEPT.get());
+        let (originals, mut copies): (Vec<_>, Vec<_>) = copies.into_iter().unzip();
+        copies.clear();
+        assert_eq!(KEPT.get(), 0, "nobody wants them");
+        originals.iter().for_each(|original| original.offer(&text));
+        assert_eq!(KEPT.get(), 0);
     }
 }

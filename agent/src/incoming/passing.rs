@@ -11,12 +11,16 @@ use std::rc::Rc;
 
 use link::pump;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_keepalive;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tracing::debug;
 
 use super::copies::{Copied, Original};
 use super::order::{Entered, Passing};
+use super::stolen::GivenBack;
 use crate::dispatch::Counters;
 use crate::outgoing::abort;
 
@@ -29,18 +33,33 @@ pub(super) struct Way {
     /// Where the search for a free one begins.
     next: Cell<u16>,
     passing: Rc<Passing>,
+    /// Connections that are on their way now.
+    carried: Cell<usize>,
+    done: Notify,
 }
 
 impl Way {
     pub(super) fn new(counters: Rc<Counters>, ports: RangeInclusive<u16>, passing: Rc<Passing>) -> Self {
         let next = Cell::new(*ports.start());
-        Self { counters, ports, next, passing }
+        Self { counters, ports, next, passing, carried: Cell::new(0), done: Notify::new() }
     }
 
     /// Hands a connection of `peer` over; `original` gets what the client sends.
     pub(super) fn pass(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, original: Option<Original>) {
         let way = Rc::clone(self);
-        spawn_local(async move { pass(&way, client, peer, original).await });
+        spawn_local(async move { pass(&way, client, peer, tokio::io::empty(), original).await });
+    }
+
+    /// Hands a connection over, of which the session has some bytes already.
+    pub(super) async fn pass_rest(&self, given_back: GivenBack, peer: SocketAddr) {
+        pass(self, given_back.client, peer, given_back.sent, None).await;
+    }
+
+    /// Waits until no connection is being carried.
+    pub(super) async fn idle(&self) {
+        while self.carried.get() > 0 {
+            self.done.notified().await;
+        }
     }
 
     /// A connection to the application on `destination`, which is an address of this network.
@@ -67,21 +86,46 @@ impl Way {
     }
 }
 
-/// Carries a connection between client and application to its end; `original` gets what the client sends.
-async fn pass(way: &Way, mut client: TcpStream, peer: SocketAddr, original: Option<Original>) {
+/// Counts a connection for as long as it lives.
+struct Carried<'w>(&'w Way);
+
+impl<'w> Carried<'w> {
+    fn new(way: &'w Way) -> Self {
+        way.carried.set(way.carried.get() + 1);
+        Self(way)
+    }
+}
+
+impl Drop for Carried<'_> {
+    fn drop(&mut self) {
+        self.0.carried.set(self.0.carried.get() - 1);
+        self.0.done.notify_one();
+    }
+}
+
+/// Carries a connection between client and application to its end: first what is left of `sent`, then what the
+/// client sends. `original` gets the same.
+async fn pass(
+    way: &Way,
+    mut client: TcpStream,
+    peer: SocketAddr,
+    sent: impl AsyncRead + Unpin,
+    original: Option<Original>,
+) {
     Counters::add(&way.counters.passed, 1);
+    let _carried = Carried::new(way);
     let result = async {
         let (mut application, _entered) = way.connect(client.local_addr()?, peer).await?;
         application.set_nodelay(true)?;
+        set_socket_keepalive(&application, true)?;
         let (result, (client, application)) = {
             let (client_reader, client_writer) = client.split();
             let (application_reader, application_writer) = application.split();
             let there = async {
+                let reader = sent.chain(client_reader);
                 match original {
-                    None => pump(client_reader, application_writer, |_| {}).await,
-                    Some(original) => {
-                        pump(Copied { reader: client_reader, original }, application_writer, |_| {}).await
-                    }
+                    None => pump(reader, application_writer, |_| {}).await,
+                    Some(original) => pump(Copied { reader, original }, application_writer, |_| {}).await,
                 }
             };
             let back = pump(application_reader, client_writer, |_| {});

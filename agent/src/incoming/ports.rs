@@ -1,8 +1,8 @@
-//! The open ports, each with the connections that the session has not taken yet.
+//! The open ports, and the connections to them that the session has not taken yet.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use protocol::agent::{Accepted, PortMode};
 use tokio::net::TcpStream;
@@ -10,27 +10,25 @@ use tokio::sync::Notify;
 
 use super::copies::Copy;
 
-/// Connections of one port that may wait for the session; more go to the application.
+/// Connections that may wait for the session; more go to the application.
 const MAX_WAITING: usize = 1024;
 
-/// All open ports.
+/// How long one may wait. The session asks ahead, so only one that is lost or overwhelmed takes longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// All open ports. The session takes the connections of all of them in the order in which they come.
 #[derive(Debug, Default)]
-pub(super) struct Ports(RefCell<HashMap<u16, Rc<Port>>>);
+pub(super) struct Ports {
+    open: RefCell<HashMap<u16, PortMode>>,
+    waiting: RefCell<VecDeque<Waiting>>,
+    /// Wakes one taker for each connection.
+    arrived: Notify,
+}
 
-impl Ports {
-    pub(super) fn get(&self, port: u16) -> Option<Rc<Port>> {
-        self.0.borrow().get(&port).cloned()
-    }
-
-    pub(super) fn insert(&self, number: u16, port: Port) {
-        self.0.borrow_mut().insert(number, Rc::new(port));
-    }
-
-    /// Returns what was waiting.
-    pub(super) fn remove(&self, number: u16) -> Vec<(Arrived, Accepted)> {
-        let port = self.0.borrow_mut().remove(&number);
-        port.map(|port| port.close()).unwrap_or_default()
-    }
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    connection: (Arrived, Accepted),
 }
 
 /// What the session gets of a connection.
@@ -42,19 +40,30 @@ pub(super) enum Arrived {
     Mirrored(Copy),
 }
 
-/// One open port.
-#[derive(Debug)]
-pub(super) struct Port {
-    pub(super) mode: PortMode,
-    waiting: RefCell<VecDeque<(Arrived, Accepted)>>,
-    /// Wakes one taker for each connection, and all of them at the end.
-    arrived: Notify,
-    closed: RefCell<bool>,
-}
+impl Ports {
+    /// What happens to the connections of a port; none if it is not open.
+    pub(super) fn mode(&self, port: u16) -> Option<PortMode> {
+        self.open.borrow().get(&port).copied()
+    }
 
-impl Port {
-    pub(super) fn new(mode: PortMode) -> Self {
-        Self { mode, waiting: RefCell::default(), arrived: Notify::new(), closed: RefCell::new(false) }
+    pub(super) fn insert(&self, port: u16, mode: PortMode) {
+        self.open.borrow_mut().insert(port, mode);
+    }
+
+    /// All open ports.
+    pub(super) fn numbers(&self) -> Vec<u16> {
+        self.open.borrow().keys().copied().collect()
+    }
+
+    /// Returns what was waiting; none if the port was not open.
+    pub(super) fn remove(&self, port: u16) -> Option<Vec<(Arrived, Accepted)>> {
+        self.open.borrow_mut().remove(&port)?;
+        Some(self.take(|waiting| waiting.connection.1.local.port() == port))
+    }
+
+    /// Returns what has waited too long.
+    pub(super) fn late(&self) -> Vec<(Arrived, Accepted)> {
+        self.take(|waiting| waiting.since.elapsed() >= PATIENCE)
     }
 
     /// Keeps a connection for the session, or gives it back: too many wait.
@@ -63,28 +72,26 @@ impl Port {
         if waiting.len() >= MAX_WAITING {
             return Err(arrived);
         }
-        waiting.push_back((arrived, accepted));
+        waiting.push_back(Waiting { since: Instant::now(), connection: (arrived, accepted) });
         self.arrived.notify_one();
         Ok(())
     }
 
-    /// The next connection; none once the port is closed. Cancel safe.
-    pub(super) async fn next(&self) -> Option<(Arrived, Accepted)> {
+    /// The next connection. Cancel safe.
+    pub(super) async fn next(&self) -> (Arrived, Accepted) {
         loop {
             let arrived = self.arrived.notified();
-            if *self.closed.borrow() {
-                return None;
-            }
             if let Some(next) = self.waiting.borrow_mut().pop_front() {
-                return Some(next);
+                return next.connection;
             }
             arrived.await;
         }
     }
 
-    fn close(&self) -> Vec<(Arrived, Accepted)> {
-        *self.closed.borrow_mut() = true;
-        self.arrived.notify_waiters();
-        self.waiting.borrow_mut().drain(..).collect()
+    fn take(&self, is_wanted: impl Fn(&Waiting) -> bool) -> Vec<(Arrived, Accepted)> {
+        let mut waiting = self.waiting.borrow_mut();
+        let (taken, kept): (VecDeque<_>, _) = waiting.drain(..).partition(is_wanted);
+        *waiting = kept;
+        taken.into_iter().map(|waiting| waiting.connection).collect()
     }
 }

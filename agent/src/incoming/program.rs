@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 /// Descriptors of the maps.
 pub(super) struct Maps {
-    /// Subscribed ports as keys.
+    /// Subscribed ports as bits: port n is bit n % 64 of entry n / 64.
     pub(super) ports: i32,
     /// At 0: until when to choose at all (`CLOCK_MONOTONIC`, in ns).
     pub(super) state: i32,
@@ -49,6 +49,9 @@ const STORE_32_NUMBER: u8 = 0x62;
 const MOVE: u8 = 0xbf;
 const MOVE_NUMBER: u8 = 0xb7;
 const ADD_NUMBER: u8 = 0x07;
+const AND_NUMBER: u8 = 0x57;
+const SHIFT_RIGHT_NUMBER: u8 = 0x77;
+const SHIFT_RIGHT: u8 = 0x7f;
 const TO_BIG_ENDIAN: u8 = 0xdc;
 const JUMP: u8 = 0x05;
 const IF_EQUAL_NUMBER: u8 = 0x15;
@@ -97,10 +100,7 @@ pub(super) fn instructions(maps: &Maps, passed: &RangeInclusive<u16>) -> Vec<u64
     program.pass_when_late(maps);
     program.pass_agents_own(passed);
     program.at(Place::Foreign);
-    program.load(LOAD_32, R1, LOCAL_PORT);
-    program.add(STORE_32, STACK, R1, KEY, 0);
-    program.look_up(maps.ports);
-    program.jump(IF_EQUAL_NUMBER, R0, 0, Place::Pass);
+    program.pass_other_ports(maps);
     program.choose(maps);
     program.at(Place::Pass);
     program.add(MOVE_NUMBER, R0, 0, 0, SK_PASS);
@@ -185,6 +185,20 @@ impl Program {
         }
         self.at(Place::SameAddress);
         self.jump(JUMP, 0, 0, Place::Pass);
+    }
+
+    fn pass_other_ports(&mut self, maps: &Maps) {
+        self.load(LOAD_32, R7, LOCAL_PORT);
+        self.add(MOVE, R1, R7, 0, 0);
+        self.add(SHIFT_RIGHT_NUMBER, R1, 0, 0, 6);
+        self.add(STORE_32, STACK, R1, KEY, 0);
+        self.look_up(maps.ports);
+        self.jump(IF_EQUAL_NUMBER, R0, 0, Place::Pass);
+        self.add(LOAD_64, R1, R0, 0, 0);
+        self.add(AND_NUMBER, R7, 0, 0, 63);
+        self.add(SHIFT_RIGHT, R1, R7, 0, 0);
+        self.add(AND_NUMBER, R1, 0, 0, 1);
+        self.jump(IF_EQUAL_NUMBER, R1, 0, Place::Pass);
     }
 
     /// Hands the connection to the listener of its family.

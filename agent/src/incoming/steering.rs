@@ -2,6 +2,8 @@
 //!
 //! Everything here is held by descriptors of this process, so the kernel gives the traffic back when it ends.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -15,8 +17,9 @@ use rustix::time::{ClockId, clock_gettime};
 use super::program::{self, Maps};
 use crate::sys::bpf::{Map, MapKind, attach, load};
 
-/// Most ports of one agent.
-pub(super) const MAX_PORTS: u32 = 1024;
+/// Words of 64 ports each: an array of 8 KiB, since a map of single ports would exceed the memory that a container may
+/// lock before Linux 5.11.
+const PORT_WORDS: u32 = 1024;
 
 /// How long connections come to an agent that does not say that it lives.
 pub(super) const ALIVE: Duration = Duration::from_secs(1);
@@ -42,7 +45,9 @@ pub(super) enum SteeringError {
 /// Steers new connections for as long as it lives.
 #[derive(Debug)]
 pub(super) struct Steering {
-    ports: Map<u32, u32>,
+    ports: Map<u32, u64>,
+    /// What `ports` has.
+    steered: RefCell<HashMap<u32, u64>>,
     state: Map<u32, u64>,
     _link: OwnedFd,
 }
@@ -59,7 +64,7 @@ impl Steering {
     pub(super) fn start(passed: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
         let v4 = listen((Ipv4Addr::LOCALHOST, 0).into()).map_err(SteeringError::Listen)?;
         let v6 = listen((Ipv6Addr::LOCALHOST, 0).into()).ok();
-        let ports = Map::new(MapKind::Hash, MAX_PORTS).map_err(SteeringError::Map)?;
+        let ports = Map::new(MapKind::Array, PORT_WORDS).map_err(SteeringError::Map)?;
         let state = Map::new(MapKind::Array, 1).map_err(SteeringError::Map)?;
         let listeners: Map<u32, u64> = Map::new(MapKind::Sockets, 2).map_err(SteeringError::Map)?;
         listeners.set_socket(0, v4.as_fd()).map_err(SteeringError::Map)?;
@@ -70,17 +75,32 @@ impl Steering {
         let program = load(&program::instructions(&maps, passed), "mirror").map_err(SteeringError::Load)?;
         let network = File::open("/proc/thread-self/ns/net").map_err(SteeringError::Attach)?;
         let link = attach(&program, network.as_fd()).map_err(SteeringError::Attach)?;
-        Ok((Self { ports, state, _link: link }, Listeners { v4, v6 }))
+        Ok((Self { ports, steered: RefCell::default(), state, _link: link }, Listeners { v4, v6 }))
     }
 
     /// New connections to the port come here.
     pub(super) fn add(&self, port: u16) -> io::Result<()> {
-        self.ports.set(port.into(), 1)
+        self.change(port, |word, bit| word | bit)
     }
 
     /// New connections to the port go where they went before.
     pub(super) fn remove(&self, port: u16) -> io::Result<()> {
-        self.ports.remove(port.into())
+        self.change(port, |word, bit| word & !bit)
+    }
+
+    fn change(&self, port: u16, change: impl Fn(u64, u64) -> u64) -> io::Result<()> {
+        let (at, bit) = (u32::from(port / 64), 1 << (port % 64));
+        let mut steered = self.steered.borrow_mut();
+        let word = steered.entry(at).or_default();
+        let changed = change(*word, bit);
+        self.ports.set(at, changed)?;
+        *word = changed;
+        Ok(())
+    }
+
+    /// Lets new connections go where they went before, until the next beat.
+    pub(super) fn pause(&self) -> io::Result<()> {
+        self.state.set(0, 0)
     }
 
     /// Says that the agent lives: connections come for another [`ALIVE`].
@@ -155,10 +175,14 @@ mod tests {
                 assert_eq!(answer(there), usual);
                 steering.add(port).expect("adds");
                 assert_eq!(answer(there), steered);
+                steering.add(port ^ 1).expect("adds its neighbour");
                 steering.remove(port).expect("removes");
                 assert_eq!(answer(there), usual);
                 steering.add(port).expect("adds");
                 steering.state.set(0, 1).expect("an old beat");
+                assert_eq!(answer(there), usual);
+                steering.beat().expect("beats");
+                steering.pause().expect("pauses");
                 assert_eq!(answer(there), usual);
                 steering.beat().expect("beats");
                 assert_eq!(answer(there), steered);

@@ -66,7 +66,7 @@ async fn connect(request: &ConnectTcp) -> io::Result<(TcpStream, Connected)> {
 }
 
 /// Both directions, each with its own end. A failure of either resets both ends.
-pub(crate) async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
+async fn carry(counters: &Counters, mut socket: TcpStream, stream: Stream) {
     let (stream_reader, stream_writer) = tokio::io::split(stream);
     let (socket_reader, socket_writer) = socket.split();
     let up_ended = Notify::new();
@@ -92,7 +92,7 @@ pub(crate) async fn carry(counters: &Counters, mut socket: TcpStream, stream: St
 }
 
 /// Waits for the error of a socket that nobody reads.
-async fn failure(reader: &ReadHalf<'_>) -> io::Error {
+pub(crate) async fn failure(reader: &ReadHalf<'_>) -> io::Error {
     let failed = reader.ready(Interest::ERROR).await;
     failed.err().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
 }

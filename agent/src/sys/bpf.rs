@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Kinds of maps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MapKind {
-    Hash = 1,
     Array = 2,
     /// Sockets by number.
     Sockets = 15,
@@ -14,7 +13,6 @@ pub(crate) enum MapKind {
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE_ELEM: libc::c_int = 2;
-const MAP_DELETE_ELEM: libc::c_int = 3;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 
@@ -97,12 +95,6 @@ impl<K: Plain, V: Plain> Map<K, V> {
         let attributes = Attributes::new().descriptor(0, &self.descriptor).pointer(8, &raw const key);
         // SAFETY: the kernel reads a key and a value of the map's own sizes, which are those of the types.
         unsafe { bpf(MAP_UPDATE_ELEM, &attributes.pointer(16, &raw const value)) }.map(drop)
-    }
-
-    pub(crate) fn remove(&self, key: K) -> io::Result<()> {
-        let attributes = Attributes::new().descriptor(0, &self.descriptor).pointer(8, &raw const key);
-        // SAFETY: the kernel reads a key of the map's own size, which is that of the type.
-        unsafe { bpf(MAP_DELETE_ELEM, &attributes) }.map(drop)
     }
 
     /// For a program's instruction.

@@ -65,9 +65,9 @@ section! {
     /// What happens when another session steals the same port already.
     later on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.
-    later on_pause: OnPause = "\"hold\"", Shape::OneOf(OnPause::CHOICES);
+    now on_pause: OnPause = "\"hold\"", Shape::OneOf(OnPause::CHOICES);
     /// How long a request waits for a local process at a breakpoint, in seconds.
-    later hold: Duration = "30", Shape::seconds(0, 3600);
+    now hold: Duration = "30", Shape::seconds(0, 3600);
     sections { http_filter: HttpFilterConfig }
 }
 

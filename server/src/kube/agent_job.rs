@@ -25,6 +25,9 @@ use crate::session::spec::AgentOptions;
 /// Seconds after which the cluster ends an agent that nobody has contacted.
 const DEADLINE: u32 = 60;
 
+/// Seconds that an agent gets to leave: it carries connections to the application on for 25 of them.
+const GRACE_PERIOD: u32 = 30;
+
 /// Where the agent's files are mounted in its container.
 const MOUNT: &str = "/mirror";
 
@@ -35,6 +38,8 @@ const CONFIG_MAP_LIMIT: usize = 1024 * 1024;
 pub struct AgentPlan<'a> {
     /// Name of the Job.
     pub name: String,
+    /// Whether connections of the target are asked for.
+    pub incoming: bool,
     /// Whose place it takes; none is targetless.
     pub target: Option<&'a PodTarget>,
     /// How to run it.
@@ -284,7 +289,7 @@ fn pod_spec(plan: &AgentPlan<'_>, borrowed: Option<&Borrowed>) -> Value {
     let node = plan.target.map(|target| target.node.as_str()).or(borrowed.map(|borrowed| borrowed.node.as_str()));
     let mut spec = json!({
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": 5,
+        "terminationGracePeriodSeconds": GRACE_PERIOD,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         "tolerations": options.tolerations,
@@ -338,7 +343,12 @@ fn pod_security(plan: &AgentPlan<'_>) -> Value {
 }
 
 fn container(plan: &AgentPlan<'_>, image: Option<&str>) -> Value {
-    let capabilities: &[&str] = if plan.target.is_some() { &["SYS_ADMIN", "SYS_PTRACE"] } else { &[] };
+    let capabilities: &[&str] = match (plan.target, plan.incoming) {
+        (None, _) => &[],
+        (Some(_), false) => &["SYS_ADMIN", "SYS_PTRACE"],
+        // Before Linux 6.9 a map of sockets needs it.
+        (Some(_), true) => &["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+    };
     let mut container = json!({
         "name": "agent",
         "image": image,

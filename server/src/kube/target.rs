@@ -54,6 +54,8 @@ pub struct PodTarget {
     pub guessed: bool,
     /// How many other ready pods the workload has.
     pub others: usize,
+    /// The pod has no network of its own.
+    pub host_network: bool,
 }
 
 /// Finds the container of `target`; a targetless session has none. Creates nothing.
@@ -317,6 +319,7 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         pull_secrets: spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect(),
         guessed: chosen.guessed,
         others,
+        host_network: spec.host_network == Some(true),
         pod: name,
     })
 }

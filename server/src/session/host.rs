@@ -27,7 +27,7 @@ use super::message::{self, HostMessage, Ready, Start};
 use super::pod_files::PodFiles;
 use super::processes::{self, Processes};
 use super::rules::Rules;
-use super::spec::SessionSpec;
+use super::spec::{IncomingOptions, SessionSpec};
 use super::startup::{self, Links, Reporter, Started, Starter};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
@@ -230,7 +230,10 @@ fn prepare(
     let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
         .map_err(cannot)?;
     let Links { control, data } = started.links.clone();
-    let incoming = Incoming::new(spec.incoming.clone(), control, data, *outgoing.relay.v4.ip());
+    let mode = spec.incoming.mode.filter(|_| started.takes_connections);
+    let takes_connections = mode.is_some();
+    let wanted = IncomingOptions { mode, ..spec.incoming.clone() };
+    let incoming = Incoming::new(wanted, control, data, *outgoing.relay.v4.ip());
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -248,7 +251,7 @@ fn prepare(
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),
-            incoming: spec.incoming.mode.is_some(),
+            incoming: takes_connections,
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,

@@ -1,33 +1,44 @@
 //! Traffic of the pod for the program: a port of the pod is open for as long as the program listens on it.
 //!
-//! Each connection of the pod becomes one to the program's own listener, made from an address of the session's, by
-//! which the program finds out who the client really is.
+//! Each connection of the pod becomes one to the program's own listener (`delivery`), made from an address of the
+//! session's, by which the program finds out who the client really is (`clients`).
+
+mod clients;
+
+mod delivery;
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::hash_map::Entry;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use decide::incoming::Rules;
 use link::{Link, LinkError, Stream};
 use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
 use protocol::layer::NamesReply;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
 
 use super::closed::Watch;
 use super::host;
-use super::relay;
 use super::sock_diag;
-use super::spec::IncomingOptions;
+use super::spec::{IncomingOptions, OnPause};
+use clients::Clients;
+use delivery::NotDelivered;
 
-/// How many connections of one port the agent may hand over before the host has asked for the next: at a round
-/// trip of 20 ms that is 3,200 connections a second.
+/// How many connections the agent may hand over before the host has asked for the next: at a round trip of 20 ms
+/// that is 3,200 connections a second.
 const AHEAD: usize = 64;
+
+/// Before the agent is asked again after a failure that is not the end of the link.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Longest wait for the agent to close a port.
 const CLOSE: Duration = Duration::from_secs(5);
+
+/// How often the user is told of connections that the program did not take.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -41,44 +52,48 @@ pub(super) enum OpenError {
 /// Everything that the session's programs listen on.
 pub(super) struct Incoming {
     mode: Option<PortMode>,
+    on_pause: OnPause,
+    hold: Duration,
     rules: Rules,
     control: Link,
     data: Link,
     /// Where connections to the program's IPv4 listeners come from.
     from: Ipv4Addr,
-    ports: tokio::sync::Mutex<HashMap<u16, Open>>,
-    /// What connections to the program's listeners are called in the pod, by their source.
-    clients: Mutex<HashMap<SocketAddr, Accepted>>,
+    /// The open ports of the pod: the agent gives one back when its stream is shut down or dropped.
+    ports: tokio::sync::Mutex<HashMap<u16, Stream>>,
+    /// The program's listeners for each port of the pod, by `SO_COOKIE`.
+    listeners: Mutex<HashMap<u16, HashMap<u64, SocketAddr>>>,
+    clients: Arc<Clients>,
+    accepting: AtomicBool,
+    given_back: Mutex<GivenBack>,
 }
 
-/// An open port of the pod. Dropping it closes the port; connections that stand go on.
-struct Open {
-    /// The program's listeners, by `SO_COOKIE`.
-    listeners: Arc<Mutex<HashMap<u64, SocketAddr>>>,
-    /// Gives the port back when it is shut down or dropped.
-    stream: Stream,
-}
-
-impl Open {
-    /// Returns once new connections go to the application.
-    async fn close(mut self) {
-        let closed = async {
-            self.stream.shutdown().await?;
-            self.stream.read(&mut [0]).await
-        };
-        tokio::time::timeout(CLOSE, closed).await.ok();
-    }
+/// Connections that the program did not take since the user was told.
+#[derive(Debug, Default)]
+struct GivenBack {
+    count: u64,
+    told: Option<Instant>,
 }
 
 impl Incoming {
     /// `relay` is the session's address on loopback, in whose /24 the connections begin.
     pub(super) fn new(options: IncomingOptions, control: Link, data: Link, relay: Ipv4Addr) -> Arc<Self> {
-        let IncomingOptions { mode, ports, ignored_ports, mapping, ignore_localhost } = options;
-        let rules = Rules { ports, ignored_ports, mapping, ignore_localhost };
+        let IncomingOptions { mode, ports, ignored_ports, mapping, ignore_localhost, on_pause, hold } = options;
         let [a, b, c, _] = relay.octets();
-        let from = Ipv4Addr::new(a, b, c, 255);
-        let (ports, clients) = (tokio::sync::Mutex::default(), Mutex::default());
-        Arc::new(Self { mode, rules, control, data, from, ports, clients })
+        Arc::new(Self {
+            mode,
+            on_pause,
+            hold,
+            rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
+            control,
+            data,
+            from: Ipv4Addr::new(a, b, c, 255),
+            ports: tokio::sync::Mutex::default(),
+            listeners: Mutex::default(),
+            clients: Arc::default(),
+            accepting: AtomicBool::new(false),
+            given_back: Mutex::default(),
+        })
     }
 
     /// Opens the port that a listener stands for, if it stands for one; returns once connections come. The user is
@@ -95,20 +110,19 @@ impl Incoming {
         let (Some(mode), Some(port)) = (self.mode, self.rules.pod_port(bound)) else { return Ok(()) };
         // One at a time: a port is opened once, however many listeners it has.
         let mut ports = self.ports.lock().await;
-        match ports.get(&port) {
-            Some(open) => {
-                locked(&open.listeners).insert(watch.cookie(), bound);
+        locked(&self.listeners).entry(port).or_default().insert(watch.cookie(), bound);
+        if let Entry::Vacant(entry) = ports.entry(port) {
+            if !self.accepting.swap(true, Ordering::Relaxed) {
+                (0..AHEAD).for_each(|_| drop(tokio::spawn(Arc::clone(self).accept())));
             }
-            None => {
-                let (reply, stream) = self.control.open(OpenPort { port, mode }).await?;
-                reply?;
-                let listeners = Arc::new(Mutex::new(HashMap::from([(watch.cookie(), bound)])));
-                for _ in 0..AHEAD {
-                    tokio::spawn(Arc::clone(self).accept(port, Arc::clone(&listeners)));
+            match self.ask_for(OpenPort { port, mode }).await {
+                Ok(stream) => drop(entry.insert(stream)),
+                Err(error) => {
+                    locked(&self.listeners).remove(&port);
+                    return Err(error);
                 }
-                ports.insert(port, Open { listeners, stream });
-                tracing::info!(port, %bound, ?mode, "connections of the pod come to the program");
             }
+            tracing::info!(port, %bound, ?mode, "connections of the pod come to the program");
         }
         drop(ports);
         watch.listed();
@@ -116,144 +130,109 @@ impl Incoming {
         Ok(())
     }
 
-    /// Closes the port with the last of its listeners.
-    async fn close_with(self: Arc<Self>, mut watch: Watch, port: u16) {
-        watch.closed().await;
-        let mut ports = self.ports.lock().await;
-        Self::close_without_listeners(&mut ports, port, |cookie| *cookie != watch.cookie()).await;
+    async fn ask_for(&self, request: OpenPort) -> Result<Stream, OpenError> {
+        let (reply, stream) = self.control.open(request).await?;
+        reply?;
+        Ok(stream)
     }
 
-    /// The program has nobody who listens for `port`, which it is about to connect to: if the end of its listener
-    /// is not known here yet, it is now.
-    pub(super) async fn has_ended(&self, port: u16) {
-        let mut ports = self.ports.lock().await;
-        if ports.contains_key(&port)
-            && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await
+    /// Closes the port with the last of its listeners.
+    async fn close_with(self: Arc<Self>, mut watch: Watch, port: u16) {
+        // Another thread of the program may have closed it while the port was being opened, and unseen.
+        if let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await
+            && existing.contains(&watch.cookie())
         {
-            Self::close_without_listeners(&mut ports, port, |cookie| existing.contains(cookie)).await;
+            watch.closed().await;
+        }
+        self.close_without_listeners(port, |cookie| *cookie != watch.cookie()).await;
+    }
+
+    /// Nobody listens for `port`, as somebody has found out who wants to connect: if the end of the listener is not
+    /// known here yet, it is now.
+    pub(super) async fn has_ended(&self, port: u16) {
+        let is_open = locked(&self.listeners).contains_key(&port);
+        if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await {
+            self.close_without_listeners(port, |cookie| existing.contains(cookie)).await;
         }
     }
 
-    async fn close_without_listeners(ports: &mut HashMap<u16, Open>, port: u16, exists: impl Fn(&u64) -> bool) {
-        let Some(open) = ports.get(&port) else { return };
+    /// Returns once new connections go to the application, if no listener is left.
+    async fn close_without_listeners(&self, port: u16, exists: impl Fn(&u64) -> bool) {
+        let mut ports = self.ports.lock().await;
         let is_last = {
-            let mut listeners = locked(&open.listeners);
+            let mut all = locked(&self.listeners);
+            let Some(listeners) = all.get_mut(&port) else { return };
             listeners.retain(|cookie, _| exists(cookie));
-            listeners.is_empty()
+            listeners.is_empty() && all.remove(&port).is_some()
         };
-        if is_last && let Some(open) = ports.remove(&port) {
-            open.close().await;
+        if is_last && let Some(mut stream) = ports.remove(&port) {
+            let closed = async {
+                stream.shutdown().await?;
+                stream.read(&mut [0]).await
+            };
+            tokio::time::timeout(CLOSE, closed).await.ok();
             tracing::info!(port, "connections of the pod go to the application again");
         }
     }
 
-    /// Takes connections until the agent says that the port is closed.
-    async fn accept(self: Arc<Self>, port: u16, listeners: Arc<Mutex<HashMap<u64, SocketAddr>>>) {
+    /// Takes connections, until the link ends.
+    async fn accept(self: Arc<Self>) {
         loop {
-            match self.data.open(Accept { port }).await {
-                Ok((Ok(accepted), stream)) => {
-                    let bound: Vec<SocketAddr> = locked(&listeners).values().copied().collect();
-                    tokio::spawn(Arc::clone(&self).deliver(accepted, stream, bound));
+            match self.data.open(Accept {}).await {
+                Ok((accepted, stream)) => drop(tokio::spawn(Arc::clone(&self).serve(accepted, stream))),
+                Err(LinkError::Ended(ended)) => return tracing::debug!(%ended, "no more connections"),
+                Err(error) => {
+                    tracing::warn!(%error, "connections of the pod cannot be asked for");
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Ok((Err(error), _)) => return tracing::debug!(port, %error, "no more connections of a port"),
-                Err(error) => return tracing::debug!(port, %error, "no more connections of a port"),
             }
         }
     }
 
-    /// Carries one connection; one that cannot be made is reset for the client.
-    async fn deliver(self: Arc<Self>, accepted: Accepted, stream: Stream, bound: Vec<SocketAddr>) {
-        let Some(to) = destination(&bound, accepted.local) else { return };
-        match self.connect(to, accepted).await {
-            Ok((socket, named)) => {
-                relay::copy(socket, stream).await;
-                drop(named);
-            }
-            Err(error) => {
-                tracing::warn!(%to, peer = %accepted.peer, %error, "cannot connect to the program's listener");
-            }
+    async fn serve(self: Arc<Self>, accepted: Accepted, stream: Stream) {
+        if self.mode == Some(PortMode::Mirror) {
+            return self.deliver_copy(accepted, stream).await;
+        }
+        let Some(reason) = self.deliver(accepted, stream).await else { return };
+        tracing::info!(peer = %accepted.peer, ?reason, "a connection was not taken");
+        let port = accepted.local.port();
+        match reason {
+            NotDelivered::Refused => self.has_ended(port).await,
+            NotDelivered::Paused => self.tell_of_pause(port).await,
         }
     }
 
-    /// A connection to the program, whose source is named before the program can see it.
-    async fn connect(self: &Arc<Self>, to: SocketAddr, accepted: Accepted) -> io::Result<(TcpStream, Named)> {
-        let (socket, from) = match to {
-            SocketAddr::V4(_) => (TcpSocket::new_v4()?, IpAddr::V4(self.from)),
-            SocketAddr::V6(_) => (TcpSocket::new_v6()?, IpAddr::V6(Ipv6Addr::LOCALHOST)),
+    async fn tell_of_pause(&self, port: u16) {
+        let count = {
+            let mut given_back = locked(&self.given_back);
+            given_back.count += 1;
+            if given_back.told.is_some_and(|told| told.elapsed() < TOLD) {
+                return;
+            }
+            given_back.told = Some(Instant::now());
+            std::mem::take(&mut given_back.count)
         };
-        socket.bind(SocketAddr::new(from, 0))?;
-        let source = socket.local_addr()?;
-        self.clients().insert(source, accepted);
-        let named = Named { source, incoming: Arc::clone(self) };
-        Ok((socket.connect(to).await?, named))
+        let what = match self.on_pause {
+            OnPause::Unavailable => "were answered with 503",
+            OnPause::Hold | OnPause::Pass => "went to the target",
+        };
+        host::tell(format!("mirror: {count} connections to port {port} {what}: the program did not accept them")).await;
+    }
+
+    fn destination(&self, used: SocketAddr) -> Option<SocketAddr> {
+        let bound: Vec<SocketAddr> = locked(&self.listeners).get(&used.port())?.values().copied().collect();
+        delivery::destination(&bound, used)
     }
 
     /// What a connection that comes from `source` is called in the pod.
     pub(super) fn names(&self, source: SocketAddr) -> NamesReply {
-        match self.clients().get(&decide::outgoing::unmapped(source)) {
-            Some(Accepted { peer, local }) => NamesReply::Known { local: *local, peer: *peer },
+        match self.clients.get(decide::outgoing::unmapped(source)) {
+            Some(Accepted { peer, local }) => NamesReply::Known { local, peer },
             None => NamesReply::Unknown,
         }
-    }
-
-    fn clients(&self) -> MutexGuard<'_, HashMap<SocketAddr, Accepted>> {
-        locked(&self.clients)
-    }
-}
-
-/// A source that has a name until this is dropped.
-struct Named {
-    source: SocketAddr,
-    incoming: Arc<Incoming>,
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.incoming.clients().remove(&self.source);
     }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where to reach one of the listeners: that of the family which the client has used, if there is one.
-fn destination(bound: &[SocketAddr], used: SocketAddr) -> Option<SocketAddr> {
-    let fits = |address: &&SocketAddr| address.is_ipv4() == used.is_ipv4();
-    let unspecified_six = |address: &&SocketAddr| address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let chosen =
-        bound.iter().find(fits).or_else(|| bound.iter().find(unspecified_six)).or_else(|| bound.first()).copied()?;
-    let ip = match chosen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        // It takes IPv4 too, unless it was told not to.
-        IpAddr::V6(ip) if ip.is_unspecified() && used.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    Some(decide::outgoing::unmapped(SocketAddr::new(ip, chosen.port())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_listener_is_reached_over_the_clients_family_where_it_can_be() {
-        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
-        let (four, six) = (address("10.0.0.1:80"), address("[fd00::1]:80"));
-        for (bound, used, to) in [
-            (vec!["0.0.0.0:8080"], four, Some("127.0.0.1:8080")),
-            (vec!["0.0.0.0:8080"], six, Some("127.0.0.1:8080")),
-            (vec!["[::]:8080"], four, Some("127.0.0.1:8080")),
-            (vec!["[::]:8080"], six, Some("[::1]:8080")),
-            (vec!["[::1]:8080", "127.0.0.1:8080"], four, Some("127.0.0.1:8080")),
-            (vec!["127.0.0.1:8080", "[::1]:8080"], six, Some("[::1]:8080")),
-            (vec!["[::1]:8080"], four, Some("[::1]:8080")),
-            (vec!["192.168.1.5:8080"], four, Some("192.168.1.5:8080")),
-            (vec![], four, None),
-        ] {
-            let bound: Vec<_> = bound.into_iter().map(address).collect();
-            assert_eq!(destination(&bound, used), to.map(address), "{bound:?} {used}");
-        }
-    }
 }

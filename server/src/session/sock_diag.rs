@@ -20,6 +20,10 @@ const NO_COOKIE: [u8; 8] = [0xff; 8];
 /// `INET_DIAG_SKV6ONLY` of `linux/inet_diag.h`.
 const V6_ONLY: u16 = 11;
 
+/// States of `net/tcp_states.h`.
+const SYN_RECEIVED: u8 = 3;
+const LISTENS: u8 = 10;
+
 /// `SKNLGRP_INET_TCP_DESTROY` to `SKNLGRP_INET6_UDP_DESTROY` of `linux/sock_diag.h`.
 const DESTROY_GROUPS: std::ops::RangeInclusive<u32> = 1..=4;
 
@@ -40,6 +44,10 @@ pub(super) struct Owner {
 
 /// Finds the TCP socket bound to `local` and connected to `remote`.
 pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> {
+    ask(local, remote).map(|found| Owner { cookie: cookie(&found), uid: found.header.uid })
+}
+
+fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Box<InetResponse>> {
     let request = InetRequest {
         family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
         protocol: IPPROTO_TCP,
@@ -58,11 +66,32 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Owner> 
     let (answer, _) = socket.recv_from_full()?;
     let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
     match answer.payload {
-        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
-            Ok(Owner { cookie: cookie(&found), uid: found.header.uid })
-        }
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => Ok(found),
         NetlinkPayload::Error(error) => Err(error.to_io()),
         _ => Err(io::Error::other("unexpected answer of sock_diag")),
+    }
+}
+
+/// How far a connection to a listener has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Acceptance {
+    /// It is in the listener's queue.
+    Waiting,
+    /// A program has it, or gets it only once there is something to read (`TCP_DEFER_ACCEPT`).
+    Accepted,
+    /// There is no such connection any more.
+    Gone,
+}
+
+/// How far the connection from `source` to the listener at `to` has come.
+pub(super) fn acceptance(to: SocketAddr, source: SocketAddr) -> io::Result<Acceptance> {
+    match ask(to, source) {
+        // Without such a connection the kernel names the listener.
+        Ok(found) if found.header.state == LISTENS => Ok(Acceptance::Gone),
+        Ok(found) if found.header.inode == 0 && found.header.state != SYN_RECEIVED => Ok(Acceptance::Waiting),
+        Ok(_) => Ok(Acceptance::Accepted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Acceptance::Gone),
+        Err(error) => Err(error),
     }
 }
 
@@ -269,6 +298,25 @@ mod tests {
             let owner = owner(here, there).expect("found");
             assert_eq!(owner.cookie, socket_cookie(&client).expect("a cookie"));
             assert_eq!(owner.uid, rustix::process::geteuid().as_raw());
+        }
+    }
+
+    #[test]
+    fn a_connection_waits_until_it_is_accepted() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let port = listener.local_addr().expect("bound").port();
+            let to = SocketAddr::from((if address == "[::1]:0" { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }, port));
+            let client = TcpStream::connect(to).expect("connects");
+            let source = client.local_addr().expect("bound");
+            assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Waiting, "{address}");
+            let accepted = listener.accept().expect("accepts");
+            assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Accepted, "{address}");
+            rustix::net::sockopt::set_socket_linger(&accepted.0, Some(std::time::Duration::ZERO)).expect("set");
+            drop(accepted);
+            assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Gone, "{address}");
+            drop(listener);
+            assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Gone, "{address}");
         }
     }
 

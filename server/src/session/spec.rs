@@ -175,6 +175,22 @@ pub struct IncomingOptions {
     pub mapping: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
+    /// What happens to connections that the program does not accept.
+    pub on_pause: OnPause,
+    /// How long they wait at most.
+    pub hold: Duration,
+}
+
+/// What happens to stolen connections while the program stands at a breakpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnPause {
+    /// They wait, then the target gets them.
+    #[default]
+    Hold,
+    /// The target gets them soon.
+    Pass,
+    /// They are answered with status 503.
+    Unavailable,
 }
 
 /// Which of the processes are left alone, in the terms of `decide::programs::Skip`.

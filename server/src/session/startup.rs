@@ -55,6 +55,8 @@ pub(super) struct Started {
     pub(super) links: Links,
     pub(super) pod_environment: Environment,
     pub(super) description: Description,
+    /// Whether connections of the target may be asked for.
+    pub(super) takes_connections: bool,
 }
 
 /// Tells the starter how far things are.
@@ -140,7 +142,8 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
             tokio::spawn(async move {
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
-            Ok(Started { cluster, job, links, pod_environment, description })
+            let takes_connections = takes_connections(spec, target.as_ref());
+            Ok(Started { cluster, job, links, pod_environment, description, takes_connections })
         }
         Err(failure) => {
             agent_job::delete(&cluster, &job).await.ok();
@@ -182,6 +185,12 @@ async fn find_target(
             found.pod, found.container
         )));
     }
+    if found.host_network && spec.incoming.mode.is_some() {
+        reporter.tell(HostMessage::Warning(format!(
+            "pod {} uses its node's network, where ports belong to everything on the node: no connections are taken",
+            found.pod
+        )));
+    }
     let others = if found.others > 0 { format!(", 1 of {} ready pods", found.others + 1) } else { String::new() };
     let text = format!("pod {}, container {} on node {}{others}", found.pod, found.container, found.node);
     Ok((Some(found), text))
@@ -199,6 +208,7 @@ async fn create_agent(
     let plan = AgentPlan {
         name: format!("mirror-agent-{}", random_name(10)?),
         target,
+        incoming: takes_connections(spec, target),
         options,
         launch: Launch {
             port: AGENT_PORT,
@@ -214,6 +224,11 @@ async fn create_agent(
         files: files.as_ref(),
     };
     agent_job::create(cluster, &plan).await
+}
+
+/// Whether connections of the target are asked for. Ports of a pod without a network of its own are its node's.
+fn takes_connections(spec: &SessionSpec, target: Option<&PodTarget>) -> bool {
+    spec.incoming.mode.is_some() && target.is_some_and(|target| !target.host_network)
 }
 
 /// user@host, for people who look at the Job.
