@@ -59,11 +59,16 @@ struct Pods {
 
 impl Pods {
     fn start(laptop: &Laptop, port: u16) -> Self {
+        Self::start_with(laptop, port, "")
+    }
+
+    /// With more fields of the pod's `spec`.
+    fn start_with(laptop: &Laptop, port: u16, fields: &str) -> Self {
         let label = laptop.selector().split_once('=').map(|(_, label)| label.to_owned()).expect("a label");
         let server = format!("incoming-{label}");
         let cluster = Cluster::shared();
         cluster.apply(&format!(
-            r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{
+            r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{ {fields}
                 terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
                     name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
                     command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; exec python3 -m http.server {port}"],
@@ -212,4 +217,93 @@ fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
     program.wait_for("the session is lost");
     kill(&[program.pid()]);
     program.wait();
+}
+
+/// What the program has not accepted it has not begun: the application can answer it.
+#[test]
+fn a_program_at_a_breakpoint_leaves_its_connections_to_the_application() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop, 8185);
+    let hold = |on_pause: &str| {
+        let incoming = format!(r#"{{"mode": "steal", "hold": 3, "on_pause": "{on_pause}"}}"#);
+        laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {incoming}}}}}}}"#));
+    };
+    for (on_pause, answer) in [("hold", "from pod"), ("pass", "from pod"), ("503", "paused at a breakpoint")] {
+        hold(on_pause);
+        let mut program = serve(&laptop, &pods, &[], &[]);
+        assert_eq!(pods.ask("/before"), "from laptop");
+        freeze(&[program.pid()]);
+        let asked = Instant::now();
+        let answered = pods.ask("/who?paused");
+        assert!(answered.contains(answer), "{on_pause}: {answered}");
+        let waits = on_pause == "hold";
+        assert_eq!(asked.elapsed() > Duration::from_secs(3), waits, "{on_pause}: {:?}", asked.elapsed());
+        program.wait_for("the program did not accept them");
+        thaw(&[program.pid()]);
+        assert_eq!(pods.ask("/after"), "from laptop", "{on_pause}");
+        program.wait_until("GET /after", |line| {
+            assert!(!line.contains("paused"), "executed twice: {line}");
+            line.contains("GET /after")
+        });
+        kill(&[program.pid()]);
+        program.wait();
+        laptop.wait_hosts_gone();
+    }
+}
+
+/// The newest is asked first, and who leaves does not disturb the others.
+#[test]
+fn several_users_of_one_pod_come_and_go_in_any_order() {
+    let (first, second, third) = (Laptop::new(), Laptop::new(), Laptop::new());
+    let pods = Pods::start(&first, 8186);
+    let steal = |port: &str| {
+        format!(r#"{{"feature": {{"network": {{"incoming": {{"mode": "steal", "port_mapping": [[{port}, 8186]]}}}}}}}}"#)
+    };
+    let end = |laptop: &Laptop, mut program: Running| {
+        kill(&[program.pid()]);
+        program.wait();
+        laptop.wait_hosts_gone();
+    };
+    first.write(".mirror.json", &steal("8187"));
+    let mut one = serve(&first, &pods, &[], &["8187"]);
+    assert_eq!(pods.ask("/one"), "from laptop");
+    let from = format!("from {} True at {} {}", pods.client(), pods.address, pods.port);
+    assert!(one.wait_for("GET /one").ends_with(&from));
+    // A copy for the newer one; the older one answers, and knows the client all the same.
+    let copy = steal("8188").replace("steal", "mirror");
+    second.write(".mirror.json", &copy);
+    let mut two = serve(&second, &pods, &[], &["8188"]);
+    assert_eq!(pods.ask("/two"), "from laptop");
+    assert!(two.wait_for("GET /two").ends_with(&from));
+    assert!(one.wait_for("GET /two").ends_with(&from));
+    third.write(".mirror.json", &steal("8189"));
+    let mut three = serve(&third, &pods, &[], &["8189"]);
+    assert_eq!(pods.ask("/three"), "from laptop");
+    assert!(three.wait_for("GET /three").ends_with(&from));
+    // The one in the middle leaves, then the newest.
+    end(&second, two);
+    assert_eq!(pods.ask("/still"), "from laptop");
+    three.wait_for("GET /still");
+    end(&third, three);
+    assert_eq!(pods.ask("/again"), "from laptop");
+    assert!(one.wait_for("GET /again").ends_with(&from));
+    end(&first, one);
+    let ended = Instant::now();
+    while pods.ask("/who") != "from pod" {
+        assert!(ended.elapsed() < Duration::from_secs(10), "the pod answers again");
+    }
+}
+
+/// Its ports are those of everything on the node.
+#[test]
+fn a_pod_in_its_nodes_network_keeps_its_traffic() {
+    let laptop = Laptop::new();
+    let pods = Pods::start_with(&laptop, 8191, "hostNetwork: true,");
+    laptop.write("serve.py", SERVE);
+    let (target, port) = (format!("pod/{}", pods.server), "8192");
+    let arguments = ["exec", "-t", &target, "--steal", "--", "/usr/bin/python3", "serve.py", port];
+    let mut program = laptop.start(laptop.mirror(arguments));
+    program.wait_for("no connections are taken");
+    program.wait_for("listens");
+    assert_eq!(pods.ask("/who"), "from pod");
 }
