@@ -35,7 +35,7 @@ use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
-use order::{Passing, Place};
+use order::{Passing, Place, Told};
 use passing::Way;
 use ports::{Arrived, Ports};
 use steering::{Listeners, Steering, SteeringError};
@@ -67,7 +67,7 @@ struct Active {
     steering: Rc<Steering>,
     way: Rc<Way>,
     tasks: Vec<JoinHandle<()>>,
-    _place: Place,
+    place: Rc<Place>,
 }
 
 impl Drop for Active {
@@ -84,8 +84,8 @@ impl Incoming {
         call: Call,
         request: OpenPort,
     ) -> Result<(), MessageError> {
-        let OpenPort { port, mode } = request;
-        if let Err(error) = self.open(counters, port, mode, call.stream.watch()) {
+        let port = request.port;
+        if let Err(error) = self.open(counters, &request, call.stream.watch()).await {
             return reply::<OpenPort>(call, &Err(error)).await;
         }
         let mut stream = match call.reply::<OpenPort>(&Ok(())).await {
@@ -145,29 +145,22 @@ impl Incoming {
         }
     }
 
-    fn open(
+    async fn open(
         self: &Rc<Self>,
         counters: &Rc<Counters>,
-        port: u16,
-        mode: PortMode,
+        request: &OpenPort,
         host: Watch,
     ) -> Result<(), RemoteError> {
-        let errno = |errno: Errno| RemoteError { errno: errno.raw_os_error(), context: format!("open port {port}") };
+        let OpenPort { port, mode, alone } = *request;
+        let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.mode(port).is_some() {
-            return Err(errno(Errno::ADDRINUSE));
+            return refuse(Errno::ADDRINUSE, format!("open port {port}"));
         }
         self.host.replace(Some(host));
-        let mut active = self.active.borrow_mut();
-        let steering = match &*active {
-            Some(active) => Rc::clone(&active.steering),
-            None => {
-                let started = self.start(counters).map_err(|error| {
-                    warn!(error = crate::with_causes(&error), "connections cannot be had");
-                    RemoteError { errno: error.errno(), context: crate::with_causes(error) }
-                })?;
-                Rc::clone(&active.insert(started).steering)
-            }
-        };
+        let (steering, place) = self.started(counters)?;
+        if alone && place.is_stolen(port).await {
+            return refuse(Errno::BUSY, format!("another session steals port {port}"));
+        }
         // Known before the first connection can come.
         self.ports.insert(port, mode);
         match steering.add(port) {
@@ -180,6 +173,19 @@ impl Incoming {
                 Err(refusal(&error, format!("open port {port}")))
             }
         }
+    }
+
+    fn started(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<(Rc<Steering>, Rc<Place>), RemoteError> {
+        let mut active = self.active.borrow_mut();
+        if active.is_none() {
+            let started = self.start(counters).map_err(|error| {
+                warn!(error = crate::with_causes(&error), "connections cannot be had");
+                RemoteError { errno: error.errno(), context: crate::with_causes(error) }
+            })?;
+            active.replace(started);
+        }
+        let closed = || RemoteError { errno: Errno::CANCELED.raw_os_error(), context: "steer connections".to_owned() };
+        active.as_ref().map(|active| (Rc::clone(&active.steering), Rc::clone(&active.place))).ok_or_else(closed)
     }
 
     /// The application gets the port back, with the connections that nobody has taken.
@@ -213,9 +219,13 @@ impl Incoming {
         };
         let (place, (steering, Listeners { v4, v6 })) = Place::take(attach)?;
         let passing = Rc::new(Passing::default());
+        let own = Rc::downgrade(self);
+        let steals = Box::new(move |port| {
+            own.upgrade().is_some_and(|incoming| incoming.ports.mode(port) == Some(PortMode::Steal))
+        });
         let mut tasks = vec![
             spawn_local(Rc::clone(self).keep_alive(Rc::clone(&steering))),
-            spawn_local(place.answers(Rc::clone(&passing))?),
+            spawn_local(place.answers(Told { passing: Rc::clone(&passing), steals })?),
         ];
         let way = Rc::new(Way::new(Rc::clone(counters), place.own_ports(), passing));
         for listener in std::iter::once(v4).chain(v6) {
@@ -223,7 +233,7 @@ impl Incoming {
             let listener = TcpListener::from_std(listener).map_err(SteeringError::Listen)?;
             tasks.push(spawn_local(Rc::clone(self).take_all(Rc::clone(&way), listener, own)));
         }
-        Ok(Active { steering, way, tasks, _place: place })
+        Ok(Active { steering, way, tasks, place: Rc::new(place) })
     }
 
     /// Says that the agent lives for as long as it can serve, and hears of the host.

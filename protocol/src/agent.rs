@@ -272,13 +272,16 @@ pub enum UnixKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnixDatagram(pub Vec<u8>);
 
-/// Asks for a port's new connections. A port that this session has opened already is `EADDRINUSE`.
+/// Asks for a port's new connections. A port that this session has opened already is `EADDRINUSE`. Of several sessions
+/// the newest gets them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenPort {
     /// The port, on all addresses of the pod.
     pub port: u16,
     /// Who answers.
     pub mode: PortMode,
+    /// Refuses with `EBUSY` when another session steals the port's connections.
+    pub alone: bool,
 }
 
 /// What happens to the connections of an open port.

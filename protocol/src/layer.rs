@@ -141,8 +141,8 @@ pub enum Request<'a> {
         /// Whether the socket is to be connected.
         connect: bool,
     },
-    /// A TCP socket listens. Asked only where [`Settings::incoming`] is set. Reply: `()`, once connections of the
-    /// pod come, if any are to come.
+    /// A TCP socket listens. Asked only where [`Settings::incoming`] is set. Reply: `i32`, once connections of the
+    /// pod come, if any are to come: 0, or the errno with which `listen` is to fail.
     Listen {
         /// `SO_COOKIE` of the socket.
         cookie: u64,

@@ -10,7 +10,8 @@ use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
 use crate::session::spec::{
-    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, OnPause, SessionSpec, SkipOptions,
+    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, OnConcurrentSteal, OnPause, SessionSpec,
+    SkipOptions,
 };
 
 /// Everything that was said about the configuration, put together.
@@ -145,6 +146,11 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ignored_ports: incoming.ignore_ports.clone(),
         mapping: pairs(&incoming.port_mapping),
         ignore_localhost: incoming.ignore_localhost,
+        on_concurrent_steal: match incoming.on_concurrent_steal {
+            config::OnConcurrentSteal::Abort => OnConcurrentSteal::Abort,
+            config::OnConcurrentSteal::Override => OnConcurrentSteal::Override,
+            config::OnConcurrentSteal::Continue => OnConcurrentSteal::Continue,
+        },
         on_pause: match incoming.on_pause {
             config::OnPause::Hold => OnPause::Hold,
             config::OnPause::Pass => OnPause::Pass,

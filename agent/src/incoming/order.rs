@@ -4,7 +4,8 @@
 //! Agent number n has bound the abstract socket `mirror-agent-n` in the pod's network (`unix(7)`), so the kernel frees
 //! its number when it ends. A new one takes the highest number and one, never a free lower one: the order of the
 //! numbers is that of attaching, since both happen under a lock. Each number has source ports of its own, and
-//! the program of agent n lets connections from those of 0 to n pass (`program`).
+//! the program of agent n lets connections from those of 0 to n pass (`program`). On that socket agents ask each other
+//! what they need to know.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use protocol::codec;
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::task::spawn_local;
@@ -41,8 +43,24 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long another agent may take to say who a client is.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// Largest answer: an address in the wire's form, or none.
-const MAX_ANSWER: usize = 64;
+/// Largest message in bytes: hardly more than an address.
+const MAX_MESSAGE: usize = 64;
+
+/// What one agent asks another.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Question {
+    /// Who is the client of your connection from here? Answer: `Option<SocketAddr>`.
+    Client(SocketAddr),
+    /// Do you steal the connections to this port? Answer: `bool`.
+    Steals(u16),
+}
+
+/// What an agent tells others of itself.
+pub(super) struct Told {
+    pub(super) passing: Rc<Passing>,
+    /// Whether it steals the connections to a port.
+    pub(super) steals: Box<dyn Fn(u16) -> bool>,
+}
 
 /// The place of this agent, until it is dropped.
 #[derive(Debug)]
@@ -75,15 +93,16 @@ impl Place {
         FIRST_PORT..=*self.own_ports().end()
     }
 
-    /// Tells older agents who the clients are that `passing` knows, until the returned future is dropped.
-    pub(super) fn answers(&self, passing: Rc<Passing>) -> io::Result<impl Future<Output = ()> + use<>> {
+    /// Answers other agents, until the returned future is dropped.
+    pub(super) fn answers(&self, told: Told) -> io::Result<impl Future<Output = ()> + use<>> {
+        let told = Rc::new(told);
         let listener = self.socket.try_clone()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::UnixListener::from_std(listener)?;
         Ok(async move {
             loop {
                 match listener.accept().await {
-                    Ok((stream, _)) => drop(spawn_local(answer(stream, Rc::clone(&passing)))),
+                    Ok((stream, _)) => drop(spawn_local(answer(stream, Rc::clone(&told)))),
                     Err(error) => {
                         debug!(%error, "cannot accept another agent's question");
                         tokio::time::sleep(ANSWER).await;
@@ -91,6 +110,16 @@ impl Place {
                 }
             }
         })
+    }
+
+    /// Whether another agent steals the connections to a port.
+    pub(super) async fn is_stolen(&self, port: u16) -> bool {
+        for number in (0..MAX_AGENTS).filter(|number| *number != self.number) {
+            if let Ok(Ok(true)) = timeout(ANSWER, ask(number, Question::Steals(port))).await {
+                return true;
+            }
+        }
+        false
     }
 }
 
@@ -126,7 +155,7 @@ pub(super) async fn client(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
         return peer;
     }
     let number = (peer.port() - FIRST_PORT) / PORTS;
-    match timeout(ANSWER, ask(number, peer)).await {
+    match timeout(ANSWER, ask(number, Question::Client(peer))).await {
         Ok(Ok(Some(client))) => client,
         answer => {
             debug!(%peer, ?answer, "no agent knows this client");
@@ -135,30 +164,32 @@ pub(super) async fn client(peer: SocketAddr, local: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn ask(number: u16, source: SocketAddr) -> io::Result<Option<SocketAddr>> {
+async fn ask<T: DeserializeOwned>(number: u16, question: Question) -> io::Result<T> {
     let stream = std::os::unix::net::UnixStream::connect_addr(&UnixAddr::from_abstract_name(name(number))?)?;
     stream.set_nonblocking(true)?;
     let mut stream = UnixStream::from_std(stream)?;
-    stream.write_all(&codec::encode(&source).map_err(io::Error::other)?).await?;
+    stream.write_all(&codec::encode(&question).map_err(io::Error::other)?).await?;
     read(&mut stream).await
 }
 
-async fn answer(mut stream: UnixStream, passing: Rc<Passing>) {
+async fn answer(mut stream: UnixStream, told: Rc<Told>) {
     let answer = async {
-        let source: SocketAddr = read(&mut stream).await?;
-        let client = passing.0.borrow().get(&source).copied();
-        stream.write_all(&codec::encode(&client).map_err(io::Error::other)?).await
+        let answer = match read(&mut stream).await? {
+            Question::Client(source) => codec::encode(&told.passing.0.borrow().get(&source)),
+            Question::Steals(port) => codec::encode(&(told.steals)(port)),
+        };
+        stream.write_all(&answer.map_err(io::Error::other)?).await
     };
     if let Err(error) = timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
         debug!(%error, "a question of another agent was not answered");
     }
 }
 
-async fn read<T: serde::de::DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
+async fn read<T: DeserializeOwned>(stream: &mut UnixStream) -> io::Result<T> {
     let mut prefix = [0; codec::PREFIX];
     stream.read_exact(&mut prefix).await?;
     let length = codec::length(prefix).map_err(io::Error::other)?;
-    let mut body = [0; MAX_ANSWER];
+    let mut body = [0; MAX_MESSAGE];
     let body = body.get_mut(..length).ok_or(io::ErrorKind::InvalidData)?;
     stream.read_exact(body).await?;
     codec::decode(body).map_err(io::Error::other)
@@ -215,7 +246,11 @@ mod tests {
                 assert!(second.own_ports().start() > first.own_ports().end());
                 assert_eq!(second.passed_ports(), FIRST_PORT..=*second.own_ports().end());
                 let passing = Rc::new(Passing::default());
-                spawn_local(second.answers(Rc::clone(&passing)).expect("serves"));
+                let steals = Box::new(|port| port == 80);
+                let told = Told { passing: Rc::clone(&passing), steals };
+                spawn_local(second.answers(told).expect("serves"));
+                assert_eq!([first.is_stolen(80).await, first.is_stolen(81).await], [true, false]);
+                assert!(!second.is_stolen(80).await, "by nobody else");
                 let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
                 let (source, there) = (address(*second.own_ports().start()), address(80));
                 let stranger = SocketAddr::from(([10, 0, 0, 9], 4242));

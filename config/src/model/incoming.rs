@@ -21,11 +21,11 @@ choices! {
 choices! {
     /// What happens when another session steals the same port already.
     OnConcurrentSteal {
-        /// The session does not start.
+        /// The local process cannot listen on the port (`EADDRINUSE`).
         Abort = "abort",
         /// This session takes the traffic over until it ends.
         Override = "override",
-        /// This session gets what the filters of the other one leave.
+        /// The local process listens, and gets no traffic of the port.
         Continue = "continue",
     }
 }
@@ -63,7 +63,7 @@ section! {
     /// What the local process listens on at `localhost` only gets no traffic.
     now ignore_localhost: bool = "false", Shape::Bool;
     /// What happens when another session steals the same port already.
-    later on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
+    now on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.
     now on_pause: OnPause = "\"hold\"", Shape::OneOf(OnPause::CHOICES);
     /// How long a request waits for a local process at a breakpoint, in seconds.

@@ -3,7 +3,7 @@
 use libc::{c_int, sockaddr, socklen_t};
 
 use super::socket::show_pod_side;
-use crate::interpose::Verdict;
+use crate::interpose::{Verdict, without_cancellation};
 use crate::ops::listening;
 use crate::sys::End;
 use crate::sys::memory::is_readable_range;
@@ -18,10 +18,10 @@ pub(crate) unsafe fn listen(fd: c_int, backlog: c_int) -> Verdict<c_int> {
     let Some(next) = next::listen.get().filter(|_| listening::is_on()) else { return Verdict::Bypass };
     // SAFETY: listen(2).
     let result = unsafe { next(fd, backlog) };
-    if result == 0 {
-        listening::announce(fd);
+    match if result == 0 { listening::announce(fd) } else { 0 } {
+        0 => Verdict::of(result),
+        errno => Verdict::Fail(errno),
     }
-    Verdict::of(result)
 }
 
 /// # Safety
@@ -55,7 +55,7 @@ unsafe fn accept_by(next: impl FnOnce() -> c_int, address: *mut sockaddr, length
     let accepted = next();
     if accepted >= 0 {
         // SAFETY: the kernel has just written both.
-        unsafe { show_pod_side(accepted, End::Peer, address, room, length) };
+        without_cancellation(|| unsafe { show_pod_side(accepted, End::Peer, address, room, length) });
     }
     Verdict::of(accepted)
 }

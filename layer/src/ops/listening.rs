@@ -15,9 +15,10 @@ pub(crate) fn is_on() -> bool {
 }
 
 /// Tells the host that `fd` listens, and waits until connections of the pod come. A host that is lost sends none.
-pub(crate) fn announce(fd: c_int) {
-    let Some((session, request)) = guard(Stage::After, None, || request(fd)) else { return };
-    let _ = ask_as::<(), 64, 16>(session, request, Patience::LookUp, |body| codec::decode(body).ok());
+/// Returns 0, or the errno with which `listen` is to fail.
+pub(crate) fn announce(fd: c_int) -> c_int {
+    let Some((session, request)) = guard(Stage::After, None, || request(fd)) else { return 0 };
+    ask_as::<c_int, 64, 16>(session, request, Patience::LookUp, |body| codec::decode(body).ok()).unwrap_or(0)
 }
 
 fn request(fd: c_int) -> Option<(&'static Session, Request<'static>)> {

@@ -89,6 +89,8 @@ pub(crate) enum Reply {
     Failed(i32),
     Connect(ConnectReply),
     Done,
+    /// 0, or what fails.
+    Errno(i32),
     Udp(UdpReply),
     UdpPeer(UdpPeerReply),
     /// An abstract name, or what else [`UnixReply`] can be.
@@ -312,6 +314,7 @@ impl Shared {
                 codec::encode(&connect)
             }
             Reply::Done => codec::encode(&()),
+            Reply::Errno(errno) => codec::encode(&errno),
             Reply::Udp(udp) => {
                 if matches!(udp, UdpReply::Relay(_)) {
                     self.announce(&asked);
@@ -391,7 +394,8 @@ impl Shared {
                 Some(&(local, peer)) => NamesReply::Known { local, peer },
                 None => NamesReply::Unknown,
             }),
-            Asked::Parked { .. } | Asked::Listen { .. } => Reply::Done,
+            Asked::Parked { .. } => Reply::Done,
+            Asked::Listen { .. } => Reply::Errno(0),
             Asked::Udp { .. } => Reply::Udp(UdpReply::Failed(libc::EHOSTUNREACH)),
             Asked::UdpPeer { .. } => Reply::UdpPeer(UdpPeerReply::Unknown),
             Asked::Unix { .. } => Reply::Unix(UnixReply::Local),

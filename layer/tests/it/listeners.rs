@@ -44,7 +44,7 @@ fn host(over_v4: bool) -> FakeHost {
                 Asked::Listen { bound, .. } => {
                     let here = if over_v4 { Ipv4Addr::LOCALHOST.into() } else { IpAddr::from(Ipv6Addr::LOCALHOST) };
                     clients.lock().expect("no panic").push(connect(from, SocketAddr::new(here, bound.port())));
-                    Reply::Done
+                    Reply::Errno(0)
                 }
                 Asked::Names { peer: Some(peer), .. } if peer.ip().to_canonical() == from => {
                     Reply::Names(NamesReply::Known { local: address(IN_POD), peer: address(CLIENT) })

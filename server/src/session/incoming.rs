@@ -18,12 +18,13 @@ use decide::incoming::Rules;
 use link::{Link, LinkError, Stream};
 use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
 use protocol::layer::NamesReply;
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::closed::Watch;
 use super::host;
 use super::sock_diag;
-use super::spec::{IncomingOptions, OnPause};
+use super::spec::{IncomingOptions, OnConcurrentSteal, OnPause};
 use clients::Clients;
 use delivery::NotDelivered;
 
@@ -40,6 +41,9 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// How often the user is told of connections that the program did not take.
 const TOLD: Duration = Duration::from_secs(10);
 
+/// What decides when another session steals the same port.
+const CONCURRENT: &str = "feature.network.incoming.on_concurrent_steal";
+
 /// Why a port could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -52,6 +56,7 @@ pub(super) enum OpenError {
 /// Everything that the session's programs listen on.
 pub(super) struct Incoming {
     mode: Option<PortMode>,
+    on_concurrent_steal: OnConcurrentSteal,
     on_pause: OnPause,
     hold: Duration,
     rules: Rules,
@@ -78,12 +83,13 @@ struct GivenBack {
 impl Incoming {
     /// `relay` is the session's address on loopback, in whose /24 the connections begin.
     pub(super) fn new(options: IncomingOptions, control: Link, data: Link, relay: Ipv4Addr) -> Arc<Self> {
-        let IncomingOptions { mode, ports, ignored_ports, mapping, ignore_localhost, on_pause, hold } = options;
+        let IncomingOptions { ports, ignored_ports, mapping, ignore_localhost, .. } = options;
         let [a, b, c, _] = relay.octets();
         Arc::new(Self {
-            mode,
-            on_pause,
-            hold,
+            mode: options.mode,
+            on_concurrent_steal: options.on_concurrent_steal,
+            on_pause: options.on_pause,
+            hold: options.hold,
             rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
             control,
             data,
@@ -97,17 +103,26 @@ impl Incoming {
     }
 
     /// Opens the port that a listener stands for, if it stands for one; returns once connections come. The user is
-    /// told when they cannot: the program listens on this machine then.
-    pub(super) async fn listen(self: &Arc<Self>, watch: Watch, bound: SocketAddr) {
-        if let Err(error) = self.open(watch, bound).await {
-            tracing::warn!(%bound, %error, "connections of the pod cannot be had");
-            let port = bound.port();
-            host::tell(format!("mirror: port {port} gets no traffic of the pod: {error}")).await;
+    /// told when they cannot: the program listens on this machine then, unless it is not to listen at all, for which
+    /// the errno is returned.
+    pub(super) async fn listen(self: &Arc<Self>, watch: Watch, bound: SocketAddr) -> i32 {
+        let Err(error) = self.open(watch, bound).await else { return 0 };
+        tracing::warn!(%bound, %error, "connections of the pod cannot be had");
+        let port = bound.port();
+        let is_stolen = matches!(&error, OpenError::Refused(error) if error.errno == Errno::BUSY.raw_os_error());
+        if is_stolen && self.on_concurrent_steal == OnConcurrentSteal::Abort {
+            let (key, values) = (CONCURRENT, "override (take it over) or continue (go without)");
+            host::tell(format!("mirror: the program cannot listen on port {port}: {error}; set {key} to {values}"))
+                .await;
+            return Errno::ADDRINUSE.raw_os_error();
         }
+        host::tell(format!("mirror: port {port} gets no traffic of the pod: {error}")).await;
+        0
     }
 
     async fn open(self: &Arc<Self>, watch: Watch, bound: SocketAddr) -> Result<(), OpenError> {
         let (Some(mode), Some(port)) = (self.mode, self.rules.pod_port(bound)) else { return Ok(()) };
+        let alone = mode == PortMode::Steal && self.on_concurrent_steal != OnConcurrentSteal::Override;
         // One at a time: a port is opened once, however many listeners it has.
         let mut ports = self.ports.lock().await;
         locked(&self.listeners).entry(port).or_default().insert(watch.cookie(), bound);
@@ -115,7 +130,7 @@ impl Incoming {
             if !self.accepting.swap(true, Ordering::Relaxed) {
                 (0..AHEAD).for_each(|_| drop(tokio::spawn(Arc::clone(self).accept())));
             }
-            match self.ask_for(OpenPort { port, mode }).await {
+            match self.ask_for(OpenPort { port, mode, alone }).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {
                     locked(&self.listeners).remove(&port);

@@ -160,8 +160,8 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             write(&mut stream, &reply).await
         }
         Request::Listen { cookie, bound } => {
-            layers.incoming.listen(layers.outgoing.closings.watch(cookie), bound).await;
-            write(&mut stream, &()).await
+            let errno = layers.incoming.listen(layers.outgoing.closings.watch(cookie), bound).await;
+            write(&mut stream, &errno).await
         }
         Request::Names { cookie, peer } => {
             let reply = match (layers.outgoing.names.get(cookie), peer) {

@@ -306,7 +306,10 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let port = listener.local_addr().expect("bound").port();
-            let to = SocketAddr::from((if address == "[::1]:0" { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) }, port));
+            let to = SocketAddr::from((
+                if address == "[::1]:0" { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { IpAddr::V4(Ipv4Addr::LOCALHOST) },
+                port,
+            ));
             let client = TcpStream::connect(to).expect("connects");
             let source = client.local_addr().expect("bound");
             assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Waiting, "{address}");

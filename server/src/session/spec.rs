@@ -175,10 +175,24 @@ pub struct IncomingOptions {
     pub mapping: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
+    /// What happens when another session steals the same port.
+    pub on_concurrent_steal: OnConcurrentSteal,
     /// What happens to connections that the program does not accept.
     pub on_pause: OnPause,
     /// How long they wait at most.
     pub hold: Duration,
+}
+
+/// What happens when another session steals the same port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnConcurrentSteal {
+    /// The program cannot listen on it.
+    #[default]
+    Abort,
+    /// This session takes the port over.
+    Override,
+    /// The program gets none of its traffic.
+    Continue,
 }
 
 /// What happens to stolen connections while the program stands at a breakpoint.

@@ -257,7 +257,9 @@ fn several_users_of_one_pod_come_and_go_in_any_order() {
     let (first, second, third) = (Laptop::new(), Laptop::new(), Laptop::new());
     let pods = Pods::start(&first, 8186);
     let steal = |port: &str| {
-        format!(r#"{{"feature": {{"network": {{"incoming": {{"mode": "steal", "port_mapping": [[{port}, 8186]]}}}}}}}}"#)
+        format!(
+            r#"{{"feature": {{"network": {{"incoming": {{"mode": "steal", "port_mapping": [[{port}, 8186]], "on_concurrent_steal": "override"}}}}}}}}"#
+        )
     };
     let end = |laptop: &Laptop, mut program: Running| {
         kill(&[program.pid()]);
@@ -270,12 +272,24 @@ fn several_users_of_one_pod_come_and_go_in_any_order() {
     let from = format!("from {} True at {} {}", pods.client(), pods.address, pods.port);
     assert!(one.wait_for("GET /one").ends_with(&from));
     // A copy for the newer one; the older one answers, and knows the client all the same.
-    let copy = steal("8188").replace("steal", "mirror");
+    let copy = steal("8188").replace("\"steal\"", "\"mirror\"");
     second.write(".mirror.json", &copy);
     let mut two = serve(&second, &pods, &[], &["8188"]);
     assert_eq!(pods.ask("/two"), "from laptop");
     assert!(two.wait_for("GET /two").ends_with(&from));
     assert!(one.wait_for("GET /two").ends_with(&from));
+    // Who does not say that it wants to take over does not.
+    third.write(".mirror.json", &steal("8189").replace("override", "abort"));
+    third.write("serve.py", SERVE);
+    let target = format!("pod/{}", pods.server);
+    let command = ["exec", "-q", "-t", &target, "--", "/usr/bin/python3", "serve.py", "8189"];
+    let mut refused = third.start(third.mirror(command));
+    refused.wait_for("another session steals port 8186");
+    refused.wait_for("Address already in use");
+    refused.wait();
+    third.wait_hosts_gone();
+    assert_eq!(pods.ask("/unmoved"), "from laptop");
+    one.wait_for("GET /unmoved");
     third.write(".mirror.json", &steal("8189"));
     let mut three = serve(&third, &pods, &[], &["8189"]);
     assert_eq!(pods.ask("/three"), "from laptop");
