@@ -11,6 +11,8 @@ mod passing;
 
 mod ports;
 
+mod probes;
+
 mod program;
 
 mod steering;
@@ -37,7 +39,7 @@ use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
 use order::{Passing, Place, Told};
 use passing::Way;
-use ports::{Arrived, Ports};
+use ports::{Arrived, Opened, Ports};
 use steering::{Listeners, Steering, SteeringError};
 
 /// How often the agent says that it lives: connections go to the application once it has not for a second.
@@ -151,9 +153,9 @@ impl Incoming {
         request: &OpenPort,
         host: Watch,
     ) -> Result<(), RemoteError> {
-        let OpenPort { port, mode, alone } = *request;
+        let OpenPort { port, mode, alone, probed } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
-        if self.ports.mode(port).is_some() {
+        if self.ports.get(port).is_some() {
             return refuse(Errno::ADDRINUSE, format!("open port {port}"));
         }
         self.host.replace(Some(host));
@@ -162,7 +164,7 @@ impl Incoming {
             return refuse(Errno::BUSY, format!("another session steals port {port}"));
         }
         // Known before the first connection can come.
-        self.ports.insert(port, mode);
+        self.ports.insert(port, Opened { mode, probed });
         match steering.add(port) {
             Ok(()) => {
                 info!(port, ?mode, "port opened");
@@ -221,7 +223,7 @@ impl Incoming {
         let passing = Rc::new(Passing::default());
         let own = Rc::downgrade(self);
         let steals = Box::new(move |port| {
-            own.upgrade().is_some_and(|incoming| incoming.ports.mode(port) == Some(PortMode::Steal))
+            own.upgrade().and_then(|own| own.ports.get(port)).is_some_and(|opened| opened.mode == PortMode::Steal)
         });
         let mut tasks = vec![
             spawn_local(Rc::clone(self).keep_alive(Rc::clone(&steering))),
@@ -280,8 +282,13 @@ impl Incoming {
         let _ = socket.set_nodelay(true);
         // A client that is gone without a word is noticed some time.
         let _ = set_socket_keepalive(&socket, true);
-        let Some(mode) = self.ports.mode(local.port()) else { return way.pass(socket, peer, None) };
-        let arrived = match mode {
+        let opened = match self.ports.get(local.port()) {
+            Some(Opened { probed: true, .. }) if probes::is_probe(&socket).await => None,
+            // The port may be closed by now.
+            _ => self.ports.get(local.port()),
+        };
+        let Some(opened) = opened else { return way.pass(socket, peer, None) };
+        let arrived = match opened.mode {
             PortMode::Steal => Arrived::Stolen(socket),
             PortMode::Mirror => {
                 let (original, copy) = copies::copy();

@@ -282,6 +282,8 @@ pub struct OpenPort {
     pub mode: PortMode,
     /// Refuses with `EBUSY` when another session steals the port's connections.
     pub alone: bool,
+    /// The application answers the kubelet's HTTP probes: each connection waits for its client's first bytes.
+    pub probed: bool,
 }
 
 /// What happens to the connections of an open port.

@@ -19,10 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// All open ports. The session takes the connections of all of them in the order in which they come.
 #[derive(Debug, Default)]
 pub(super) struct Ports {
-    open: RefCell<HashMap<u16, PortMode>>,
+    open: RefCell<HashMap<u16, Opened>>,
     waiting: RefCell<VecDeque<Waiting>>,
     /// Wakes one taker for each connection.
     arrived: Notify,
+}
+
+/// What the session wants of a port.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) mode: PortMode,
+    /// The kubelet's probes are the application's.
+    pub(super) probed: bool,
 }
 
 #[derive(Debug)]
@@ -41,13 +49,13 @@ pub(super) enum Arrived {
 }
 
 impl Ports {
-    /// What happens to the connections of a port; none if it is not open.
-    pub(super) fn mode(&self, port: u16) -> Option<PortMode> {
+    /// What the session wants of a port; none if it is not open.
+    pub(super) fn get(&self, port: u16) -> Option<Opened> {
         self.open.borrow().get(&port).copied()
     }
 
-    pub(super) fn insert(&self, port: u16, mode: PortMode) {
-        self.open.borrow_mut().insert(port, mode);
+    pub(super) fn insert(&self, port: u16, opened: Opened) {
+        self.open.borrow_mut().insert(port, opened);
     }
 
     /// All open ports.

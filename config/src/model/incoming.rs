@@ -62,6 +62,9 @@ section! {
     now ports: Option<Vec<u16>> = "null", Shape::PORTS;
     /// What the local process listens on at `localhost` only gets no traffic.
     now ignore_localhost: bool = "false", Shape::Bool;
+    /// The kubelet's HTTP probes reach the local process too. Else the target answers them, and is not restarted
+    /// while the local process stands at a breakpoint.
+    now probes: bool = "false", Shape::Bool;
     /// What happens when another session steals the same port already.
     now on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.

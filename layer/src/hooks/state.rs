@@ -125,7 +125,12 @@ unsafe fn filled(state: *mut State, result: c_int, before: &Before) -> Verdict<c
     }
     guard(Stage::After, Verdict::Fail(libc::EIO), || {
         let text = match files::pods("/etc/resolv.conf") {
-            Place::Native => return Verdict::Success(0),
+            Place::Native => {
+                // The memory may have been another state's before.
+                // SAFETY: by the caller's word.
+                unsafe { (*state).bits &= !OURS };
+                return Verdict::Success(0);
+            }
             Place::Absent => Vec::new(),
             Place::Lost => return Verdict::Fail(libc::EIO),
             Place::At(file) => match sys::read_file(file.path(), LONGEST) {
@@ -157,8 +162,16 @@ fn fill(state: &mut State, settings: &Settings<'_>, before: &Before) {
     state.retry = settings.attempts.unwrap_or(before.attempts);
     state.options = state.options & !all_flags() | before.flags | settings.flags;
     state.bits = state.bits & !NDOTS | settings.ndots as c_uint & NDOTS | OURS;
+    // Of servers beyond its own count the C library has written nothing.
+    let known = usize::try_from(state.nscount).unwrap_or(0).min(SERVERS);
+    state.extension.nsaddrs[known..].fill(core::ptr::null_mut());
     for (index, server) in settings.servers.iter().take(SERVERS).enumerate() {
         set_server(state, index, *server);
+    }
+    for unused in state.extension.nsaddrs.iter_mut().take(known).skip(settings.servers.len()) {
+        // SAFETY: free(3) of null or of what the C library got from malloc(3).
+        unsafe { libc::free(unused.cast()) };
+        *unused = core::ptr::null_mut();
     }
     state.nscount = settings.servers.len().min(SERVERS) as c_int;
     // The variable comes before the file, and the C library has heeded it.
@@ -263,5 +276,22 @@ mod tests {
         assert_eq!(domains[..3], [Some(c"a.example"), Some(c"b.example"), None]);
         fill(&mut state, &Settings::read("", ""), &before);
         assert!(state.extension.nsaddrs[0].is_null() && state.dnsrch[0].is_null() && state.nscount == 1);
+    }
+
+    #[test]
+    fn what_the_c_library_has_not_written_is_not_believed() {
+        // SAFETY: numbers and null pointers.
+        let mut state: State = unsafe { core::mem::zeroed() };
+        state.nscount = 1;
+        state.extension.nsaddrs[1..].fill(core::ptr::dangling_mut());
+        let before = Before { timeout: 5, attempts: 2, flags: 0 };
+        let text = "nameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver fd00::1\n";
+        fill(&mut state, &Settings::read(text, ""), &before);
+        let six = state.extension.nsaddrs.map(|six| !six.is_null());
+        assert_eq!(six, [false, false, true]);
+        // SAFETY: the address that has just been made.
+        assert_eq!(unsafe { (*state.extension.nsaddrs[2]).sin6_port }, 53u16.to_be());
+        fill(&mut state, &Settings::read("nameserver 10.0.0.1\n", ""), &before);
+        assert!(state.extension.nsaddrs.iter().all(|six| six.is_null()), "no memory is lost");
     }
 }

@@ -222,7 +222,8 @@ impl Remote {
             && self.source_port == 0
         {
             let own = SocketAddrV4::new(*place.ip(), 0);
-            let _ = sys::bind(self.fd, if self.written.is_ipv4() { own.into() } else { mapped(own) });
+            // The port is chosen by the connect, as without an address: a bind's would be nobody else's.
+            let _ = sys::bind_without_port(self.fd, if self.written.is_ipv4() { own.into() } else { mapped(own) });
         }
     }
 

@@ -89,6 +89,14 @@ pub(crate) fn bind(fd: c_int, own: SocketAddr) -> Result<(), Errno> {
     unsafe { call(libc::SYS_bind, [fd as usize, bytes.as_ptr().addr(), bytes.len(), 0, 0, 0]) }.map(drop)
 }
 
+/// Binds the program's socket to an address and leaves the port to a connect (kernel 4.2; before, to the bind).
+pub(crate) fn bind_without_port(fd: c_int, own: SocketAddr) -> Result<(), Errno> {
+    let changed = set_number(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
+    let bound = bind(fd, own);
+    changed.and_then(|()| set_number(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 0)).ok();
+    bound
+}
+
 /// Takes a socket's far end away: a UDP socket is unconnected again, a TCP one gives up.
 pub(crate) fn disconnect(fd: c_int) {
     let unspecified = [0u8; 16];

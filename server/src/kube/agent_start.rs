@@ -155,7 +155,7 @@ async fn refused_by_events(cluster: &Cluster, job: &AgentJob) -> Option<Failure>
     let failed = events.items.into_iter().find(|event| event.reason.as_deref() == Some("FailedCreate"))?;
     let message = failed.message.unwrap_or_default();
     let next = if message.contains("PodSecurity") {
-        "a targeted agent needs hostPID, SYS_ADMIN and SYS_PTRACE: run it in another namespace with agent.namespace, or use a targetless session"
+        "a targeted agent needs hostPID, SYS_ADMIN, SYS_PTRACE and NET_ADMIN: run it in another namespace with agent.namespace, or use a targetless session"
     } else if message.contains("quota") {
         "ask for a larger quota, lower agent.resources, or run the agent in another namespace with agent.namespace"
     } else if message.contains("serviceaccount") {

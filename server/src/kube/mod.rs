@@ -9,4 +9,5 @@ mod kinds;
 pub mod list;
 mod pod_state;
 pub mod port_forward;
+pub mod probes;
 pub mod target;

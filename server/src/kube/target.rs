@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Cluster, Operation, offer};
 use super::kinds::{Pods, pods, resource};
+use super::probes::{self, Probe};
 use crate::failure::{Class, Failure, Result, nearest};
 
 /// Containers that meshes and the like put beside an application: never chosen unless named.
@@ -56,6 +57,8 @@ pub struct PodTarget {
     pub others: usize,
     /// The pod has no network of its own.
     pub host_network: bool,
+    /// What the kubelet asks of the pod's ports.
+    pub probes: Vec<Probe>,
 }
 
 /// Finds the container of `target`; a targetless session has none. Creates nothing.
@@ -320,6 +323,7 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         guessed: chosen.guessed,
         others,
         host_network: spec.host_network == Some(true),
+        probes: probes::of(spec),
         pod: name,
     })
 }

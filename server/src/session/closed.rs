@@ -63,7 +63,8 @@ impl Closings {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn closed(&self, cookie: u64) {
+    /// Ends the watches of a socket.
+    pub(super) fn closed(&self, cookie: u64) {
         self.open().remove(&cookie);
     }
 

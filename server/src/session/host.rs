@@ -4,7 +4,7 @@
 //! after the last of them. What it must tell a user after the start goes once to the terminal's stderr.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -229,11 +229,7 @@ fn prepare(
     let rules = Arc::new(Rules::new(&spec.network)?);
     let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
         .map_err(cannot)?;
-    let Links { control, data } = started.links.clone();
-    let mode = spec.incoming.mode.filter(|_| started.takes_connections);
-    let takes_connections = mode.is_some();
-    let wanted = IncomingOptions { mode, ..spec.incoming.clone() };
-    let incoming = Incoming::new(wanted, control, data, *outgoing.relay.v4.ip());
+    let incoming = take_connections(spec, started, *outgoing.relay.v4.ip());
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -251,7 +247,7 @@ fn prepare(
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),
-            incoming: takes_connections,
+            incoming: incoming.is_on(),
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,
@@ -280,6 +276,12 @@ fn prepare(
     set.push((SESSION_VARIABLE.as_bytes().to_vec(), value));
     let ready = Ready { set, unset: changes.unset, from_pod: changes.from_pod, session: session.to_owned(), log };
     Ok((ready, processes, layers))
+}
+
+fn take_connections(spec: &SessionSpec, started: &Started, relay: Ipv4Addr) -> Arc<Incoming> {
+    let mode = spec.incoming.mode.filter(|_| started.takes_connections);
+    let Links { control, data } = started.links.clone();
+    Incoming::new(IncomingOptions { mode, ..spec.incoming.clone() }, started.probes.clone(), control, data, relay)
 }
 
 /// Serves until the last process of the user has ended.

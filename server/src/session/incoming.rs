@@ -25,6 +25,7 @@ use super::closed::Watch;
 use super::host;
 use super::sock_diag;
 use super::spec::{IncomingOptions, OnConcurrentSteal, OnPause};
+use crate::kube::probes::{self, Probe, ProbeKind};
 use clients::Clients;
 use delivery::NotDelivered;
 
@@ -60,6 +61,8 @@ pub(super) struct Incoming {
     on_pause: OnPause,
     hold: Duration,
     rules: Rules,
+    probes: Vec<Probe>,
+    probes_are_wanted: bool,
     control: Link,
     data: Link,
     /// Where connections to the program's IPv4 listeners come from.
@@ -82,7 +85,13 @@ struct GivenBack {
 
 impl Incoming {
     /// `relay` is the session's address on loopback, in whose /24 the connections begin.
-    pub(super) fn new(options: IncomingOptions, control: Link, data: Link, relay: Ipv4Addr) -> Arc<Self> {
+    pub(super) fn new(
+        options: IncomingOptions,
+        probes: Vec<Probe>,
+        control: Link,
+        data: Link,
+        relay: Ipv4Addr,
+    ) -> Arc<Self> {
         let IncomingOptions { ports, ignored_ports, mapping, ignore_localhost, .. } = options;
         let [a, b, c, _] = relay.octets();
         Arc::new(Self {
@@ -91,6 +100,8 @@ impl Incoming {
             on_pause: options.on_pause,
             hold: options.hold,
             rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
+            probes,
+            probes_are_wanted: options.probes,
             control,
             data,
             from: Ipv4Addr::new(a, b, c, 255),
@@ -100,6 +111,11 @@ impl Incoming {
             accepting: AtomicBool::new(false),
             given_back: Mutex::default(),
         })
+    }
+
+    /// Whether the program's listeners are to be told of.
+    pub(super) fn is_on(&self) -> bool {
+        self.mode.is_some()
     }
 
     /// Opens the port that a listener stands for, if it stands for one; returns once connections come. The user is
@@ -130,7 +146,8 @@ impl Incoming {
             if !self.accepting.swap(true, Ordering::Relaxed) {
                 (0..AHEAD).for_each(|_| drop(tokio::spawn(Arc::clone(self).accept())));
             }
-            match self.ask_for(OpenPort { port, mode, alone }).await {
+            let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
+            match self.ask_for(OpenPort { port, mode, alone, probed }).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {
                     locked(&self.listeners).remove(&port);
@@ -140,6 +157,9 @@ impl Incoming {
             tracing::info!(port, %bound, ?mode, "connections of the pod come to the program");
         }
         drop(ports);
+        if mode == PortMode::Steal {
+            self.tell_of_probes(port).await;
+        }
         watch.listed();
         tokio::spawn(Arc::clone(self).close_with(watch, port));
         Ok(())
@@ -232,6 +252,23 @@ impl Incoming {
             OnPause::Hold | OnPause::Pass => "went to the target",
         };
         host::tell(format!("mirror: {count} connections to port {port} {what}: the program did not accept them")).await;
+    }
+
+    /// Probes that are not told from other connections.
+    async fn tell_of_probes(&self, port: u16) {
+        if probes::are_on(&self.probes, port, ProbeKind::Tcp) {
+            host::tell(format!(
+                "mirror: TCP probes of port {port} succeed while it is stolen, whatever the target does"
+            ))
+            .await;
+        }
+        if probes::are_on(&self.probes, port, ProbeKind::Encrypted) {
+            let what = "HTTPS and gRPC probes";
+            host::tell(format!(
+                "mirror: {what} of port {port} reach the program: answer them, or the target is restarted"
+            ))
+            .await;
+        }
     }
 
     fn destination(&self, used: SocketAddr) -> Option<SocketAddr> {

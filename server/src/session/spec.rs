@@ -175,6 +175,8 @@ pub struct IncomingOptions {
     pub mapping: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
+    /// The kubelet's HTTP probes are the program's, too.
+    pub probes: bool,
     /// What happens when another session steals the same port.
     pub on_concurrent_steal: OnConcurrentSteal,
     /// What happens to connections that the program does not accept.

@@ -17,6 +17,7 @@ use crate::kube::agent_job::{self, AgentJob, AgentPlan};
 use crate::kube::agent_start;
 use crate::kube::client::Cluster;
 use crate::kube::port_forward::PortForward;
+use crate::kube::probes::Probe;
 use crate::kube::target::{self, PodTarget};
 
 /// Where the agent listens, on its pod's own loopback.
@@ -57,6 +58,8 @@ pub(super) struct Started {
     pub(super) description: Description,
     /// Whether connections of the target may be asked for.
     pub(super) takes_connections: bool,
+    /// What the kubelet asks of the target's ports.
+    pub(super) probes: Vec<Probe>,
 }
 
 /// Tells the starter how far things are.
@@ -143,7 +146,8 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
             let takes_connections = takes_connections(spec, target.as_ref());
-            Ok(Started { cluster, job, links, pod_environment, description, takes_connections })
+            let probes = target.map(|target| target.probes).unwrap_or_default();
+            Ok(Started { cluster, job, links, pod_environment, description, takes_connections, probes })
         }
         Err(failure) => {
             agent_job::delete(&cluster, &job).await.ok();

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use super::closed::Closings;
 use super::names::{Local, Names};
 use super::rules::Rules;
+use super::sock_diag;
 use addresses::Addresses;
 use association::Association;
 use own::{Own, Passing};
@@ -152,10 +153,24 @@ impl Udp {
             watch.closed().await;
             let association = udp.associations().remove(&cookie);
             udp.descriptors.release(cookie);
-            udp.own.forget(cookie);
             association.inspect(|association| association.close());
+            udp.own.forget(cookie);
         });
         Ok(association)
+    }
+
+    /// As `association`, for a socket whose process does not wait for us.
+    fn association_of_listed(self: &Arc<Self>, cookie: u64) -> Option<Arc<Association>> {
+        if let Some(association) = self.associations().get(&cookie) {
+            return Some(association.clone());
+        }
+        let association = self.association(cookie).ok()?;
+        // Its end may have been announced before anybody watched.
+        if sock_diag::cookies().is_ok_and(|existing| !existing.contains(&cookie)) {
+            self.closings.closed(cookie);
+            return None;
+        }
+        Some(association)
     }
 
     fn associations(&self) -> MutexGuard<'_, HashMap<u64, Arc<Association>>> {
@@ -174,7 +189,7 @@ async fn hand_over(udp: Weak<Udp>, mut passing: mpsc::Receiver<Passing>) {
         let cookie = datagram.to.cookie;
         // A known one that has none any more is closed.
         let association = match datagram.is_new {
-            true => udp.association(cookie).ok(),
+            true => udp.association_of_listed(cookie),
             false => udp.associations().get(&cookie).cloned(),
         };
         association.inspect(|association| association.hear(&datagram));

@@ -321,3 +321,34 @@ fn a_pod_in_its_nodes_network_keeps_its_traffic() {
     program.wait_for("listens");
     assert_eq!(pods.ask("/who"), "from pod");
 }
+
+/// The pod of the tests has a readiness probe every second. At a breakpoint it must not become unready.
+#[test]
+fn probes_are_answered_by_the_application_unless_asked_otherwise() {
+    let laptop = Laptop::new();
+    let pods = Pods::start(&laptop, 8193);
+    let with = |probes: bool| {
+        let incoming = format!(r#"{{"mode": "steal", "probes": {probes}}}"#);
+        laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {incoming}}}}}}}"#));
+    };
+    with(true);
+    let mut program = serve(&laptop, &pods, &[], &[]);
+    program.wait_for("GET /who HTTP/1.1 from");
+    drop(program);
+    laptop.wait_hosts_gone();
+    with(false);
+    let mut program = serve(&laptop, &pods, &[], &[]);
+    freeze(&[program.pid()]);
+    let ready = ["get", "pod", &pods.server, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
+    let frozen = Instant::now();
+    // As many probes as make a pod unready, and more.
+    while frozen.elapsed() < Duration::from_secs(6) {
+        assert_eq!(Cluster::shared().kubectl(&ready), "True");
+    }
+    thaw(&[program.pid()]);
+    assert_eq!(pods.ask("/asked"), "from laptop");
+    program.wait_until("GET /asked", |line| {
+        assert!(!line.contains("GET /who"), "a probe: {line}");
+        line.contains("GET /asked")
+    });
+}

@@ -164,18 +164,19 @@ impl Association {
             error.errno
         })?;
         self.port.store(opened.local.port(), Ordering::Relaxed);
-        self.udp.own.note(ask, opened.local.port());
-        self.add_upstream(ask, stream)?;
+        self.add_upstream(ask, opened.local.port(), stream)?;
         Ok(Some(opened.local))
     }
 
-    fn add_upstream(self: &Arc<Self>, ask: &Ask, stream: link::Stream) -> Result<(), i32> {
+    fn add_upstream(self: &Arc<Self>, ask: &Ask, port: u16, stream: link::Stream) -> Result<(), i32> {
         let (from_agent, to_agent) = tokio::io::split(stream);
         let (outbox, waiting) = mpsc::unbounded_channel();
         let mut state = self.state();
         if state.closed {
             return Err(Errno::CONNABORTED.raw_os_error());
         }
+        // A closed one is forgotten after this.
+        self.udp.own.note(ask, port);
         state.n_upstreams += 1;
         let id = state.n_upstreams;
         // Ends by itself, after what was sent has left.

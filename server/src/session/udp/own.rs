@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use decide::outgoing::stand_in;
 use protocol::layer::Over;
 use tokio::sync::mpsc;
 
@@ -16,6 +18,9 @@ use crate::session::sock_diag;
 
 /// Datagrams on their way; more are dropped.
 const WAITING: usize = 256;
+
+/// How long it is believed that a socket which has sent nothing is bound, or is not: a burst of datagrams costs one look.
+const BELIEVED: Duration = Duration::from_millis(100);
 
 /// A socket of the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +58,8 @@ struct Known {
     places: HashMap<u16, Place>,
     /// By cookie, the port from which they send.
     ports: HashMap<u64, u16>,
+    /// What the kernel said last: of which port and family, when, and which socket.
+    looked_up: Option<(SocketAddr, Instant, Option<Place>)>,
 }
 
 impl Own {
@@ -67,6 +74,12 @@ impl Own {
     pub(super) fn note(&self, ask: &Ask, port: u16) {
         let place = Place { cookie: ask.cookie, over: ask.over, user: ask.user() };
         let mut known = self.known();
+        // Nobody reaches it by the pod's address.
+        let own = ask.local.ip().to_canonical();
+        if own.is_loopback() && own != IpAddr::from(stand_in(self.relay)) {
+            known.ports.entry(ask.cookie).or_insert(port);
+            return;
+        }
         known.places.insert(port, place);
         if ask.source_port == 0 {
             known.ports.entry(ask.cookie).or_insert(port);
@@ -99,17 +112,30 @@ impl Own {
 
     /// Who hears what is sent to `peer`, and whether it is a socket that has sent nothing yet.
     fn place(&self, peer: SocketAddr) -> Option<(Place, bool)> {
-        let known = self.known().places.get(&peer.port()).copied();
-        let known = known.filter(|place| place.over == over(peer.ip()));
-        known.map(|place| (place, false)).or_else(|| {
-            let uid = rustix::process::geteuid().as_raw();
-            let found = sock_diag::datagrams_to_pod(peer.is_ipv4(), peer.port(), uid, self.relay);
-            let (cookie, user) = found.unwrap_or_else(|error| {
-                tracing::warn!(%error, "cannot look for the program's own sockets");
-                None
-            })?;
-            Some((Place { cookie, over: over(peer.ip()), user }, true))
-        })
+        let mut known = self.known();
+        let place = known.places.get(&peer.port()).filter(|place| place.over == over(peer.ip()));
+        if let Some(place) = place {
+            return Some((*place, false));
+        }
+        let found = match known.looked_up {
+            Some((of, when, found)) if of == peer && when.elapsed() < BELIEVED => found,
+            _ => {
+                let found = self.look_up(peer);
+                known.looked_up = Some((peer, Instant::now(), found));
+                found
+            }
+        };
+        found.map(|place| (place, true))
+    }
+
+    fn look_up(&self, peer: SocketAddr) -> Option<Place> {
+        let uid = rustix::process::geteuid().as_raw();
+        let found = sock_diag::datagrams_to_pod(peer.is_ipv4(), peer.port(), uid, self.relay);
+        let (cookie, user) = found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for the program's own sockets");
+            None
+        })?;
+        Some(Place { cookie, over: over(peer.ip()), user })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
