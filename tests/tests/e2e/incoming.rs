@@ -1,12 +1,11 @@
 //! Traffic of the pod reaches the program: stolen or copied, for as long as the program listens.
 
+mod safety;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
-
-/// One second, and what a busy machine needs besides.
-const SOON: Duration = Duration::from_secs(4);
 
 /// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
 const SERVE: &str = r#"
@@ -176,47 +175,6 @@ fn ports_are_mapped_ignored_and_chosen() {
         drop(program);
         laptop.wait_hosts_gone();
     }
-}
-
-#[test]
-fn a_killed_session_gives_the_traffic_back() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8183);
-    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
-    assert_eq!(pods.ask("/a"), "from laptop");
-    kill(&laptop.hosts());
-    let killed = Instant::now();
-    while pods.ask("/who") != "from pod" {
-        assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
-    }
-    kill(&[program.pid()]);
-    program.wait();
-}
-
-/// A frozen agent is passed over once it has not said for a second that it lives.
-#[test]
-fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8184);
-    let mut client = pods.ask_on(&laptop);
-    client.wait_for("from pod");
-    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
-    client.wait_for("from laptop");
-    let uids = Cluster::shared().pod_uids(&laptop.selector());
-    let agents = Cluster::shared().agents(&uids);
-    freeze(&agents);
-    let frozen = Instant::now();
-    client.wait_for("from pod");
-    assert!(frozen.elapsed() < SOON, "{:?}", frozen.elapsed());
-    thaw(&agents);
-    client.wait_for("from laptop");
-    kill(&agents);
-    let killed = Instant::now();
-    client.wait_for("from pod");
-    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    program.wait_for("the session is lost");
-    kill(&[program.pid()]);
-    program.wait();
 }
 
 /// What the program has not accepted it has not begun: the application can answer it.
