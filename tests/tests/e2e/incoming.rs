@@ -58,11 +58,11 @@ struct Pods {
 
 impl Pods {
     fn start(laptop: &Laptop, port: u16) -> Self {
-        Self::start_with(laptop, port, "")
+        Self::start_with(laptop, port, "", "")
     }
 
-    /// With more fields of the pod's `spec`.
-    fn start_with(laptop: &Laptop, port: u16, fields: &str) -> Self {
+    /// With more fields of the pod's `spec`, and shell commands that run before the server.
+    fn start_with(laptop: &Laptop, port: u16, fields: &str, before: &str) -> Self {
         let label = laptop.selector().split_once('=').map(|(_, label)| label.to_owned()).expect("a label");
         let server = format!("incoming-{label}");
         let cluster = Cluster::shared();
@@ -70,7 +70,7 @@ impl Pods {
             r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{ {fields}
                 terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
                     name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
-                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; exec python3 -m http.server {port}"],
+                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; {before} exec python3 -m http.server {port}"],
                     readinessProbe: {{periodSeconds: 1, httpGet: {{port: {port}, path: /who}}}}
                 }}]
             }}}}"#
@@ -148,6 +148,36 @@ fn mirrored_connections_are_answered_by_the_pod_and_seen_here() {
     assert_eq!(line, format!("GET /who?one HTTP/1.1 from {} True at {} {}", pods.client(), pods.address, pods.port));
     assert_eq!(pods.ask("/who?two"), "from pod");
     program.wait_for("GET /who?two");
+}
+
+#[test]
+fn applications_are_reached_wherever_they_listen_and_whenever_they_start() {
+    let laptop = Laptop::new();
+    let listen = |port: u16, on: &str| format!("python3 -m http.server {port} --bind {on} &");
+    let before = [listen(8196, "$(hostname -i)"), listen(8197, "::"), listen(8198, "127.0.0.1")].concat();
+    let mut pods = Pods::start_with(&laptop, 8199, "", &before);
+    let later = [listen(8200, "0.0.0.0").trim_end_matches('&'), ">/dev/null 2>&1 &"].concat();
+    for (port, starts_later) in [(8196, false), (8197, false), (8198, false), (8199, false), (8200, true)] {
+        pods.port = port;
+        let mut program = serve(&laptop, &pods, &[], &[]);
+        if starts_later {
+            Cluster::shared().kubectl(&["exec", &pods.server, "--", "sh", "-c", &format!("cd /site; {later}")]);
+        }
+        let began = Instant::now();
+        // What listens on the pod's loopback only never had traffic from outside.
+        while (pods.ask("/who?copy") == "from pod") != (port != 8198) {
+            assert!(starts_later && began.elapsed() < Duration::from_secs(10), "{port}");
+        }
+        if port != 8198 {
+            program.wait_for("GET /who?copy");
+        }
+        drop(program);
+        laptop.wait_hosts_gone();
+        let program = serve(&laptop, &pods, &["--steal"], &[]);
+        assert_eq!(pods.ask("/who"), "from laptop", "{port}");
+        drop(program);
+        laptop.wait_hosts_gone();
+    }
 }
 
 #[test]
@@ -270,7 +300,7 @@ fn several_users_of_one_pod_come_and_go_in_any_order() {
 #[test]
 fn a_pod_in_its_nodes_network_keeps_its_traffic() {
     let laptop = Laptop::new();
-    let pods = Pods::start_with(&laptop, 8191, "hostNetwork: true,");
+    let pods = Pods::start_with(&laptop, 8191, "hostNetwork: true,", "");
     laptop.write("serve.py", SERVE);
     let (target, port) = (format!("pod/{}", pods.server), "8192");
     let arguments = ["exec", "-t", &target, "--steal", "--", "/usr/bin/python3", "serve.py", port];
