@@ -2,6 +2,8 @@
 
 mod safety;
 
+mod servers;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
