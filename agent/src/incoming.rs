@@ -5,6 +5,8 @@
 
 mod copies;
 
+mod flush;
+
 mod order;
 
 mod passing;
@@ -153,7 +155,7 @@ impl Incoming {
         request: &OpenPort,
         host: Watch,
     ) -> Result<(), RemoteError> {
-        let OpenPort { port, mode, alone, probed } = *request;
+        let OpenPort { port, mode, alone, probed, flush } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.get(port).is_some() {
             return refuse(Errno::ADDRINUSE, format!("open port {port}"));
@@ -163,11 +165,13 @@ impl Incoming {
         if alone && place.is_stolen(port).await {
             return refuse(Errno::BUSY, format!("another session steals port {port}"));
         }
+        let standing = flush.then(|| flush::Standing::on(port));
         // Known before the first connection can come.
         self.ports.insert(port, Opened { mode, probed });
         match steering.add(port) {
             Ok(()) => {
                 info!(port, ?mode, "port opened");
+                standing.map(|standing| spawn_local(standing.flush()));
                 Ok(())
             }
             Err(error) => {

@@ -284,6 +284,8 @@ pub struct OpenPort {
     pub alone: bool,
     /// The application answers the kubelet's HTTP probes: each connection waits for its client's first bytes.
     pub probed: bool,
+    /// Resets the connections that stand, each when it is idle, so that their clients come back.
+    pub flush: bool,
 }
 
 /// What happens to the connections of an open port.

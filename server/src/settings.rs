@@ -146,6 +146,7 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ignored_ports: incoming.ignore_ports.clone(),
         mapping: pairs(&incoming.port_mapping),
         ignore_localhost: incoming.ignore_localhost,
+        flush_connections: config.agent.flush_connections,
         probes: incoming.probes,
         on_concurrent_steal: match incoming.on_concurrent_steal {
             config::OnConcurrentSteal::Abort => OnConcurrentSteal::Abort,

@@ -67,8 +67,9 @@ section! {
     /// Run in an ephemeral container of the target's pod instead of a Job. Needs `image`; the pod keeps the entry
     /// until it is gone.
     later ephemeral: bool = "false", Shape::Bool;
-    /// Reset established connections once when stealing begins, so that clients with open connections are taken in.
-    later flush_connections: bool = "true", Shape::Bool;
+    /// Reset connections that stand when stealing begins, each when it is idle and after 10 s at the latest, so that
+    /// their clients come back.
+    now flush_connections: bool = "true", Shape::Bool;
     /// Capabilities that the agent does without; what needs them is then refused.
     later disabled_capabilities: Vec<Capability> = "[]", Shape::List(&Shape::OneOf(Capability::CHOICES));
     /// Run the agent's container privileged.

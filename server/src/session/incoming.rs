@@ -60,6 +60,7 @@ pub(super) struct Incoming {
     on_concurrent_steal: OnConcurrentSteal,
     on_pause: OnPause,
     hold: Duration,
+    flush_connections: bool,
     rules: Rules,
     probes: Vec<Probe>,
     probes_are_wanted: bool,
@@ -99,6 +100,7 @@ impl Incoming {
             on_concurrent_steal: options.on_concurrent_steal,
             on_pause: options.on_pause,
             hold: options.hold,
+            flush_connections: options.flush_connections,
             rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
             probes,
             probes_are_wanted: options.probes,
@@ -146,8 +148,9 @@ impl Incoming {
             if !self.accepting.swap(true, Ordering::Relaxed) {
                 (0..AHEAD).for_each(|_| drop(tokio::spawn(Arc::clone(self).accept())));
             }
+            let flush = mode == PortMode::Steal && self.flush_connections;
             let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
-            match self.ask_for(OpenPort { port, mode, alone, probed }).await {
+            match self.ask_for(OpenPort { port, mode, alone, probed, flush }).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {
                     locked(&self.listeners).remove(&port);

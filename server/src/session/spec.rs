@@ -175,6 +175,8 @@ pub struct IncomingOptions {
     pub mapping: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
+    /// Connections to a stolen port that stand are reset.
+    pub flush_connections: bool,
     /// The kubelet's HTTP probes are the program's, too.
     pub probes: bool,
     /// What happens when another session steals the same port.

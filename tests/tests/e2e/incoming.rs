@@ -50,6 +50,20 @@ while True:
     time.sleep(0.005)
 "#;
 
+/// Asks again and again over one connection, and tells each answer and failure.
+const KEEP: &str = r#"
+import http.client, sys, time
+connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=5)
+while True:
+    try:
+        connection.request("GET", "/who")
+        print(connection.getresponse().read().decode().strip(), flush=True)
+    except OSError as error:
+        print("failed", repr(error), flush=True)
+        connection.close()
+    time.sleep(0.7)
+"#;
+
 /// A pod of the test's own, whose application answers `from pod`, and one that asks.
 struct Pods {
     server: String,
@@ -91,10 +105,10 @@ impl Pods {
     }
 
     /// A client in another pod that does not stop to ask.
-    fn ask_on(&self, laptop: &Laptop) -> Running {
+    fn ask_on(&self, laptop: &Laptop, script: &str) -> Running {
         let mut command = Command::new(Cluster::shared().kubectl_path());
         command.args(["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "120"]);
-        command.args(["python3", "-c", ASK, &self.address, &self.port.to_string()]);
+        command.args(["python3", "-c", script, &self.address, &self.port.to_string()]);
         laptop.start(command)
     }
 
@@ -180,6 +194,26 @@ fn applications_are_reached_wherever_they_listen_and_whenever_they_start() {
         drop(program);
         laptop.wait_hosts_gone();
     }
+}
+
+#[test]
+fn connections_that_stand_come_to_the_program_unless_they_are_to_stay() {
+    let laptop = Laptop::new();
+    let mut pods = Pods::start_with(&laptop, 8208, "", "python3 -m http.server 8207 --protocol HTTP/1.1 &");
+    pods.port = 8207;
+    let mut client = pods.ask_on(&laptop, KEEP);
+    laptop.write(".mirror.json", r#"{"agent": {"flush_connections": false}}"#);
+    let program = serve(&laptop, &pods, &["--steal"], &[]);
+    assert_eq!(pods.ask("/who"), "from laptop", "connections that come later are stolen");
+    for _ in 0..5 {
+        assert_eq!(client.wait_until("an answer", |_| true), "from pod");
+    }
+    drop(program);
+    laptop.wait_hosts_gone();
+    laptop.write(".mirror.json", "{}");
+    let _program = serve(&laptop, &pods, &["--steal"], &[]);
+    client.wait_for("failed");
+    assert_eq!(client.wait_until("an answer", |_| true), "from laptop");
 }
 
 #[test]

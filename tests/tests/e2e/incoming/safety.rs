@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
 
-use super::{Pods, serve};
+use super::{ASK, Pods, serve};
 
 /// One second, and what a busy machine needs besides.
 const SOON: Duration = Duration::from_secs(4);
@@ -80,7 +80,7 @@ fn a_killed_session_gives_the_traffic_back() {
 fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
     let laptop = Laptop::new();
     let pods = Pods::start(&laptop, 8184);
-    let mut client = pods.ask_on(&laptop);
+    let mut client = pods.ask_on(&laptop, ASK);
     client.wait_for("from pod");
     let mut program = serve(&laptop, &pods, &["--steal"], &[]);
     client.wait_for("from laptop");
@@ -106,7 +106,7 @@ fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
 fn a_session_that_is_not_heard_of_holds_no_new_traffic_back() {
     let laptop = Laptop::new();
     let pods = Pods::start(&laptop, 8194);
-    let mut client = pods.ask_on(&laptop);
+    let mut client = pods.ask_on(&laptop, ASK);
     client.wait_for("from pod");
     let _program = serve(&laptop, &pods, &["--steal"], &[]);
     client.wait_for("from laptop");

@@ -58,7 +58,8 @@ fn servers_of_the_usual_kinds_see_the_client() {
         laptop.write(name, text);
     }
     laptop.write("page.php", "<?php echo $_SERVER['REMOTE_ADDR'];");
-    let script = "set -m; while read -r line; do timeout 100 $line & done; for job in $(jobs -p); do kill -- -$job; done; wait";
+    let script =
+        "set -m; while read -r line; do timeout 100 $line & done; for job in $(jobs -p); do kill -- -$job; done; wait";
     let target = format!("pod/{}", pods.server);
     let mut command = laptop.mirror(["exec", "-q", "-t", &target, "--steal", "--", "bash", "-c", script]);
     command.env("PYTHONPATH", Cluster::shared().libraries().join("python"));

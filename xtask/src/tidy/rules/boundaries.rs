@@ -14,7 +14,10 @@ const BOUNDARIES: &[Boundary] = &[
     Boundary { foreign: "kube", homes: &["server/src/kube/"] },
     Boundary { foreign: "k8s_openapi", homes: &["server/src/kube/"] },
     Boundary { foreign: "tokio_tungstenite", homes: &["server/src/kube/"] },
-    Boundary { foreign: "netlink_packet_sock_diag", homes: &["server/src/session/sock_diag.rs"] },
+    Boundary {
+        foreign: "netlink_packet_sock_diag",
+        homes: &["agent/src/incoming/flush.rs", "server/src/session/sock_diag.rs"],
+    },
     Boundary { foreign: "saphyr_parser", homes: &["config/src/syntax/yaml.rs"] },
     Boundary { foreign: "toml", homes: &["config/src/syntax/toml.rs"] },
     Boundary { foreign: "hickory_proto", homes: &["agent/src/names", "server/src/session/rules.rs"] },
