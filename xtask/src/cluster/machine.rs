@@ -161,7 +161,8 @@ fn ensure_switch(layout: &Layout) -> Result<()> {
 
 fn forward_packets(layout: &Layout, machine: Machine) -> Result<()> {
     let netns = format!("--net={}", layout.netns_path(machine));
-    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward";
+    // All pods of a node share one address there, and so one limit of ICMP messages: each is to hear of its own errors.
+    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/icmp_ratelimit";
     run("nsenter", &[&netns, "sh", "-c", script]).map(drop)
 }
 
