@@ -7,6 +7,8 @@ mod copies;
 
 mod flush;
 
+mod http;
+
 mod order;
 
 mod passing;
@@ -57,6 +59,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     ports: Ports,
+    filters: http::Filters,
     active: RefCell<Option<Active>>,
     /// Tells when the host was heard of.
     host: RefCell<Option<Watch>>,
@@ -127,6 +130,10 @@ impl Incoming {
                     debug!(peer = %accepted.peer, "the copy of a connection was cut");
                 }
             }
+            (Ok(stream), Arrived::Wanted(wanted)) => {
+                Counters::add(&counters.stolen, 1);
+                http::hand_over(stream, wanted).await;
+            }
             (Err(error), arrived) => {
                 self.give_back(arrived, accepted.peer);
                 return Err(error);
@@ -155,7 +162,7 @@ impl Incoming {
         request: &OpenPort,
         host: Watch,
     ) -> Result<(), RemoteError> {
-        let OpenPort { port, mode, alone, probed, flush } = *request;
+        let OpenPort { port, mode, alone, probed, flush, ref filter } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.get(port).is_some() {
             return refuse(Errno::ADDRINUSE, format!("open port {port}"));
@@ -164,6 +171,9 @@ impl Incoming {
         let (steering, place) = self.started(counters)?;
         if alone && place.is_stolen(port).await {
             return refuse(Errno::BUSY, format!("another session steals port {port}"));
+        }
+        if let Err(context) = self.filters.set(port, filter.as_ref()) {
+            return refuse(Errno::INVAL, context);
         }
         let standing = flush.then(|| flush::Standing::on(port));
         // Known before the first connection can come.
@@ -292,6 +302,11 @@ impl Incoming {
             _ => self.ports.get(local.port()),
         };
         let Some(opened) = opened else { return way.pass(socket, peer, None) };
+        if opened.mode == PortMode::Steal
+            && let Some(filter) = self.filters.get(local.port())
+        {
+            return Box::pin(http::serve(&self, &way, socket, Accepted { peer, local }, &filter)).await;
+        }
         let arrived = match opened.mode {
             PortMode::Steal => Arrived::Stolen(socket),
             PortMode::Mirror => {

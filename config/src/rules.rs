@@ -24,7 +24,7 @@ const RULES: &[Rule] = &[
     incoming::ports_and_ignore_ports,
     incoming::one_kind_of_filter,
     incoming::empty_composite,
-    incoming::filter_needs_steal,
+    incoming::filter_needs_traffic,
     incoming::filtered_port_is_not_taken,
     incoming::duplicate_mapping,
     incoming::mapping_to_itself,

@@ -22,6 +22,9 @@ pub const SOME: TextKind = TextKind { name: "text", check: not_empty };
 pub const PATH: TextKind = TextKind { name: "path", check: not_empty };
 /// A regular expression of the Rust `regex` family: no look-around, no back-references.
 pub const REGEX: TextKind = TextKind { name: "regular expression", check: regex };
+/// A regular expression on parts of HTTP requests: what the agent understands of the Rust `regex` family, without
+/// classes of Unicode.
+pub const HTTP_REGEX: TextKind = TextKind { name: "regular expression", check: http_regex };
 /// A name pattern with `*` and `?`.
 pub const PATTERN: TextKind = TextKind { name: "pattern", check: not_empty };
 /// An environment variable's name.
@@ -62,6 +65,11 @@ fn regex(text: &str) -> Result<(), String> {
         Err(regex_syntax::Error::Translate(error)) => Err(wrong_regex(error.kind().to_string())),
         Err(error) => Err(wrong_regex(error.to_string())),
     }
+}
+
+fn http_regex(text: &str) -> Result<(), String> {
+    regex(text)?;
+    regex_lite::Regex::new(text).map(drop).map_err(|error| wrong_regex(error.to_string()))
 }
 
 fn wrong_regex(reason: String) -> String {
@@ -167,6 +175,7 @@ mod tests {
     fn each_kind_takes_the_good_and_refuses_the_bad() {
         let cases: &[(TextKind, &[&str], &[&str])] = &[
             (REGEX, &["x-user: .*", "^/api/(a|b)$"], &["(", "[z-a]", "", "a(?=b)", "(?<!x)y"]),
+            (HTTP_REGEX, &["x-user: .*", "^/api/(a|b)\\d+$"], &["(", "", "a(?=b)", r"\p{Greek}"]),
             (VARIABLE, &["HOME", "a.b"], &["", "A=B"]),
             (LABEL, &["a", "web-1", "0x"], &["", "Web", "-a", "a-", "a_b", "a.b", &"x".repeat(64)]),
             (SUBDOMAIN, &["a.b-c.d", "web"], &["", "a..b", ".a", "A", "a.-b"]),

@@ -286,6 +286,28 @@ pub struct OpenPort {
     pub probed: bool,
     /// Resets the connections that stand, each when it is idle, so that their clients come back.
     pub flush: bool,
+    /// Which HTTP requests the mode is for; the others are the application's alone. None is for whole connections. A
+    /// filter that cannot be understood is `EINVAL`.
+    pub filter: Option<HttpFilter>,
+}
+
+/// Which HTTP requests. Regular expressions are of the crate `regex-lite`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpFilter {
+    /// Regular expression on each header as `Name: value`, upper and lower case are the same.
+    Header(String),
+    /// Regular expression on the path, and on the path with its query.
+    Path(String),
+    /// The method, upper and lower case are the same.
+    Method(String),
+    /// Regular expression on the query, without the `?`.
+    Query(String),
+    /// All must match.
+    All(Vec<HttpFilter>),
+    /// One must match.
+    Any(Vec<HttpFilter>),
+    /// Must not match.
+    Not(Box<HttpFilter>),
 }
 
 /// What happens to the connections of an open port.
@@ -301,7 +323,8 @@ pub enum PortMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accept {}
 
-/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it.
+/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. Of a
+/// connection to a port with a filter the agent sends nothing before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Taken {

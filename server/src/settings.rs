@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Document, IncomingMode, OptionValue, PortPair, Resolved, Target};
-use protocol::agent::PortMode;
+use protocol::agent::{HttpFilter, PortMode};
 
 use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
@@ -135,10 +135,6 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         IncomingMode::Mirror => Some(PortMode::Mirror),
         IncomingMode::Steal => Some(PortMode::Steal),
     };
-    if mode.is_some() && incoming.http_filter.filter().is_some() {
-        let message = "feature.network.incoming.http_filter is not available yet: all requests would be taken";
-        return Err(Failure::new(Class::Config, message).next("take whole ports, with feature.network.incoming.ports"));
-    }
     let pairs = |pairs: &[PortPair]| pairs.iter().map(|pair| (pair.first, pair.second)).collect();
     Ok(IncomingOptions {
         mode: mode.filter(|_| config.target.path.as_ref().is_some_and(|target| *target != Target::Targetless)),
@@ -148,6 +144,8 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ignore_localhost: incoming.ignore_localhost,
         flush_connections: config.agent.flush_connections,
         probes: incoming.probes,
+        filter: incoming.http_filter.filter().as_ref().map(http_filter),
+        filtered_ports: incoming.http_filter.ports.clone(),
         on_concurrent_steal: match incoming.on_concurrent_steal {
             config::OnConcurrentSteal::Abort => OnConcurrentSteal::Abort,
             config::OnConcurrentSteal::Override => OnConcurrentSteal::Override,
@@ -160,6 +158,19 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         },
         hold: incoming.hold,
     })
+}
+
+fn http_filter(filter: &config::HttpFilter) -> HttpFilter {
+    let all = |parts: &[config::HttpFilter]| parts.iter().map(http_filter).collect();
+    match filter {
+        config::HttpFilter::Header(regex) => HttpFilter::Header(regex.clone()),
+        config::HttpFilter::Path(regex) => HttpFilter::Path(regex.clone()),
+        config::HttpFilter::Method(method) => HttpFilter::Method(method.clone()),
+        config::HttpFilter::Query(regex) => HttpFilter::Query(regex.clone()),
+        config::HttpFilter::All(parts) => HttpFilter::All(all(parts)),
+        config::HttpFilter::Any(parts) => HttpFilter::Any(all(parts)),
+        config::HttpFilter::Not(part) => HttpFilter::Not(Box::new(http_filter(part))),
+    }
 }
 
 fn target(config: &Config, container: Option<&str>) -> Result<Target> {

@@ -55,6 +55,11 @@ impl Way {
         pass(self, given_back.client, peer, given_back.sent, None).await;
     }
 
+    /// Counts a connection that somebody else carries.
+    pub(super) fn carry(&self) -> Carried<'_> {
+        Carried::new(self)
+    }
+
     /// Waits until no connection is being carried.
     pub(super) async fn idle(&self) {
         while self.carried.get() > 0 {
@@ -63,7 +68,7 @@ impl Way {
     }
 
     /// A connection to the application on `destination`, which is an address of this network.
-    async fn connect(&self, destination: SocketAddr, peer: SocketAddr) -> io::Result<(TcpStream, Entered)> {
+    pub(super) async fn connect(&self, destination: SocketAddr, peer: SocketAddr) -> io::Result<(TcpStream, Entered)> {
         for _ in self.ports.clone() {
             let port = self.next.get();
             self.next.set(if port == *self.ports.end() { *self.ports.start() } else { port + 1 });
@@ -87,7 +92,7 @@ impl Way {
 }
 
 /// Counts a connection for as long as it lives.
-struct Carried<'w>(&'w Way);
+pub(super) struct Carried<'w>(&'w Way);
 
 impl<'w> Carried<'w> {
     fn new(way: &'w Way) -> Self {

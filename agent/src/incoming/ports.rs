@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use link::Stream;
 use protocol::agent::{Accepted, PortMode};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::copies::Copy;
 
@@ -46,6 +47,8 @@ pub(super) enum Arrived {
     Stolen(TcpStream),
     /// What its client sends.
     Mirrored(Copy),
+    /// A connection to the program, for the requests that a filter chooses. Dropped, the application answers them.
+    Wanted(oneshot::Sender<Stream>),
 }
 
 impl Ports {

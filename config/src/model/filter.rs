@@ -6,7 +6,7 @@ use super::Lower;
 use crate::address::AddressFilter;
 use crate::syntax::{Node, Value};
 
-/// Which HTTP requests are stolen.
+/// Which HTTP requests are taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpFilter {
     /// Regular expression on each header as `Name: value`, case-insensitive.

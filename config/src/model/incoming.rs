@@ -75,25 +75,26 @@ section! {
 }
 
 section! {
-    /// Steal only the HTTP requests that match; all others are answered by the target. One kind of filter only;
-    /// `all_of`, `any_of` and `not` combine several.
+    /// Steal or mirror only the HTTP requests that match; the local process gets nothing of the others. One kind of
+    /// filter only; `all_of`, `any_of` and `not` combine several.
     HttpFilterConfig in "feature.network.incoming.http_filter.", short &[];
     /// Regular expression on each header as `Name: value`, upper and lower case are the same.
-    later header_filter: Option<String> = "null", Shape::Text(text::REGEX);
+    now header_filter: Option<String> = "null", Shape::Text(text::HTTP_REGEX);
     /// Regular expression on the path, and on the path with its query.
-    later path_filter: Option<String> = "null", Shape::Text(text::REGEX);
+    now path_filter: Option<String> = "null", Shape::Text(text::HTTP_REGEX);
     /// HTTP method, such as `GET`.
-    later method_filter: Option<String> = "null", Shape::Text(text::METHOD);
+    now method_filter: Option<String> = "null", Shape::Text(text::METHOD);
     /// Regular expression on the query, without the `?`.
-    later query_filter: Option<String> = "null", Shape::Text(text::REGEX);
+    now query_filter: Option<String> = "null", Shape::Text(text::HTTP_REGEX);
     /// Filters that must all match.
-    later all_of: Option<Vec<HttpFilter>> = "null", Shape::List(&Shape::Record("$filter"));
+    now all_of: Option<Vec<HttpFilter>> = "null", Shape::List(&Shape::Record("$filter"));
     /// Filters of which one must match.
-    later any_of: Option<Vec<HttpFilter>> = "null", Shape::List(&Shape::Record("$filter"));
+    now any_of: Option<Vec<HttpFilter>> = "null", Shape::List(&Shape::Record("$filter"));
     /// A filter that must not match.
-    later not: Option<HttpFilter> = "null", Shape::Record("$filter");
-    /// Ports that are filtered; traffic to the others is stolen whole. All ports if left out.
-    later ports: Option<Vec<u16>> = "null", Shape::PORTS;
+    now not: Option<HttpFilter> = "null", Shape::Record("$filter");
+    /// Ports that are filtered, of the local process or of the target; traffic to the others is taken whole. All ports
+    /// if left out.
+    now ports: Option<Vec<u16>> = "null", Shape::PORTS;
 }
 
 impl HttpFilterConfig {

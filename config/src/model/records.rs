@@ -46,13 +46,13 @@ records! {
     /// Name of the container.
     "$target.container" = Shape::Text(text::LABEL);
     /// Regular expression on each header as `Name: value`.
-    "$filter.header" = Shape::Text(text::REGEX);
+    "$filter.header" = Shape::Text(text::HTTP_REGEX);
     /// Regular expression on the path, and on the path with its query.
-    "$filter.path" = Shape::Text(text::REGEX);
+    "$filter.path" = Shape::Text(text::HTTP_REGEX);
     /// HTTP method, such as `GET`.
     "$filter.method" = Shape::Text(text::METHOD);
     /// Regular expression on the query, without the `?`.
-    "$filter.query" = Shape::Text(text::REGEX);
+    "$filter.query" = Shape::Text(text::HTTP_REGEX);
     /// Filters that must all match.
     "$filter.all_of" = Shape::List(&Shape::Record("$filter"));
     /// Filters of which one must match.

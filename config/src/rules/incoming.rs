@@ -82,14 +82,14 @@ fn has_empty(filter: &HttpFilter) -> bool {
     }
 }
 
-/// Filters choose what is stolen.
-pub(super) fn filter_needs_steal(facts: &mut Facts<'_>) {
+/// Filters choose among what is taken.
+pub(super) fn filter_needs_traffic(facts: &mut Facts<'_>) {
     let incoming = &facts.config.feature.network.incoming;
-    if incoming.mode == IncomingMode::Steal {
+    if incoming.mode != IncomingMode::Off {
         return;
     }
     if let Some(kind) = kinds_in(&incoming.http_filter).first() {
-        let reason = format!("filters choose what is stolen, and the mode is \"{}\"", incoming.mode);
+        let reason = format!("filters choose what is taken, and the mode is \"{}\"", incoming.mode);
         facts.tell_no_effect(&format!("{FILTER}.{kind}"), &reason);
     }
 }

@@ -154,9 +154,8 @@ fn rules_across_keys() {
     check(
         r#"{"feature": {"network": {"incoming": {"http_filter": {"not": {"all_of": []}}}}}}"#,
         expect![[r#"
-        error empty-filter 1:62 `not` combines no filter: write at least one, or remove it
-        warning no-effect 1:62 `feature.network.incoming.http_filter.not` has no effect: filters choose what is stolen, and the mode is "mirror"
-    "#]],
+            error empty-filter 1:62 `not` combines no filter: write at least one, or remove it
+        "#]],
     );
     check(
         r#"{"feature": {"network": {"dns": false, "outgoing": {"filter": {"remote": ["db", "10.0.0.0/8"]}}}}}"#,

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use decide::incoming::Rules;
 use link::{Link, LinkError, Stream};
-use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
+use protocol::agent::{Accept, Accepted, HttpFilter, OpenPort, PortMode, RemoteError};
 use protocol::layer::NamesReply;
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,6 +64,8 @@ pub(super) struct Incoming {
     rules: Rules,
     probes: Vec<Probe>,
     probes_are_wanted: bool,
+    filter: Option<HttpFilter>,
+    filtered_ports: Option<Vec<u16>>,
     control: Link,
     data: Link,
     /// Where connections to the program's IPv4 listeners come from.
@@ -104,6 +106,8 @@ impl Incoming {
             rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
             probes,
             probes_are_wanted: options.probes,
+            filter: options.filter,
+            filtered_ports: options.filtered_ports,
             control,
             data,
             from: Ipv4Addr::new(a, b, c, 255),
@@ -140,7 +144,10 @@ impl Incoming {
 
     async fn open(self: &Arc<Self>, watch: Watch, bound: SocketAddr) -> Result<(), OpenError> {
         let (Some(mode), Some(port)) = (self.mode, self.rules.pod_port(bound)) else { return Ok(()) };
-        let alone = mode == PortMode::Steal && self.on_concurrent_steal != OnConcurrentSteal::Override;
+        let filter = self.filter_of(bound.port(), port);
+        // Who takes some requests leaves the rest to the session before.
+        let alone =
+            filter.is_none() && mode == PortMode::Steal && self.on_concurrent_steal != OnConcurrentSteal::Override;
         // One at a time: a port is opened once, however many listeners it has.
         let mut ports = self.ports.lock().await;
         locked(&self.listeners).entry(port).or_default().insert(watch.cookie(), bound);
@@ -150,7 +157,8 @@ impl Incoming {
             }
             let flush = mode == PortMode::Steal && self.flush_connections;
             let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
-            match self.ask_for(OpenPort { port, mode, alone, probed, flush }).await {
+            let request = OpenPort { port, mode, alone, probed, flush, filter };
+            match self.ask_for(request).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {
                     locked(&self.listeners).remove(&port);
@@ -166,6 +174,11 @@ impl Incoming {
         watch.listed();
         tokio::spawn(Arc::clone(self).close_with(watch, port));
         Ok(())
+    }
+
+    fn filter_of(&self, own: u16, port: u16) -> Option<HttpFilter> {
+        let ports = self.filtered_ports.as_ref();
+        self.filter.clone().filter(|_| ports.is_none_or(|ports| ports.contains(&own) || ports.contains(&port)))
     }
 
     async fn ask_for(&self, request: OpenPort) -> Result<Stream, OpenError> {

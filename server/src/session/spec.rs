@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use config::AddressFilters;
 use config::target::Target;
-use protocol::agent::PortMode;
+use protocol::agent::{HttpFilter, PortMode};
 use serde::{Deserialize, Serialize};
 
 use crate::kube::client::ClusterOptions;
@@ -179,6 +179,10 @@ pub struct IncomingOptions {
     pub flush_connections: bool,
     /// The kubelet's HTTP probes are the program's, too.
     pub probes: bool,
+    /// Which HTTP requests the mode is for; none is for whole connections.
+    pub filter: Option<HttpFilter>,
+    /// The only ports that are filtered, of the program or of the pod; none is all of them.
+    pub filtered_ports: Option<Vec<u16>>,
     /// What happens when another session steals the same port.
     pub on_concurrent_steal: OnConcurrentSteal,
     /// What happens to connections that the program does not accept.
