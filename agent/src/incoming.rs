@@ -23,6 +23,9 @@ mod steering;
 
 mod stolen;
 
+#[cfg(any(test, fuzzing))]
+pub use http::fuzzing;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;

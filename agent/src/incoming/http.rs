@@ -12,6 +12,9 @@ mod head;
 
 mod sides;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests;
 
