@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
 use protocol::agent::{AnyRequest, Describe, GetEnvironment, QueryDns, Request, Resolve, ResolveError, ReverseResolve};
+use protocol::files::LookAt;
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
 use crate::describe::describe;
 use crate::environment;
-use crate::files::Root;
+use crate::files::{self, Root};
 use crate::incoming::Incoming;
 use crate::names::{self, Names};
 use crate::outgoing;
@@ -89,6 +90,14 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
         AnyRequest::ConnectUnix(request) => Box::pin(outgoing::serve_unix(counters, root, call, request)).await,
         AnyRequest::OpenPort(request) => pod.incoming.serve_port(counters, call, request).await,
         AnyRequest::Accept(_) => Box::pin(pod.incoming.serve_accept(counters, call)).await,
+        AnyRequest::LookAt(request) => {
+            let looked = files::look_at(root, pod.target.as_ref(), &request);
+            reply::<LookAt>(call, &looked).await
+        }
+        AnyRequest::ListDirectory(request) => {
+            Box::pin(files::list_directory(root, pod.target.as_ref(), call, request)).await
+        }
+        AnyRequest::ReadFile(request) => Box::pin(files::read_file(root, pod.target.as_ref(), call, request)).await,
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };

@@ -7,6 +7,7 @@ use std::path::Path;
 use protocol::agent::{Environment, RemoteError};
 use rustix::io::Errno;
 
+use crate::files::Rights;
 use crate::target::Target;
 
 /// Largest environment in bytes: what `execve(2)` permits with the usual stack limit.
@@ -16,7 +17,14 @@ const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
 /// pod and image.
 pub(crate) fn read(target: Option<&Target>) -> Result<Environment, RemoteError> {
     let path = target.map_or_else(|| "/proc/self/environ".into(), |target| target.proc_path("environ"));
-    let bytes = read_bounded(&path).map_err(|error| RemoteError {
+    let read = read_bounded(&path).or_else(|error| match Rights::of(target) {
+        // It is its user's file, and the agent's root overrides no mode.
+        Ok(Some(user)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            user.lend(|| read_bounded(&path)).unwrap_or(Err(error))
+        }
+        _ => Err(error),
+    });
+    let bytes = read.map_err(|error| RemoteError {
         errno: error.raw_os_error().unwrap_or(Errno::TOOBIG.raw_os_error()),
         context: format!("read {}: {error}", path.display()),
     })?;

@@ -1,15 +1,21 @@
 //! Reads files as a container sees them: below its root directory, links resolved inside it.
 
+mod answers;
+mod rights;
+
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::Errno;
+
+pub(crate) use answers::{list_directory, look_at, read_file};
+pub(crate) use rights::Rights;
 
 /// Links that one path may lead through (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -36,6 +42,24 @@ impl Root {
         let mut bytes = Vec::with_capacity(metadata.len() as usize);
         file.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// The path below the root of what a descriptor of [`Root::open_path`] names, and that of the root itself where it
+    /// is shown with one.
+    fn path_of(&self, descriptor: &OwnedFd) -> io::Result<Vec<u8>> {
+        let shown = |descriptor: &OwnedFd| {
+            let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+            Ok::<_, Errno>(readlinkat(CWD, link, Vec::new())?.into_bytes())
+        };
+        let (root, path) = (shown(&self.directory)?, shown(descriptor)?);
+        let root = root.strip_suffix(b"/").unwrap_or(&root);
+        let below = path.strip_prefix(root).ok_or(Errno::XDEV)?;
+        Ok(if below.is_empty() { b"/".to_vec() } else { below.to_vec() })
+    }
+
+    /// As [`Root::open_path`]; a link at the end of the path is not followed.
+    fn open_link(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open_with(path, OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW)
     }
 
     /// What is at a path of the root, only to be named by it; `path` is meant from the root in any case.
@@ -71,6 +95,9 @@ impl Root {
             }
             let here = above.last().ok_or(Errno::NOENT)?;
             match readlinkat(here, &name, Vec::new()) {
+                Ok(_) if ahead.is_empty() && flags.contains(OFlags::NOFOLLOW) => {
+                    return Ok(openat(here, &name, flags, Mode::empty())?);
+                }
                 Ok(destination) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -92,7 +119,11 @@ impl Root {
                 Err(errno) => return Err(errno.into()),
             }
         }
-        Err(Errno::ISDIR.into())
+        match above.pop() {
+            // The root, or what `..` at the end leads to.
+            Some(directory) if flags.contains(OFlags::PATH) => Ok(directory),
+            _ => Err(Errno::ISDIR.into()),
+        }
     }
 }
 

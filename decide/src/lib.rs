@@ -8,6 +8,7 @@
 
 pub mod debuggers;
 pub mod env;
+pub mod files;
 pub mod filter;
 pub mod hosts;
 pub mod incoming;

@@ -17,6 +17,8 @@ pub(crate) enum Patience {
     Within(Timeval),
     /// The host answers at once, or it hangs and is as good as gone. Signals do not matter.
     Brief,
+    /// The host fetches what may be large: as long as there is a host. Signals do not matter.
+    Fetch,
     /// The host asks the pod, whose own time limits are shorter. Signals do not matter.
     LookUp,
 }
@@ -24,7 +26,7 @@ pub(crate) enum Patience {
 impl Patience {
     fn limit(self) -> Option<Timeval> {
         match self {
-            Self::Endless => None,
+            Self::Endless | Self::Fetch => None,
             Self::Within(limit) => Some(limit),
             Self::Brief => Some([5, 0]),
             Self::LookUp => Some([60, 0]),

@@ -3,11 +3,13 @@
 pub(crate) mod assembly;
 pub(crate) mod background;
 pub(crate) mod batch;
+pub(crate) mod changes;
 pub(crate) mod datagram;
 pub(crate) mod dns;
 pub(crate) mod entries;
 pub(crate) mod exec;
 pub(crate) mod files;
+pub(crate) mod folders;
 pub(crate) mod hostent;
 pub(crate) mod identity;
 pub(crate) mod idn;

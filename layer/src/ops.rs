@@ -10,4 +10,5 @@ pub(crate) mod outgoing;
 pub(crate) mod preload;
 pub(crate) mod program;
 pub(crate) mod settings;
+pub(crate) mod shadow;
 pub(crate) mod unix;

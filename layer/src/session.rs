@@ -11,6 +11,7 @@ use protocol::codec;
 use protocol::layer::{self, AttachReply, MAX_HOST_NAME, PodFile, Request, Settings, Token};
 
 use crate::client::{self, Patience};
+use crate::ops::shadow::Shadow;
 
 /// Longest name of an abstract socket (`unix(7)`: 108 bytes, the first is NUL).
 const NAME_ROOM: usize = 107;
@@ -38,6 +39,8 @@ pub(crate) struct Session {
     pub(crate) has_v6: bool,
     /// The pod's version of each of [`POD_FILES`].
     pub(crate) files: [PodFile; POD_FILES.len()],
+    /// Files that the user's patterns name.
+    pub(crate) shadow: Option<Shadow>,
     /// The host's process id, in whose `/proc/<pid>/fd` the files are; 0 is none.
     pub(crate) host: u32,
     host_name: Option<HostName>,
@@ -98,6 +101,7 @@ impl Session {
             incoming: false,
             has_v6: true,
             files: LOST_FILES,
+            shadow: None,
             host: 0,
             host_name: None,
             debuggers: Ports::NONE,
@@ -156,7 +160,7 @@ pub(crate) struct Joining<'a> {
 
 /// What the host says to a process that joins.
 enum Reply {
-    Member(Settings, Option<HostName>),
+    Member(Settings, Option<HostName>, Option<Shadow>),
     Skipped,
 }
 
@@ -169,10 +173,11 @@ pub(crate) fn attach(value: &[u8], process: &Joining<'_>) {
     let program = program.get(..PROGRAM_ROOM).unwrap_or(program);
     let executable = executable.get(executable.len().saturating_sub(PROGRAM_ROOM)..).unwrap_or_default();
     let request = Request::Attach { program, executable };
-    match client::ask_as::<_, 768, 256>(&session, request, Patience::Brief, reply) {
-        Ok(Reply::Member(settings, host_name)) => {
+    match client::ask_as::<_, 768, 512>(&session, request, Patience::Brief, reply) {
+        Ok(Reply::Member(settings, host_name, shadow)) => {
             session.follow(settings);
             session.host_name = host_name;
+            session.shadow = shadow;
         }
         Ok(Reply::Skipped) => return,
         Err(_) => {}
@@ -183,8 +188,8 @@ pub(crate) fn attach(value: &[u8], process: &Joining<'_>) {
 }
 
 fn reply(body: &[u8]) -> Option<Reply> {
-    let (settings, name) = match codec::decode(body).ok()? {
-        AttachReply::Member { settings, host_name } => (settings, host_name),
+    let (settings, name, files) = match codec::decode(body).ok()? {
+        AttachReply::Member { settings, host_name, files } => (settings, host_name, files),
         AttachReply::Skipped => return Some(Reply::Skipped),
     };
     let host_name = name.filter(|name| !name.is_empty() && !name.contains('\0')).and_then(|name| {
@@ -192,7 +197,8 @@ fn reply(body: &[u8]) -> Option<Reply> {
         bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some((bytes, name.len()))
     });
-    Some(Reply::Member(settings, host_name))
+    let shadow = files.and_then(|rules| Shadow::new(&rules, settings.host));
+    Some(Reply::Member(settings, host_name, shadow))
 }
 
 #[cfg(test)]

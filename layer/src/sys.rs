@@ -3,6 +3,7 @@
 //! Made directly and not through libc: its symbols may be hooked (by us), they are cancellation points, and
 //! they touch errno. The one exception is [`receive`], which must be a cancellation point.
 
+mod files;
 pub(crate) mod memory;
 mod socket;
 pub(crate) mod waiting;
@@ -15,6 +16,7 @@ use crate::address::{self, Encoded};
 use crate::inflight;
 use crate::interpose::{self, Next};
 
+pub(crate) use files::*;
 pub(crate) use socket::*;
 
 /// An error number of `errno(3)`.
@@ -438,62 +440,4 @@ pub(crate) fn host_name() -> ([u8; 65], usize) {
     let _ = unsafe { call(libc::SYS_uname, [(&raw mut names) as usize, 0, 0, 0, 0, 0]) };
     let name = names.nodename.map(|byte| byte as u8);
     (name, name.iter().position(|byte| *byte == 0).unwrap_or(0))
-}
-
-/// Opens a program file for a look at its head.
-pub(crate) fn open_program(directory: c_int, path: &core::ffi::CStr) -> Result<c_int, Errno> {
-    // Not blocking: a pipe of that name must not hold us up.
-    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
-    // SAFETY: openat(2) with a C string.
-    let opened =
-        unsafe { call(libc::SYS_openat, [directory as usize, path.as_ptr() as usize, flags as usize, 0, 0, 0]) };
-    opened.map(|fd| fd as c_int)
-}
-
-/// Reads at a place of a file; the number of bytes read, 0 on any error.
-pub(crate) fn read_at(fd: c_int, buffer: &mut [u8], offset: u64) -> usize {
-    let arguments = [fd as usize, buffer.as_mut_ptr() as usize, buffer.len(), offset as usize, 0, 0];
-    // SAFETY: pread64(2) with room that is ours.
-    unsafe { call(libc::SYS_pread64, arguments) }.unwrap_or(0)
-}
-
-/// A whole file of at most `longest` bytes; `None` for what is longer or cannot be read.
-pub(crate) fn read_file(path: &core::ffi::CStr, longest: usize) -> Option<Vec<u8>> {
-    let fd = open_program(libc::AT_FDCWD, path).ok()?;
-    let mut bytes = Vec::new();
-    let mut piece = [0; 4096];
-    let whole = loop {
-        match read_at(fd, &mut piece, bytes.len() as u64) {
-            0 => break true,
-            _ if bytes.len() >= longest => break false,
-            more => bytes.extend_from_slice(piece.get(..more).unwrap_or_default()),
-        }
-    };
-    close(fd);
-    whole.then_some(bytes)
-}
-
-/// Where a link leads, as far as `room` holds it (`readlink(2)`).
-pub(crate) fn read_link<'a>(path: &core::ffi::CStr, room: &'a mut [u8]) -> Result<&'a [u8], Errno> {
-    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, room.as_mut_ptr() as usize, room.len(), 0, 0];
-    // SAFETY: readlinkat(2) with a C string and room that is ours.
-    let length = unsafe { call(libc::SYS_readlinkat, arguments) }?;
-    Ok(room.get(..length).unwrap_or_default())
-}
-
-/// What tells a file from all others: its device and its number there (`inode(7)`).
-pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
-    // SAFETY: all zero is a valid stat.
-    let mut found: libc::stat = unsafe { core::mem::zeroed() };
-    let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), 0, 0, 0];
-    // SAFETY: newfstatat(2) with a C string and room for the answer.
-    unsafe { call(libc::SYS_newfstatat, arguments) }?;
-    Ok((found.st_dev, found.st_ino))
-}
-
-/// Whether `path` may be executed.
-pub(crate) fn is_executable(path: &core::ffi::CStr) -> bool {
-    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, libc::X_OK as usize, 0, 0, 0];
-    // SAFETY: faccessat(2) with a C string.
-    unsafe { call(libc::SYS_faccessat, arguments) }.is_ok()
 }

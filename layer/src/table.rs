@@ -3,8 +3,8 @@
 
 use core::ffi::c_void;
 
-use libc::{FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, hostent, mode_t, pid_t, size_t, sockaddr};
-use libc::{mmsghdr, msghdr};
+use libc::{DIR, FILE, addrinfo, c_char, c_int, c_long, c_uint, c_ulong, hostent, mode_t, pid_t, size_t, sockaddr};
+use libc::{dev_t, gid_t, mmsghdr, msghdr, off_t, uid_t};
 use libc::{posix_spawn_file_actions_t, posix_spawnattr_t};
 use libc::{socklen_t, ssize_t, timespec, utsname};
 
@@ -29,8 +29,6 @@ pub(crate) struct Hook {
 
 /// Kinds of rows:
 /// * `plain`: the hook runs under [`guard`] as a whole;
-/// * `bare`: it guards its pieces by itself and never waits for the session host: the next symbol may be a
-///   cancellation point, out of which the thread unwinds (see `interpose`);
 /// * `waiting`: it may wait for the session host or the C library, and guards its pieces by itself (see
 ///   `interpose`);
 /// * `assembly`: the exported function is written in `hooks/assembly.rs`.
@@ -111,11 +109,6 @@ macro_rules! hooks {
     (@run plain, $call:expr) => {
         // SAFETY: the program's own arguments.
         guard(Stage::Before, Verdict::Bypass, || unsafe { $call })
-    };
-
-    (@run bare, $call:expr) => {
-        // SAFETY: the program's own arguments.
-        unsafe { $call }
     };
 
     (@run waiting, $call:expr) => {{
@@ -210,9 +203,9 @@ hooks! {
     plain [gai_cancel] (request: *const Request) -> c_int
         => background::gai_cancel: "belongs to `getaddrinfo_a`";
 
-    bare [__res_init] () -> c_int
+    waiting [__res_init] () -> c_int
         => state::res_init: "shows the pod's name servers and search list in `_res`";
-    bare [__res_ninit] (state: *mut c_void) -> c_int
+    waiting [__res_ninit] (state: *mut c_void) -> c_int
         => state::res_ninit: "shows the pod's name servers and search list in a state";
     waiting [res_query, __res_query] (name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, room: c_int) -> c_int
         => dns::res_query: "asks the pod's name servers";
@@ -231,54 +224,149 @@ hooks! {
     waiting [res_nsend, __res_nsend] (state: *mut c_void, question: *const u8, length: c_int, answer: *mut u8, room: c_int) -> c_int
         => dns::res_nsend: "asks the pod's name servers";
 
-    bare [open, open64, __open, __open64] (path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+    waiting [open, open64, __open, __open64] (path: *const c_char, flags: c_int, mode: mode_t) -> c_int
         => files::open: "opens the pod's version of a file";
-    bare [openat, openat64] (directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+    waiting [openat, openat64] (directory: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
         => files::openat: "opens the pod's version of a file";
-    bare [__open_2, __open64_2] (path: *const c_char, flags: c_int) -> c_int
+    waiting [__open_2, __open64_2] (path: *const c_char, flags: c_int) -> c_int
         => files::__open_2: "`open` as `_FORTIFY_SOURCE` calls it";
-    bare [__openat_2, __openat64_2] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
+    waiting [__openat_2, __openat64_2] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
         => files::__openat_2: "`openat` as `_FORTIFY_SOURCE` calls it";
-    bare [creat, creat64] (path: *const c_char, mode: mode_t) -> c_int
+    waiting [creat, creat64] (path: *const c_char, mode: mode_t) -> c_int
         => files::creat: "refuses to write the pod's files";
-    bare [fopen, fopen64] (path: *const c_char, mode: *const c_char) -> *mut FILE
+    waiting [fopen, fopen64] (path: *const c_char, mode: *const c_char) -> *mut FILE
         => files::fopen: "opens the pod's version of a file";
-    bare [freopen, freopen64] (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
+    waiting [freopen, freopen64] (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
         => files::freopen: "opens the pod's version of a file";
-    bare [stat, stat64] (path: *const c_char, out: *mut c_void) -> c_int
+    waiting [stat, stat64] (path: *const c_char, out: *mut c_void) -> c_int
         => files::stat: "describes the pod's version of a file";
-    bare [lstat, lstat64] (path: *const c_char, out: *mut c_void) -> c_int
+    waiting [lstat, lstat64] (path: *const c_char, out: *mut c_void) -> c_int
         => files::lstat: "describes the pod's version of a file";
-    bare [fstatat, fstatat64] (directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
+    waiting [fstatat, fstatat64] (directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
         => files::fstatat: "describes the pod's version of a file";
-    bare [statx] (directory: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut c_void) -> c_int
+    waiting [statx] (directory: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut c_void) -> c_int
         => files::statx: "describes the pod's version of a file";
-    bare [__xstat, __xstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
+    waiting [__xstat, __xstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
         => files::__xstat: "`stat` before glibc 2.33";
-    bare [__lxstat, __lxstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
+    waiting [__lxstat, __lxstat64] (version: c_int, path: *const c_char, out: *mut c_void) -> c_int
         => files::__lxstat: "`lstat` before glibc 2.33";
-    bare [__fxstatat, __fxstatat64] (version: c_int, directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
+    waiting [__fxstatat, __fxstatat64] (version: c_int, directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> c_int
         => files::__fxstatat: "`fstatat` before glibc 2.33";
-    bare [access] (path: *const c_char, mode: c_int) -> c_int
+    waiting [access] (path: *const c_char, mode: c_int) -> c_int
         => files::access: "looks at the pod's version of a file";
-    bare [euidaccess, eaccess] (path: *const c_char, mode: c_int) -> c_int
+    waiting [euidaccess, eaccess] (path: *const c_char, mode: c_int) -> c_int
         => files::euidaccess: "looks at the pod's version of a file";
-    bare [faccessat] (directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int
+    waiting [faccessat] (directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int
         => files::faccessat: "looks at the pod's version of a file";
-    bare [readlink] (path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
+    waiting [readlink] (path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
         => files::readlink: "the pod's files are no links";
-    bare [readlinkat] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
+    waiting [readlinkat] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
         => files::readlinkat: "the pod's files are no links";
-    bare [__readlink_chk] (path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
+    waiting [__readlink_chk] (path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
         => files::__readlink_chk: "`readlink` as `_FORTIFY_SOURCE` calls it";
-    bare [__readlinkat_chk] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
+    waiting [__readlinkat_chk] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
         => files::__readlinkat_chk: "`readlinkat` as `_FORTIFY_SOURCE` calls it";
-    bare [realpath] (path: *const c_char, room: *mut c_char) -> *mut c_char
+    waiting [realpath] (path: *const c_char, room: *mut c_char) -> *mut c_char
         => files::realpath: "the pod's files are where they are";
-    bare [__realpath_chk] (path: *const c_char, room: *mut c_char, size: size_t) -> *mut c_char
+    waiting [__realpath_chk] (path: *const c_char, room: *mut c_char, size: size_t) -> *mut c_char
         => files::__realpath_chk: "`realpath` as `_FORTIFY_SOURCE` calls it";
-    bare [canonicalize_file_name] (path: *const c_char) -> *mut c_char
+    waiting [canonicalize_file_name] (path: *const c_char) -> *mut c_char
         => files::canonicalize_file_name: "the pod's files are where they are";
+
+    waiting [opendir] (path: *const c_char) -> *mut DIR
+        => folders::opendir: "lists the pod's folders";
+    waiting [scandir, scandir64] (path: *const c_char, list: *mut c_void, filter: *const c_void, compare: *const c_void) -> c_int
+        => folders::scandir: "lists the pod's folders";
+    waiting [scandirat, scandirat64] (directory: c_int, path: *const c_char, list: *mut c_void, filter: *const c_void, compare: *const c_void) -> c_int
+        => folders::scandirat: "lists the pod's folders";
+    waiting [chdir] (path: *const c_char) -> c_int
+        => folders::chdir: "enters the pod's folders";
+    waiting [getcwd] (room: *mut c_char, size: size_t) -> *mut c_char
+        => folders::getcwd: "says the pod's path of a folder of the pod";
+    waiting [__getcwd_chk] (room: *mut c_char, size: size_t, known: size_t) -> *mut c_char
+        => folders::__getcwd_chk: "`getcwd` as `_FORTIFY_SOURCE` calls it";
+    waiting [getwd] (room: *mut c_char) -> *mut c_char
+        => folders::getwd: "says the pod's path of a folder of the pod";
+    waiting [get_current_dir_name] () -> *mut c_char
+        => folders::get_current_dir_name: "says the pod's path of a folder of the pod";
+    waiting [truncate, truncate64] (path: *const c_char, length: off_t) -> c_int
+        => changes::truncate: "the pod's files can only be read";
+    waiting [chmod] (path: *const c_char, mode: mode_t) -> c_int
+        => changes::chmod: "the pod's files can only be read";
+    waiting [fchmodat] (directory: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int
+        => changes::fchmodat: "the pod's files can only be read";
+    waiting [chown] (path: *const c_char, user: uid_t, group: gid_t) -> c_int
+        => changes::chown: "the pod's files can only be read";
+    waiting [lchown] (path: *const c_char, user: uid_t, group: gid_t) -> c_int
+        => changes::lchown: "the pod's files can only be read";
+    waiting [fchownat] (directory: c_int, path: *const c_char, user: uid_t, group: gid_t, flags: c_int) -> c_int
+        => changes::fchownat: "the pod's files can only be read";
+    waiting [utime] (path: *const c_char, times: *const c_void) -> c_int
+        => changes::utime: "the pod's files can only be read";
+    waiting [utimes] (path: *const c_char, times: *const c_void) -> c_int
+        => changes::utimes: "the pod's files can only be read";
+    waiting [lutimes] (path: *const c_char, times: *const c_void) -> c_int
+        => changes::lutimes: "the pod's files can only be read";
+    waiting [futimesat] (directory: c_int, path: *const c_char, times: *const c_void) -> c_int
+        => changes::futimesat: "the pod's files can only be read";
+    waiting [utimensat] (directory: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
+        => changes::utimensat: "the pod's files can only be read";
+    waiting [unlink] (path: *const c_char) -> c_int
+        => changes::unlink: "the pod's files can only be read";
+    waiting [unlinkat] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
+        => changes::unlinkat: "the pod's files can only be read";
+    waiting [rmdir] (path: *const c_char) -> c_int
+        => changes::rmdir: "the pod's files can only be read";
+    waiting [remove] (path: *const c_char) -> c_int
+        => changes::remove: "the pod's files can only be read";
+    waiting [setxattr] (path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
+        => changes::setxattr: "the pod's files can only be read";
+    waiting [lsetxattr] (path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
+        => changes::lsetxattr: "the pod's files can only be read";
+    waiting [removexattr] (path: *const c_char, name: *const c_char) -> c_int
+        => changes::removexattr: "the pod's files can only be read";
+    waiting [lremovexattr] (path: *const c_char, name: *const c_char) -> c_int
+        => changes::lremovexattr: "the pod's files can only be read";
+    waiting [mkdir] (path: *const c_char, mode: mode_t) -> c_int
+        => changes::mkdir: "the pod's files can only be read";
+    waiting [mkdirat] (directory: c_int, path: *const c_char, mode: mode_t) -> c_int
+        => changes::mkdirat: "the pod's files can only be read";
+    waiting [mknod] (path: *const c_char, mode: mode_t, device: dev_t) -> c_int
+        => changes::mknod: "the pod's files can only be read";
+    waiting [mknodat] (directory: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int
+        => changes::mknodat: "the pod's files can only be read";
+    waiting [mkfifo] (path: *const c_char, mode: mode_t) -> c_int
+        => changes::mkfifo: "the pod's files can only be read";
+    waiting [mkfifoat] (directory: c_int, path: *const c_char, mode: mode_t) -> c_int
+        => changes::mkfifoat: "the pod's files can only be read";
+    waiting [getxattr] (path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
+        => changes::getxattr: "asks about the pod's version of a file";
+    waiting [lgetxattr] (path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
+        => changes::lgetxattr: "asks about the pod's version of a file";
+    waiting [listxattr] (path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t
+        => changes::listxattr: "asks about the pod's version of a file";
+    waiting [llistxattr] (path: *const c_char, list: *mut c_char, size: size_t) -> ssize_t
+        => changes::llistxattr: "asks about the pod's version of a file";
+    waiting [statfs, statfs64] (path: *const c_char, out: *mut c_void) -> c_int
+        => changes::statfs: "asks about the pod's version of a file";
+    waiting [statvfs, statvfs64] (path: *const c_char, out: *mut c_void) -> c_int
+        => changes::statvfs: "asks about the pod's version of a file";
+    waiting [inotify_add_watch] (fd: c_int, path: *const c_char, mask: u32) -> c_int
+        => changes::inotify_add_watch: "watches the session's copy";
+    waiting [symlink] (target: *const c_char, path: *const c_char) -> c_int
+        => changes::symlink: "the pod's files can only be read";
+    waiting [symlinkat] (target: *const c_char, directory: c_int, path: *const c_char) -> c_int
+        => changes::symlinkat: "the pod's files can only be read";
+    waiting [rename] (from: *const c_char, to: *const c_char) -> c_int
+        => changes::rename: "the pod's files can only be read";
+    waiting [renameat] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char) -> c_int
+        => changes::renameat: "the pod's files can only be read";
+    waiting [renameat2] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_uint) -> c_int
+        => changes::renameat2: "the pod's files can only be read";
+    waiting [link] (from: *const c_char, to: *const c_char) -> c_int
+        => changes::link: "the pod's files can only be read";
+    waiting [linkat] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_int) -> c_int
+        => changes::linkat: "the pod's files can only be read";
 
     plain [gethostname] (room: *mut c_char, size: size_t) -> c_int
         => identity::gethostname: "says the pod's name";

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::files::{ListDirectory, LookAt, Looked, Metadata, ReadFile};
 use crate::handshake::Channel;
 
 /// A question with the one type of answer that belongs to it.
@@ -64,6 +65,12 @@ requests! {
     Accept -> Accepted, Data;
     /// Events that the agent tells by itself; [`Event`] messages follow.
     Subscribe -> (), Control;
+    /// What is at a path of the pod.
+    LookAt -> Result<Looked, RemoteError>, Control;
+    /// The entries of a directory of the pod; [`crate::files::Listed`] messages follow a success.
+    ListDirectory -> Result<(), RemoteError>, Data;
+    /// The content of a file of the pod; pieces follow a success.
+    ReadFile -> Result<Metadata, RemoteError>, Data;
 }
 
 /// Asks for the target container's environment.

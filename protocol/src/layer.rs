@@ -184,6 +184,26 @@ pub enum Request<'a> {
     },
     /// A question to name servers. Reply: [`DnsReply`].
     QueryDns(DnsQuestion<'a>),
+    /// A path that the layer's [`FileRules`] leave to the host. Reply: [`FileReply`].
+    File {
+        /// The path, absolute, at most [`MAX_PATH`] bytes.
+        path: &'a [u8],
+        /// Whether a link at its end is followed.
+        follow: bool,
+        /// What for.
+        purpose: Purpose,
+    },
+}
+
+/// What a program wants of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To know about it.
+    Look,
+    /// To open it: its content or its entries must be there.
+    Open,
+    /// To open it if it is a directory.
+    List,
 }
 
 /// Which loopback addresses a socket can reach, thus of which family the host's answer must be.
@@ -222,9 +242,47 @@ pub enum AttachReply<'a> {
         settings: Settings,
         /// The pod's name, of at most [`MAX_HOST_NAME`] bytes; none leaves this machine's.
         host_name: Option<&'a str>,
+        /// Which files are the pod's; none where all are this machine's, but for those of [`Settings::files`].
+        #[serde(borrow)]
+        files: Option<FileRules<'a>>,
     },
     /// It is left alone (a build tool, or the user said so). What it starts asks for itself.
     Skipped,
+}
+
+/// The user's rules for files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRules<'a> {
+    /// The descriptor number in the host of the table that `decide::files` reads.
+    pub table: u32,
+    /// Bytes of that table.
+    pub size: u32,
+    /// The folder on this machine below which the pod's files stand at their paths, without a slash at its end; at
+    /// most [`MAX_SHADOW`] bytes.
+    pub shadow: &'a [u8],
+}
+
+/// Longest path that can be the pod's, in bytes.
+pub const MAX_PATH: usize = 1024;
+
+/// Longest [`FileRules::shadow`] in bytes.
+pub const MAX_SHADOW: usize = 160;
+
+/// Where a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileReply<'a> {
+    /// In the shadow.
+    Shadow {
+        /// Its path in the pod, without links but for a last one that was not to be followed; at most [`MAX_PATH`]
+        /// bytes.
+        path: &'a [u8],
+        /// What the target's user may do with it, as the last digit of a mode.
+        may: u8,
+    },
+    /// On this machine, at this path of at most [`MAX_PATH`] bytes.
+    Local(&'a [u8]),
+    /// Fail with this error number.
+    Failed(i32),
 }
 
 /// What a process needs to know to decide by itself.

@@ -3,6 +3,7 @@
 //! * [`agent`]: session host to agent. A byte stream (a port-forward) opens with the [`handshake`], then
 //!   carries [`packet`]s, and inside those a multiplexer's streams. Each stream starts with one typed
 //!   request and is answered by one typed reply; some then go on as raw bytes.
+//!   What it says about files is in [`files`].
 //! * [`layer`]: layer to session host. One Unix connection per request, one message each way.
 //!
 //! Both ends of both hops always come from the same build (the server deploys the agent and the layer
@@ -14,6 +15,7 @@
 
 pub mod agent;
 pub mod codec;
+pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod handshake;

@@ -27,6 +27,9 @@ pub enum Command {
     /// Show or explain the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Files: whose they are
+    #[command(subcommand)]
+    Fs(FsCommand),
     /// Make an image of the agent, for clusters where it cannot be delivered otherwise
     #[command(subcommand)]
     Image(ImageCommand),
@@ -158,6 +161,19 @@ pub enum ConfigCommand {
         /// Print as JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// `mirror fs`.
+#[derive(Debug, Subcommand)]
+pub enum FsCommand {
+    /// Tell whose file a path is in a session, and which pattern of the configuration says so
+    Explain {
+        /// Configuration and cluster.
+        #[command(flatten)]
+        source: Source,
+        /// The path
+        path: OsString,
     },
 }
 

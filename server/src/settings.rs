@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use config::{Config, Document, IncomingMode, OptionValue, PortPair, Resolved, Target};
+use config::{Config, Document, FsMode, IncomingMode, OptionValue, PortPair, Resolved, Target};
 use protocol::agent::{HttpFilter, PortMode};
 
 use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
+use crate::session::files::FileRules;
 use crate::session::spec::{
-    AgentOptions, EnvironmentOptions, IncomingOptions, NetworkOptions, OnConcurrentSteal, OnPause, SessionSpec,
-    SkipOptions,
+    AgentOptions, EnvironmentOptions, FileOptions, IncomingOptions, NetworkOptions, OnConcurrentSteal, OnPause,
+    SessionSpec, SkipOptions,
 };
 
 /// Everything that was said about the configuration, put together.
@@ -119,6 +120,7 @@ pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionS
             host_name: config.feature.hostname,
         },
         incoming: incoming_options(config)?,
+        files: file_options(config)?,
         skip: SkipOptions {
             named: config.skip_processes.clone(),
             build_tools: config.skip_build_tools,
@@ -171,6 +173,28 @@ fn http_filter(filter: &config::HttpFilter) -> HttpFilter {
         config::HttpFilter::Any(parts) => HttpFilter::Any(all(parts)),
         config::HttpFilter::Not(part) => HttpFilter::Not(Box::new(http_filter(part))),
     }
+}
+
+/// Which files are the pod's. That the patterns can be compiled is known before anything is created.
+pub fn file_options(config: &Config) -> Result<FileOptions> {
+    let fs = &config.feature.fs;
+    let options = match fs.mode {
+        FsMode::Write => {
+            return Err(Failure::new(Class::Config, "feature.fs.mode \"write\" is not in effect yet")
+                .next("name what is to be read with feature.fs.read_only, and use the mode \"localwithoverrides\""));
+        }
+        FsMode::Local => FileOptions { max_size: fs.max_file_size, ..FileOptions::default() },
+        FsMode::LocalWithOverrides | FsMode::Read => FileOptions {
+            mapping: fs.mapping.clone(),
+            not_found: fs.not_found.clone(),
+            read_write: fs.read_write.clone(),
+            read_only: fs.read_only.clone(),
+            local: fs.local.clone(),
+            max_size: fs.max_file_size,
+        },
+    };
+    FileRules::new(&options)?;
+    Ok(options)
 }
 
 fn target(config: &Config, container: Option<&str>) -> Result<Target> {

@@ -13,30 +13,32 @@ choices! {
         Local = "local",
         /// Local, except for what the patterns name.
         LocalWithOverrides = "localwithoverrides",
-        /// Reads go to the target, writes stay local.
+        /// Reads go to the target, writes stay local. Not yet: until then as `localwithoverrides`.
         Read = "read",
-        /// Reads and writes go to the target.
+        /// Reads and writes go to the target. Not yet: it is refused.
         Write = "write",
     }
 }
 
 section! {
     /// Which files are those of the target. Short form: the mode alone. The patterns are regular expressions on the
-    /// absolute path, upper and lower case are the same. System directories, your working directory and files of
-    /// language tools are local by default.
+    /// absolute path, upper and lower case are the same; of several that match, the first of `not_found`,
+    /// `read_write`, `read_only` and `local` counts. `mirror fs explain PATH` tells which. Not yet: files that no
+    /// pattern names are local.
     Fs in "feature.fs.", short &[Short::Child("mode")];
     /// Where file operations go when no pattern says otherwise.
-    later mode: FsMode = "\"read\"", Shape::OneOf(FsMode::CHOICES);
-    /// Files that are read from and written to the target.
-    later read_write: Vec<String> = "[]", Shape::REGEXES;
-    /// Files that are read from the target and written locally.
-    later read_only: Vec<String> = "[]", Shape::REGEXES;
+    now mode: FsMode = "\"read\"", Shape::OneOf(FsMode::CHOICES);
+    /// Files that are read from and written to the target. Not yet: they can only be read (`EROFS`).
+    now read_write: Vec<String> = "[]", Shape::REGEXES;
+    /// Files that are read from the target. They can only be read (`EROFS`).
+    now read_only: Vec<String> = "[]", Shape::REGEXES;
     /// Files that are always local.
-    later local: Vec<String> = "[]", Shape::REGEXES;
+    now local: Vec<String> = "[]", Shape::REGEXES;
     /// Files that do not exist for the local process.
-    later not_found: Vec<String> = "[]", Shape::REGEXES;
-    /// Regular expressions on paths, each with the path that is used instead; `$1` is the text of the first group.
-    later mapping: BTreeMap<String, String> = "{}", Shape::Map { key: text::REGEX, value: &Shape::Text(text::SOME) };
+    now not_found: Vec<String> = "[]", Shape::REGEXES;
+    /// Regular expressions on paths, each with the text that is used instead of what has matched; `$1` is the text of
+    /// the first group. The other patterns see the path that comes of it.
+    now mapping: BTreeMap<String, String> = "{}", Shape::Map { key: text::REGEX, value: &Shape::Text(text::SOME) };
     /// Largest file that is fetched from the target, in bytes or as text such as `256MiB`.
-    later max_file_size: u64 = "\"256MiB\"", Shape::Size;
+    now max_file_size: u64 = "\"256MiB\"", Shape::Size;
 }

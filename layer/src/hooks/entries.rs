@@ -29,8 +29,8 @@ fn entry() -> Answer<Host> {
     let text = match files::pods("/etc/hosts") {
         Place::Native => return Answer::Native,
         Place::At(file) => sys::read_file(file.path(), LONGEST),
-        Place::Absent => Some(Vec::new()),
-        Place::Lost => None,
+        Place::Absent(_) => Some(Vec::new()),
+        Place::Failed(_) => None,
     };
     let Some(text) = text else { return Answer::Failed(Failure::System(libc::EIO)) };
     let text = String::from_utf8_lossy(&text);

@@ -6,42 +6,83 @@
 //! uses.
 //!
 //! On 64-bit machines the `…64` names are the same functions. Nothing here allocates or locks (`open` and
-//! `stat` are async-signal-safe), except `realpath`, which may allocate itself.
+//! `stat` are async-signal-safe), except `realpath`, which may allocate itself. The bare code between [`seek`] and the
+//! next symbol may be left for good (see `interpose`).
 
 use core::ffi::{CStr, c_char, c_void};
-use core::ptr::null_mut;
+use core::ptr::{null, null_mut};
 
 use libc::{AT_FDCWD, FILE, c_int, c_uint, mode_t, size_t, ssize_t};
 
 use crate::interpose::{Stage, Verdict, guard};
-use crate::ops::files::{self, File, Place};
+use crate::ops::files::{self, Decision, File, Place};
+use crate::ops::shadow::{self, Wish};
 use crate::sys::Errno;
 use crate::table::next;
 
 /// No object lives below, so that a bad pointer there is left to the kernel to refuse.
 const FIRST_PAGE: usize = 4096;
 
-/// Decides for a path, which may be relative to `directory`.
-///
-/// # Safety
-/// `path` must be a C string, or lie below [`FIRST_PAGE`].
-#[inline]
-unsafe fn place(directory: c_int, path: *const c_char) -> Place {
-    if path.addr() < FIRST_PAGE {
-        return Place::Native;
-    }
-    // SAFETY: by the caller's word.
-    guard(Stage::Before, Place::Native, || files::place(directory, unsafe { CStr::from_ptr(path) }.to_bytes()))
+/// A path that may be the pod's. Most are not, so this is small and says so at once.
+#[derive(Clone, Copy)]
+pub(super) struct Sought {
+    directory: c_int,
+    /// Null where the path is this machine's.
+    path: *const c_char,
+    wish: Wish,
 }
 
-/// Runs `at` for a file that the pod has; `absent` is the error where it has none.
-fn with<T>(place: Place, absent: Errno, at: impl FnOnce(File) -> Verdict<T>) -> Verdict<T> {
+/// What is to be decided about a path, which may be relative to `directory`.
+///
+/// # Safety
+/// `path` must lie below [`FIRST_PAGE`], or be a C string for as long as the answer is used.
+#[inline]
+pub(super) unsafe fn seek(directory: c_int, path: *const c_char, wish: Wish) -> Sought {
+    let concerns = path.addr() >= FIRST_PAGE
+        // SAFETY: by the caller's word.
+        && guard(Stage::Before, false, || files::concerns(unsafe { CStr::from_ptr(path) }.to_bytes()));
+    Sought { directory, path: if concerns { path } else { null() }, wish }
+}
+
+impl Sought {
+    fn is_native(&self) -> bool {
+        self.path.is_null()
+    }
+
+    /// Decides, and asks the host where it must: then it waits.
+    pub(super) fn place(&self) -> Place {
+        let native = Decision::Settled(Place::Native);
+        if self.is_native() {
+            return Place::Native;
+        }
+        // SAFETY: by the word of whoever called `seek`.
+        let path = || unsafe { CStr::from_ptr(self.path) }.to_bytes();
+        match guard(Stage::Before, native, || files::decide(self.directory, path())) {
+            Decision::Settled(place) => place,
+            Decision::Ask(whole) => shadow::ask(&whole, self.wish),
+        }
+    }
+}
+
+/// Runs `at` for a file that is elsewhere. Where there is none, it can be made or not.
+#[inline]
+pub(super) fn with<T>(sought: Sought, makes: bool, at: impl FnOnce(File) -> Verdict<T>) -> Verdict<T> {
+    if sought.is_native() { Verdict::Bypass } else { at_place(sought.place(), makes, at) }
+}
+
+/// As [`with`], for a place that is known.
+pub(super) fn at_place<T>(place: Place, makes: bool, at: impl FnOnce(File) -> Verdict<T>) -> Verdict<T> {
     match place {
         Place::Native => Verdict::Bypass,
-        Place::Absent => Verdict::Fail(absent),
-        Place::Lost => Verdict::Fail(libc::EIO),
+        Place::Absent(errno) => Verdict::Fail(if makes { errno } else { libc::ENOENT }),
+        Place::Failed(errno) => Verdict::Fail(errno),
         Place::At(file) => at(file),
     }
+}
+
+/// Whether `open` makes a file that is not there.
+fn makes(flags: c_int) -> bool {
+    flags & libc::O_CREAT != 0 && flags & libc::O_PATH == 0
 }
 
 /// `$symbol` with the given arguments in place of the program's.
@@ -54,6 +95,8 @@ macro_rules! instead {
         }
     };
 }
+
+pub(super) use instead;
 
 /// Defines hooks of `open`'s kind: `$hook(before…, path, flags, after…)`.
 macro_rules! opens {
@@ -69,7 +112,8 @@ macro_rules! opens {
             $($after: $after_type,)?
         ) -> Verdict<c_int> {
             // SAFETY: the program's own argument.
-            with(unsafe { place(opens!(@from $($before)?), path) }, files::absent(flags), |file| match files::open_flags(flags) {
+            let sought = unsafe { seek(opens!(@from $($before)?), path, Wish::open(flags)) };
+            with(sought, makes(flags), |file| match file.open_flags(flags) {
                 Ok(flags) => instead!($hook($($before,)? file.path().as_ptr(), flags $(, $after)?)),
                 Err(errno) => Verdict::Fail(errno),
             })
@@ -86,9 +130,12 @@ opens! {
 
 /// # Safety
 /// As `creat(2)`.
-pub(crate) unsafe fn creat(path: *const c_char, _: mode_t) -> Verdict<c_int> {
+pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::EACCES, |_| Verdict::Fail(libc::EACCES))
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, true, |file| match file.is_local() {
+        true => instead!(creat(file.path().as_ptr(), mode)),
+        false => Verdict::Fail(file.refusal()),
+    })
 }
 
 /// What `fopen` may do with a file.
@@ -104,13 +151,13 @@ unsafe fn stream_flags(mode: *const c_char) -> c_int {
 /// As `fopen(3)`.
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
-    let place = unsafe { place(AT_FDCWD, path) };
-    if place == Place::Native {
+    let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
+    if sought.is_native() {
         return Verdict::Bypass;
     }
     // SAFETY: fopen(3): a C string.
     let flags = unsafe { stream_flags(mode) };
-    with(place, files::absent(flags), |file| match files::open_flags(flags) {
+    with(sought, makes(flags), |file| match file.open_flags(flags) {
         Ok(_) => instead!(fopen(file.path().as_ptr(), mode)),
         Err(errno) => Verdict::Fail(errno),
     })
@@ -120,13 +167,13 @@ pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<
 /// As `freopen(3)`.
 pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
-    let place = unsafe { place(AT_FDCWD, path) };
-    if place == Place::Native {
+    let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
+    if sought.is_native() {
         return Verdict::Bypass;
     }
     // SAFETY: freopen(3): a C string.
     let flags = unsafe { stream_flags(mode) };
-    let verdict = with(place, files::absent(flags), |file| match files::open_flags(flags) {
+    let verdict = with(sought, makes(flags), |file| match file.open_flags(flags) {
         Ok(_) => instead!(freopen(file.path().as_ptr(), mode, stream)),
         Err(errno) => Verdict::Fail(errno),
     });
@@ -142,23 +189,25 @@ pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *
 /// As `stat(2)`.
 pub(crate) unsafe fn stat(path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| instead!(stat(file.path().as_ptr(), out)))
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| instead!(stat(file.path().as_ptr(), out)))
 }
 
 /// # Safety
-/// As `lstat(2)`. In the pod's place none of the files is a link.
+/// As `lstat(2)`.
 pub(crate) unsafe fn lstat(path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    unsafe { stat(path, out) }
+    // SAFETY: the program's own argument.
+    with(unsafe { seek(AT_FDCWD, path, Wish::LINK) }, false, |file| match file.is_kept() {
+        true => instead!(stat(file.path().as_ptr(), out)),
+        false => instead!(lstat(file.path().as_ptr(), out)),
+    })
 }
 
 /// # Safety
 /// As `fstatat(2)`.
 pub(crate) unsafe fn fstatat(directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> Verdict<c_int> {
-    let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    with(unsafe { place(directory, path) }, libc::ENOENT, |file| {
-        instead!(fstatat(directory, file.path().as_ptr(), out, follow))
+    with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
+        instead!(fstatat(directory, file.path().as_ptr(), out, file.at_flags(flags)))
     })
 }
 
@@ -171,24 +220,28 @@ pub(crate) unsafe fn statx(
     mask: c_uint,
     out: *mut c_void,
 ) -> Verdict<c_int> {
-    let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    let place = unsafe { place(directory, path) };
-    with(place, libc::ENOENT, |file| instead!(statx(directory, file.path().as_ptr(), follow, mask, out)))
+    let sought = unsafe { seek(directory, path, Wish::at(flags)) };
+    with(sought, false, |file| instead!(statx(directory, file.path().as_ptr(), file.at_flags(flags), mask, out)))
 }
 
 /// # Safety
 /// As `stat(2)`, for programs built before glibc 2.33.
 pub(crate) unsafe fn __xstat(version: c_int, path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| instead!(__xstat(version, file.path().as_ptr(), out)))
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+        instead!(__xstat(version, file.path().as_ptr(), out))
+    })
 }
 
 /// # Safety
 /// As `lstat(2)`, for programs built before glibc 2.33.
 pub(crate) unsafe fn __lxstat(version: c_int, path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
-    // SAFETY: the program's own arguments.
-    unsafe { __xstat(version, path, out) }
+    // SAFETY: the program's own argument.
+    with(unsafe { seek(AT_FDCWD, path, Wish::LINK) }, false, |file| match file.is_kept() {
+        true => instead!(__xstat(version, file.path().as_ptr(), out)),
+        false => instead!(__lxstat(version, file.path().as_ptr(), out)),
+    })
 }
 
 /// # Safety
@@ -200,19 +253,27 @@ pub(crate) unsafe fn __fxstatat(
     out: *mut c_void,
     flags: c_int,
 ) -> Verdict<c_int> {
-    let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    let place = unsafe { place(directory, path) };
-    with(place, libc::ENOENT, |file| instead!(__fxstatat(version, directory, file.path().as_ptr(), out, follow)))
+    let sought = unsafe { seek(directory, path, Wish::at(flags)) };
+    with(sought, false, |file| {
+        instead!(__fxstatat(version, directory, file.path().as_ptr(), out, file.at_flags(flags)))
+    })
+}
+
+fn accessed(known: Option<Result<(), Errno>>, ask: impl FnOnce() -> Verdict<c_int>) -> Verdict<c_int> {
+    match known {
+        None => ask(),
+        Some(Ok(())) => Verdict::Success(0),
+        Some(Err(errno)) => Verdict::Fail(errno),
+    }
 }
 
 /// # Safety
 /// As `access(2)`.
 pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
-        0 => instead!(access(file.path().as_ptr(), mode)),
-        _ => Verdict::Fail(libc::EACCES),
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+        accessed(file.access(mode), || instead!(access(file.path().as_ptr(), mode)))
     })
 }
 
@@ -220,51 +281,80 @@ pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> 
 /// As `euidaccess(3)`.
 pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
-        0 => instead!(euidaccess(file.path().as_ptr(), mode)),
-        _ => Verdict::Fail(libc::EACCES),
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+        accessed(file.access(mode), || instead!(euidaccess(file.path().as_ptr(), mode)))
     })
 }
 
 /// # Safety
 /// As `faccessat(2)`.
 pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Verdict<c_int> {
-    let follow = flags & !libc::AT_SYMLINK_NOFOLLOW;
     // SAFETY: the program's own argument.
-    with(unsafe { place(directory, path) }, libc::ENOENT, |file| match mode & libc::W_OK {
-        0 => instead!(faccessat(directory, file.path().as_ptr(), mode, follow)),
-        _ => Verdict::Fail(libc::EACCES),
+    with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
+        let flags = file.at_flags(flags);
+        accessed(file.access(mode), || instead!(faccessat(directory, file.path().as_ptr(), mode, flags)))
     })
 }
 
-/// None of the files is a link.
+/// What `read` says of a link, where it is the pod's. The kernel's own links (`/proc/self/fd/<n>`) tell the pod's path
+/// of what is in the shadow.
 ///
 /// # Safety
-/// `path` must be as for [`place`].
-unsafe fn link(directory: c_int, path: *const c_char) -> Verdict<ssize_t> {
+/// `path` must be as for [`seek`], and `read` write into `room` as `readlink(2)`.
+unsafe fn link(
+    directory: c_int,
+    path: *const c_char,
+    room: *mut c_char,
+    read: impl Fn(c_int, *const c_char) -> Verdict<ssize_t>,
+) -> Verdict<ssize_t> {
     // SAFETY: by the caller's word.
-    with(unsafe { place(directory, path) }, libc::ENOENT, |_| Verdict::Fail(libc::EINVAL))
+    let sought = unsafe { seek(directory, path, Wish::LINK) };
+    let place = sought.place();
+    if place != Place::Native || !shadow::is_on() {
+        return at_place(place, false, |file| match file.is_kept() {
+            true => Verdict::Fail(libc::EINVAL),
+            false => read(AT_FDCWD, file.path().as_ptr()),
+        });
+    }
+    let verdict = read(directory, path);
+    let Verdict::Passed(length @ 1..) = verdict else { return verdict };
+    // SAFETY: so many bytes were just written there.
+    let told = unsafe { core::slice::from_raw_parts_mut(room.cast::<u8>(), length as usize) };
+    shadow::show(told).map_or(verdict, |shown| Verdict::Passed(shown as ssize_t))
 }
 
 /// # Safety
 /// As `readlink(2)`.
-pub(crate) unsafe fn readlink(path: *const c_char, _: *mut c_char, _: size_t) -> Verdict<ssize_t> {
-    // SAFETY: the program's own argument.
-    unsafe { link(AT_FDCWD, path) }
+pub(crate) unsafe fn readlink(path: *const c_char, room: *mut c_char, size: size_t) -> Verdict<ssize_t> {
+    let read = |_: c_int, path: *const c_char| instead!(readlink(path, room, size));
+    // SAFETY: the program's own arguments.
+    unsafe { link(AT_FDCWD, path, room, read) }
 }
 
 /// # Safety
 /// As `readlinkat(2)`.
-pub(crate) unsafe fn readlinkat(directory: c_int, path: *const c_char, _: *mut c_char, _: size_t) -> Verdict<ssize_t> {
-    // SAFETY: the program's own argument.
-    unsafe { link(directory, path) }
+pub(crate) unsafe fn readlinkat(
+    directory: c_int,
+    path: *const c_char,
+    room: *mut c_char,
+    size: size_t,
+) -> Verdict<ssize_t> {
+    let read = |from: c_int, path: *const c_char| instead!(readlinkat(from, path, room, size));
+    // SAFETY: the program's own arguments.
+    unsafe { link(directory, path, room, read) }
 }
 
 /// # Safety
 /// As `readlink(2)`, with the size of the room as the compiler knows it.
-pub(crate) unsafe fn __readlink_chk(path: *const c_char, _: *mut c_char, _: size_t, _: size_t) -> Verdict<ssize_t> {
-    // SAFETY: the program's own argument.
-    unsafe { link(AT_FDCWD, path) }
+pub(crate) unsafe fn __readlink_chk(
+    path: *const c_char,
+    room: *mut c_char,
+    size: size_t,
+    known: size_t,
+) -> Verdict<ssize_t> {
+    let read = |_: c_int, path: *const c_char| instead!(__readlink_chk(path, room, size, known));
+    // SAFETY: the program's own arguments.
+    unsafe { link(AT_FDCWD, path, room, read) }
 }
 
 /// # Safety
@@ -272,33 +362,43 @@ pub(crate) unsafe fn __readlink_chk(path: *const c_char, _: *mut c_char, _: size
 pub(crate) unsafe fn __readlinkat_chk(
     directory: c_int,
     path: *const c_char,
-    _: *mut c_char,
-    _: size_t,
-    _: size_t,
+    room: *mut c_char,
+    size: size_t,
+    known: size_t,
 ) -> Verdict<ssize_t> {
-    // SAFETY: the program's own argument.
-    unsafe { link(directory, path) }
+    let read = |from: c_int, path: *const c_char| instead!(__readlinkat_chk(from, path, room, size, known));
+    // SAFETY: the program's own arguments.
+    unsafe { link(directory, path, room, read) }
+}
+
+/// Writes a path into `room`, or where there is none into memory of the C library's.
+///
+/// # Safety
+/// `room` must be null, or have place for the path and a NUL.
+pub(super) unsafe fn hand_out(path: &[u8], room: *mut c_char) -> Verdict<*mut c_char> {
+    let place = match room.is_null() {
+        // SAFETY: malloc(3); the caller frees it.
+        true => unsafe { libc::malloc(path.len() + 1) }.cast(),
+        false => room,
+    };
+    if place.is_null() {
+        return Verdict::Fail(libc::ENOMEM);
+    }
+    // SAFETY: by the caller's word, or so many as were just asked for.
+    unsafe { core::ptr::copy_nonoverlapping(path.as_ptr(), place.cast(), path.len()) };
+    // SAFETY: as above.
+    unsafe { place.add(path.len()).write(0) };
+    Verdict::Success(place)
 }
 
 /// # Safety
 /// As `realpath(3)`.
 pub(crate) unsafe fn realpath(path: *const c_char, room: *mut c_char) -> Verdict<*mut c_char> {
     // SAFETY: the program's own argument.
-    with(unsafe { place(AT_FDCWD, path) }, libc::ENOENT, |file| {
-        let own = file.own_path();
-        let place = match room.is_null() {
-            // SAFETY: malloc(3); the caller frees it.
-            true => unsafe { libc::malloc(own.len() + 1) }.cast(),
-            false => room,
-        };
-        if place.is_null() {
-            return Verdict::Fail(libc::ENOMEM);
-        }
-        // SAFETY: realpath(3): `PATH_MAX` bytes, or so many as were just asked for.
-        unsafe { core::ptr::copy_nonoverlapping(own.as_ptr(), place.cast(), own.len()) };
-        // SAFETY: as above.
-        unsafe { place.add(own.len()).write(0) };
-        Verdict::Success(place)
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| match file.is_local() {
+        true => instead!(realpath(file.path().as_ptr(), room)),
+        // SAFETY: realpath(3): `PATH_MAX` bytes, or nothing.
+        false => unsafe { hand_out(file.own_path(), room) },
     })
 }
 

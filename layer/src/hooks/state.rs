@@ -131,8 +131,8 @@ unsafe fn filled(state: *mut State, result: c_int, before: &Before) -> Verdict<c
                 unsafe { (*state).bits &= !OURS };
                 return Verdict::Success(0);
             }
-            Place::Absent => Vec::new(),
-            Place::Lost => return Verdict::Fail(libc::EIO),
+            Place::Absent(_) => Vec::new(),
+            Place::Failed(errno) => return Verdict::Fail(errno),
             Place::At(file) => match sys::read_file(file.path(), LONGEST) {
                 Some(text) => text,
                 None => return Verdict::Fail(libc::EIO),

@@ -1,19 +1,21 @@
 //! Files of the pod at their own paths: which paths, and where the pod's version is.
 //!
-//! [`place`] is the one decision; whatever hooks a path asks it.
+//! [`decide`] is the one decision; whatever hooks a path asks it. What the user's patterns name is in the session's
+//! shadow ([`shadow`](super::shadow)), and the host is asked for it; the four of [`POD_FILES`] are in the host's memory.
 
 use core::ffi::CStr;
 use std::io::Write;
 
 use libc::c_int;
 use protocol::agent::POD_FILES;
-use protocol::layer::PodFile;
+use protocol::layer::{MAX_PATH, MAX_SHADOW, PodFile};
 
+use crate::ops::shadow::{self, Whole};
 use crate::sys::{self, Errno};
 use crate::{sandbox, session};
 
-/// Longest path of a file in the host, with its NUL: `/proc/4294967295/fd/4294967295`.
-const ROOM: usize = 32;
+/// Longest path at which a file of the pod can be opened, with its NUL.
+const ROOM: usize = MAX_SHADOW + MAX_PATH + 1;
 
 /// The folder of all of [`POD_FILES`].
 const ETC: &[u8] = b"/etc/";
@@ -30,21 +32,30 @@ const OURS: &[u8] = b"/memfd:mirror-";
 pub(crate) enum Place {
     /// This machine.
     Native,
-    /// The pod has none.
-    Absent,
-    /// The pod; but its version is out of reach. This machine's never stands in for it.
-    Lost,
-    /// The pod; its version is there.
+    /// Nobody; whoever would make it gets this error.
+    Absent(Errno),
+    /// The pod; but it is out of reach, or the pod says no. This machine's never stands in for it.
+    Failed(Errno),
+    /// The pod, or this machine under another path than the program's.
     At(File),
 }
 
-/// The pod's version of a file.
+/// Where a file can be opened in place of the program's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct File {
-    /// Which of [`POD_FILES`].
-    index: usize,
-    /// Where it can be opened, with a NUL.
+    side: Side,
+    /// With a NUL.
     path: [u8; ROOM],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Which of [`POD_FILES`]; the path is a link into the host's memory.
+    Kept(usize),
+    /// In the shadow; the pod's path begins there in the path, and the pod's user may do that with it.
+    Shadow { at: usize, may: u8 },
+    /// This machine's.
+    Local,
 }
 
 impl File {
@@ -52,25 +63,117 @@ impl File {
         let mut path = [0; ROOM];
         // The room is enough for the longest numbers, and stays NUL behind them.
         let _ = write!(&mut path[..], "/proc/{host}/fd/{fd}");
-        Self { index, path }
+        Self { side: Side::Kept(index), path }
     }
 
-    /// Where it can be opened: a link, so calls that would look at the link itself must not be made so.
+    /// The file of the pod at `path` below the folder `root`; `None` if one is too long.
+    pub(crate) fn in_shadow(root: &[u8], path: &[u8], may: u8) -> Option<Self> {
+        let mut room = [0; ROOM];
+        room.get_mut(..root.len())?.copy_from_slice(root);
+        room.get_mut(root.len()..root.len() + path.len()).filter(|_| path.len() <= MAX_PATH)?.copy_from_slice(path);
+        room.last().filter(|last| **last == 0)?;
+        Some(Self { side: Side::Shadow { at: root.len(), may }, path: room })
+    }
+
+    /// The file of this machine at `path`; `None` if it is too long.
+    pub(crate) fn local(path: &[u8]) -> Option<Self> {
+        let mut room = [0; ROOM];
+        room.get_mut(..path.len()).filter(|_| path.len() <= MAX_PATH)?.copy_from_slice(path);
+        Some(Self { side: Side::Local, path: room })
+    }
+
+    /// Where it can be opened.
     pub(crate) fn path(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.path).unwrap_or_default()
     }
 
     /// The path by which programs know it.
-    pub(crate) fn own_path(&self) -> &'static str {
-        POD_FILES.get(self.index).copied().unwrap_or_default()
+    pub(crate) fn own_path(&self) -> &[u8] {
+        match self.side {
+            Side::Kept(index) => POD_FILES.get(index).copied().unwrap_or_default().as_bytes(),
+            Side::Shadow { at, .. } => self.path().to_bytes().get(at..).unwrap_or_default(),
+            Side::Local => self.path().to_bytes(),
+        }
+    }
+
+    /// Whether a call on [`File::path`] is all that there is to do, whatever it changes.
+    pub(crate) fn is_local(&self) -> bool {
+        self.side == Side::Local
+    }
+
+    /// Whether the path is a link where the program's is none, so that it must be followed.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.side, Side::Kept(_))
+    }
+
+    /// Why it cannot be changed.
+    pub(crate) fn refusal(&self) -> Errno {
+        if self.is_kept() { libc::EACCES } else { libc::EROFS }
+    }
+
+    /// Flags of a call that takes `AT_SYMLINK_NOFOLLOW`.
+    pub(crate) fn at_flags(&self, flags: c_int) -> c_int {
+        if self.is_kept() { flags & !libc::AT_SYMLINK_NOFOLLOW } else { flags }
+    }
+
+    /// The flags with which to open it, or why it cannot be opened so.
+    pub(crate) fn open_flags(&self, flags: c_int) -> Result<c_int, Errno> {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+        let is_named_only = flags & libc::O_PATH != 0;
+        match self.side {
+            Side::Local => return Ok(flags),
+            _ if is_named_only => {}
+            _ if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 => return Err(libc::EEXIST),
+            Side::Kept(_) if writes && flags & libc::O_DIRECTORY == 0 => return Err(libc::EACCES),
+            Side::Shadow { .. } if writes => return Err(libc::EROFS),
+            Side::Kept(_) | Side::Shadow { .. } => {}
+        }
+        let flags = flags & !(libc::O_CREAT | libc::O_EXCL);
+        Ok(if self.is_kept() { flags & !libc::O_NOFOLLOW } else { flags })
+    }
+
+    /// What `access` says: an error, success, or nothing where the path's own answer counts.
+    pub(crate) fn access(&self, mode: c_int) -> Option<Result<(), Errno>> {
+        match self.side {
+            Side::Local => None,
+            _ if mode & libc::W_OK != 0 => Some(Err(self.refusal())),
+            Side::Kept(_) => None,
+            Side::Shadow { may, .. } if mode & !c_int::from(may) & 7 != 0 => Some(Err(libc::EACCES)),
+            Side::Shadow { .. } => Some(Ok(())),
+        }
+    }
+}
+
+/// What can be said of a path without the host.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Decision {
+    /// All.
+    Settled(Place),
+    /// Nothing: [`shadow::ask`] knows.
+    Ask(Whole),
+}
+
+/// Whether [`decide`] may say anything but that a path is this machine's. Every path that a program looks at comes
+/// here.
+pub(crate) fn concerns(path: &[u8]) -> bool {
+    let Some(session) = session::get() else { return false };
+    match &session.shadow {
+        Some(shadow) if !shadow.leaves_alone(path) => true,
+        _ => named(path).is_some(),
     }
 }
 
 /// Who has the file behind `path`, which may be relative to `directory` (`openat(2)`).
+pub(crate) fn decide(directory: c_int, path: &[u8]) -> Decision {
+    let Some(session) = session::get() else { return Decision::Settled(Place::Native) };
+    let decided = session.shadow.as_ref().and_then(|shadow| shadow::decide(shadow, directory, path));
+    decided.unwrap_or_else(|| Decision::Settled(kept(directory, path)))
+}
+
+/// As [`decide`], for [`POD_FILES`].
 ///
-/// Every path that a program looks at comes here, so it is told by its last part first: only a path that ends in
-/// one of four names goes on.
-pub(crate) fn place(directory: c_int, path: &[u8]) -> Place {
+/// A path is told by its last part first: only one that ends in one of four names goes on.
+fn kept(directory: c_int, path: &[u8]) -> Place {
     let Some((index, folder)) = named(path) else { return Place::Native };
     let Some(session) = session::get() else { return Place::Native };
     let kept = match session.files.get(index) {
@@ -81,7 +184,7 @@ pub(crate) fn place(directory: c_int, path: &[u8]) -> Place {
     let is_pods = is_written_etc(folder) || (!sandbox::is_closed() && is_etc(directory, folder));
     match kept {
         _ if !is_pods => Place::Native,
-        PodFile::Absent => Place::Absent,
+        PodFile::Absent => Place::Absent(libc::EACCES),
         PodFile::Descriptor(_) if sandbox::is_closed() => Place::Native,
         PodFile::Descriptor(fd) => in_host(File::in_host(index, session.host, fd)),
         PodFile::Local => Place::Native,
@@ -90,14 +193,14 @@ pub(crate) fn place(directory: c_int, path: &[u8]) -> Place {
 
 /// The pod's version of one of [`POD_FILES`].
 pub(crate) fn pods(path: &str) -> Place {
-    place(libc::AT_FDCWD, path.as_bytes())
+    kept(libc::AT_FDCWD, path.as_bytes())
 }
 
 fn in_host(file: File) -> Place {
     let mut target = [0; OURS.len()];
     match sys::read_link(file.path(), &mut target) {
         Ok(OURS) => Place::At(file),
-        _ => Place::Lost,
+        _ => Place::Failed(libc::EIO),
     }
 }
 
@@ -125,24 +228,6 @@ fn is_etc(directory: c_int, folder: &[u8]) -> bool {
     let folder = CStr::from_bytes_until_nul(&room).unwrap_or_default();
     let identity = sys::identity(directory, folder);
     identity.is_ok() && identity == sys::identity(libc::AT_FDCWD, c"/etc")
-}
-
-/// The flags with which to open the pod's version, or why it cannot be opened so. It cannot be written.
-pub(crate) fn open_flags(flags: c_int) -> Result<c_int, Errno> {
-    if flags & libc::O_PATH == 0 {
-        if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 {
-            return Err(libc::EEXIST);
-        }
-        if flags & libc::O_DIRECTORY == 0 && (flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0) {
-            return Err(libc::EACCES);
-        }
-    }
-    Ok(flags & !(libc::O_NOFOLLOW | libc::O_CREAT | libc::O_EXCL))
-}
-
-/// Why a file that the pod does not have cannot be opened: it cannot be made either.
-pub(crate) fn absent(flags: c_int) -> Errno {
-    if flags & libc::O_CREAT != 0 && flags & libc::O_PATH == 0 { libc::EACCES } else { libc::ENOENT }
 }
 
 /// The flags of `open` that a mode of `fopen(3)` stands for, as far as they matter here.
@@ -211,7 +296,34 @@ mod tests {
     fn the_longest_path_fits() {
         let file = File::in_host(1, u32::MAX, u32::MAX);
         assert_eq!(file.path(), c"/proc/4294967295/fd/4294967295");
-        assert_eq!(file.own_path(), "/etc/hosts");
+        assert_eq!(file.own_path(), b"/etc/hosts");
+    }
+
+    #[test]
+    fn the_shadow_is_a_file_system_that_can_only_be_read() {
+        let file = File::in_shadow(b"/run/x/root", b"/app/a", 5).expect("fits");
+        assert_eq!((file.path(), file.own_path()), (c"/run/x/root/app/a", &b"/app/a"[..]));
+        for (flags, expected) in [
+            (libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CREAT, Ok(libc::O_NOFOLLOW)),
+            (libc::O_WRONLY, Err(libc::EROFS)),
+            (libc::O_RDONLY | libc::O_TRUNC, Err(libc::EROFS)),
+            (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, Err(libc::EEXIST)),
+            (libc::O_PATH, Ok(libc::O_PATH)),
+        ] {
+            assert_eq!(file.open_flags(flags), expected, "{flags:o}");
+        }
+        for (mode, expected) in [(0, Ok(())), (4, Ok(())), (5, Ok(())), (2, Err(libc::EROFS)), (6, Err(libc::EROFS))] {
+            assert_eq!(file.access(mode), Some(expected), "{mode}");
+        }
+        let unreadable = File::in_shadow(b"/run/x/root", b"/app/a", 1).expect("fits");
+        assert_eq!(unreadable.access(4), Some(Err(libc::EACCES)));
+        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH], 0).is_some());
+        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH + 1], 0).is_none());
+        let local = File::local(b"/tmp/x").expect("fits");
+        assert_eq!(
+            (local.open_flags(libc::O_RDWR | libc::O_CREAT), local.access(2)),
+            (Ok(libc::O_RDWR | libc::O_CREAT), None)
+        );
     }
 
     #[test]
@@ -228,7 +340,7 @@ mod tests {
             (O_WRONLY | O_CREAT | O_EXCL, Err(EEXIST)),
             (libc::O_PATH | O_NOFOLLOW, Ok(libc::O_PATH)),
         ] {
-            assert_eq!(open_flags(flags), expected, "{flags:o}");
+            assert_eq!(File::in_host(0, 1, 1).open_flags(flags), expected, "{flags:o}");
         }
         for (mode, expected) in [
             ("r", O_RDONLY),

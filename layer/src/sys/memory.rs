@@ -65,6 +65,17 @@ pub(crate) fn write(place: usize, bytes: &[u8]) -> Result<(), Errno> {
     if written == Ok(bytes.len()) { Ok(()) } else { Err(libc::EFAULT) }
 }
 
+/// Maps `length` bytes of a file for as long as the process lives. The file must be sealed: it never shrinks.
+pub(crate) fn map_file(path: &core::ffi::CStr, length: usize) -> Result<&'static [u8], Errno> {
+    let fd = super::open_program(libc::AT_FDCWD, path)?;
+    let (protection, flags) = (libc::PROT_READ as usize, libc::MAP_SHARED as usize);
+    // SAFETY: mmap(2) at a place of the kernel's choice.
+    let mapped = unsafe { call(libc::SYS_mmap, [0, length, protection, flags, fd as usize, 0]) };
+    super::close(fd);
+    // SAFETY: `length` bytes were just mapped there, nobody unmaps them, and nobody can change a sealed file.
+    mapped.map(|place| unsafe { core::slice::from_raw_parts(core::ptr::with_exposed_provenance(place), length) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

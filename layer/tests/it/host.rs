@@ -15,7 +15,8 @@ use protocol::agent::UnixKind;
 use protocol::agent::{Families, Named, ResolveError, Resolved};
 use protocol::codec;
 use protocol::layer::{
-    Answer, AttachReply, ConnectReply, DnsQuestion, Message, NamesReply, Over, PodFile, Request, Settings, Token,
+    Answer, AttachReply, ConnectReply, DnsQuestion, FileReply, FileRules, Message, NamesReply, Over, PodFile, Purpose,
+    Request, Settings, Token,
 };
 use protocol::layer::{UdpPeerReply, UdpReply, UnixReply};
 
@@ -71,6 +72,11 @@ pub(crate) enum Asked {
     Reverse {
         address: IpAddr,
     },
+    File {
+        path: Vec<u8>,
+        follow: bool,
+        purpose: Purpose,
+    },
     Message(Vec<u8>),
     Records {
         name: String,
@@ -102,6 +108,9 @@ pub(crate) enum Reply {
     /// The process is left alone.
     Skipped,
     Names(NamesReply),
+    /// The process takes part with these rules for files: the table's descriptor and size, and the shadow.
+    Files(u32, u32, &'static [u8]),
+    File(FileReply<'static>),
     Addresses(Result<Vec<IpAddr>, ResolveError>),
     /// As `Addresses`, with the canonical name.
     Resolved(Vec<IpAddr>, &'static str, &'static [&'static str]),
@@ -324,9 +333,15 @@ impl Shared {
             Reply::UdpPeer(peer) => codec::encode(&peer),
             Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(&name)),
             Reply::Unix(unix) => codec::encode(&unix),
-            Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None }),
+            Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None, files: None }),
+            Reply::Files(table, size, shadow) => codec::encode(&AttachReply::Member {
+                settings: self.settings,
+                host_name: None,
+                files: Some(FileRules { table, size, shadow }),
+            }),
+            Reply::File(file) => codec::encode(&file),
             Reply::Named(name) => {
-                codec::encode(&AttachReply::Member { settings: self.settings, host_name: Some(name) })
+                codec::encode(&AttachReply::Member { settings: self.settings, host_name: Some(name), files: None })
             }
             Reply::Skipped => codec::encode(&AttachReply::Skipped),
             Reply::Names(names) => codec::encode(&names),
@@ -379,6 +394,7 @@ impl Shared {
             Request::Names { cookie, peer } => Asked::Names { cookie, peer },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
+            Request::File { path, follow, purpose } => Asked::File { path: path.to_vec(), follow, purpose },
             Request::QueryDns(DnsQuestion::Message(message)) => Asked::Message(message.to_vec()),
             Request::QueryDns(DnsQuestion::Records { name, class, kind, search }) => {
                 Asked::Records { name: name.to_owned(), class, kind, search }
@@ -401,6 +417,7 @@ impl Shared {
             Asked::Unix { .. } => Reply::Unix(UnixReply::Local),
             Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
             Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
+            Asked::File { .. } => Reply::File(FileReply::Failed(libc::ENOENT)),
             Asked::Message(_) | Asked::Records { .. } => Reply::Dns(Err(ResolveError::NoName)),
         }
     }
@@ -464,23 +481,8 @@ pub(crate) fn echo_server() -> SocketAddr {
     })
 }
 
-/// A server for the far side: answers each HTTP request with `body`.
-pub(crate) fn http_server(body: &'static str) -> SocketAddr {
-    server(move |mut stream| {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            match stream.read(&mut byte) {
-                Ok(1) => head.push(byte[0]),
-                _ => return,
-            }
-        }
-        let length = body.len();
-        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
-    })
-}
-
-fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+/// A server for the far side.
+pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listener");
     let address = listener.local_addr().expect("bound");
     let serve = Arc::new(serve);

@@ -17,4 +17,5 @@ mod parked;
 mod passing;
 mod programs;
 mod run;
+mod shadow;
 mod unix;

@@ -1,12 +1,29 @@
 //! Real programs of several runtimes: names, connections and socket names together.
 
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::host::{Asked, FakeHost, Reply, http_server, pod_end};
+use crate::host::{Asked, FakeHost, Reply, pod_end, server};
 use crate::run::{finish, hooked, installed};
 
 /// The address of every name, and of every server.
 const FAR: [u8; 4] = [10, 96, 7, 7];
+
+/// A server for the far side: answers each HTTP request with `body`.
+fn http_server(body: &'static str) -> SocketAddr {
+    server(move |mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            match stream.read(&mut byte) {
+                Ok(1) => head.push(byte[0]),
+                _ => return,
+            }
+        }
+        let length = body.len();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    })
+}
 
 /// A session in which `api` is a server that answers `from the pod`.
 fn web() -> FakeHost {

@@ -2,6 +2,7 @@
 
 pub mod config_show;
 pub mod exec;
+pub mod fs_explain;
 pub mod image;
 pub mod ls;
 pub mod verify_config;

@@ -40,6 +40,8 @@ pub struct AgentPlan<'a> {
     pub name: String,
     /// Whether connections of the target are asked for.
     pub incoming: bool,
+    /// Whether files of the target are asked for.
+    pub files_of_target: bool,
     /// Whose place it takes; none is targetless.
     pub target: Option<&'a PodTarget>,
     /// How to run it.
@@ -343,12 +345,16 @@ fn pod_security(plan: &AgentPlan<'_>) -> Value {
 }
 
 fn container(plan: &AgentPlan<'_>, image: Option<&str>) -> Value {
-    let capabilities: &[&str] = match (plan.target, plan.incoming) {
-        (None, _) => &[],
-        (Some(_), false) => &["SYS_ADMIN", "SYS_PTRACE"],
-        // Before Linux 6.9 a map of sockets needs it.
-        (Some(_), true) => &["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
-    };
+    // Before Linux 6.9 a map of sockets needs `NET_ADMIN`. Files are read as the target's user.
+    let needs = [
+        (plan.incoming, "NET_ADMIN"),
+        (plan.files_of_target, "SETGID"),
+        (plan.files_of_target, "SETUID"),
+        (true, "SYS_ADMIN"),
+        (true, "SYS_PTRACE"),
+    ];
+    let needed = needs.iter().filter(|(needed, _)| *needed && plan.target.is_some());
+    let capabilities: Vec<&str> = needed.map(|(_, capability)| *capability).collect();
     let mut container = json!({
         "name": "agent",
         "image": image,

@@ -21,6 +21,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use super::environment;
+use super::files::Files;
 use super::incoming::Incoming;
 use super::layers::{self, Layers, Outgoing};
 use super::message::{self, HostMessage, Ready, Start};
@@ -179,6 +180,9 @@ async fn hold(
         }
     }
     silence();
+    if let Some(files) = &layers.shadow {
+        files.remove();
+    }
     farewell(&started).await;
     tracing::info!("the session is over");
     Ok(())
@@ -235,6 +239,7 @@ fn prepare(
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
+    let shadow = Files::start(session, &spec.files, &started.links)?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
@@ -262,6 +267,7 @@ fn prepare(
             more_build_tools: spec.skip.more_build_tools.clone(),
         },
         files,
+        shadow,
         connect_wait: network.connect_wait,
         links: started.links.clone(),
         pod_addresses: started.description.addresses.clone(),

@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::closed::{Closings, Watch};
+use super::files::{Answer, Files, Wish as FileWish};
 use super::incoming::Incoming;
 use super::lookup;
 use super::names::{Local, Names};
@@ -46,6 +47,8 @@ pub(super) struct Layers {
     pub(super) skip: Skip,
     /// Kept open for the layers.
     pub(super) files: PodFiles,
+    /// Files of the pod, where the user's patterns name some.
+    pub(super) shadow: Option<Files>,
     pub(super) connect_wait: Duration,
     pub(super) links: Links,
     /// The pod's own addresses.
@@ -152,16 +155,15 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
                 true => layers.outgoing.unix.answer(address, kind, uid).await,
                 false => None,
             };
-            let reply = match &found {
-                Some(Ok(name)) => UnixReply::Relay(name),
-                Some(Err(errno)) => UnixReply::Failed(*errno),
-                None => UnixReply::Local,
-            };
-            write(&mut stream, &reply).await
+            write(&mut stream, &unix_reply(found.as_ref())).await
         }
         Request::Listen { cookie, bound } => {
             let errno = layers.incoming.listen(layers.outgoing.closings.watch(cookie), bound).await;
             write(&mut stream, &errno).await
+        }
+        Request::File { path, follow, purpose } => {
+            let answer = file(layers, FileWish { path: path.to_vec(), follow, purpose }).await;
+            write(&mut stream, &answer.reply()).await
         }
         Request::Names { cookie, peer } => {
             let reply = match (layers.outgoing.names.get(cookie), peer) {
@@ -194,7 +196,26 @@ fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: 
     layers.attached.store(true, Ordering::Release);
     match skipped {
         true => AttachReply::Skipped,
-        false => AttachReply::Member { settings: layers.settings, host_name: layers.host_name.as_deref() },
+        false => AttachReply::Member {
+            settings: layers.settings,
+            host_name: layers.host_name.as_deref(),
+            files: layers.shadow.as_ref().map(Files::rules),
+        },
+    }
+}
+
+fn unix_reply(found: Option<&Result<Vec<u8>, i32>>) -> UnixReply<'_> {
+    match found {
+        Some(Ok(name)) => UnixReply::Relay(name),
+        Some(Err(errno)) => UnixReply::Failed(*errno),
+        None => UnixReply::Local,
+    }
+}
+
+async fn file(layers: &Layers, wish: FileWish) -> Answer {
+    match &layers.shadow {
+        Some(files) => files.answer(wish).await,
+        None => Answer::Failed(Errno::NOENT),
     }
 }
 

@@ -3,6 +3,7 @@
 mod arrivals;
 mod closed;
 pub mod environment;
+pub mod files;
 pub mod host;
 mod incoming;
 mod layers;

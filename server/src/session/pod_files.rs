@@ -44,7 +44,8 @@ impl PodFiles {
     }
 }
 
-fn sealed(path: &str, content: &[u8]) -> io::Result<OwnedFd> {
+/// A memory file of this content that nobody can change.
+pub(super) fn sealed(path: &str, content: &[u8]) -> io::Result<OwnedFd> {
     let name = format!("mirror-{}", path.rsplit('/').next().unwrap_or_default());
     let mut file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
     file.write_all(content)?;

@@ -28,6 +28,8 @@ pub struct SessionSpec {
     pub network: NetworkOptions,
     /// Traffic of the pod.
     pub incoming: IncomingOptions,
+    /// Files of the pod.
+    pub files: FileOptions,
     /// Which of the processes are left alone.
     pub skip: SkipOptions,
 }
@@ -189,6 +191,43 @@ pub struct IncomingOptions {
     pub on_pause: OnPause,
     /// How long they wait at most.
     pub hold: Duration,
+}
+
+/// Files of the pod, in the terms of `feature.fs`. The patterns are regular expressions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileOptions {
+    /// Patterns of paths, with the text that takes the place of what has matched.
+    pub mapping: BTreeMap<String, String>,
+    /// Files that are missing.
+    pub not_found: Vec<String>,
+    /// Files of the pod.
+    pub read_write: Vec<String>,
+    /// Files of the pod that can only be read.
+    pub read_only: Vec<String>,
+    /// Files of this machine.
+    pub local: Vec<String>,
+    /// Largest file that is read from the pod, in bytes.
+    pub max_size: u64,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            mapping: BTreeMap::new(),
+            not_found: Vec::new(),
+            read_write: Vec::new(),
+            read_only: Vec::new(),
+            local: Vec::new(),
+            max_size: 256 << 20,
+        }
+    }
+}
+
+impl FileOptions {
+    /// Whether any file may be the pod's, so that the agent needs the rights of the pod's user.
+    pub fn reads_the_pod(&self) -> bool {
+        !(self.read_write.is_empty() && self.read_only.is_empty())
+    }
 }
 
 /// What happens when another session steals the same port.

@@ -213,6 +213,7 @@ async fn create_agent(
         name: format!("mirror-agent-{}", random_name(10)?),
         target,
         incoming: takes_connections(spec, target),
+        files_of_target: spec.files.reads_the_pod(),
         options,
         launch: Launch {
             port: AGENT_PORT,

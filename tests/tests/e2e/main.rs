@@ -10,6 +10,7 @@ mod clients_unix;
 mod conformance;
 mod environment;
 mod failures;
+mod files;
 mod hardship;
 mod identity;
 mod image;

@@ -1,0 +1,94 @@
+//! The rights of the target's user: the agent takes them on for each look at a file, and never has more.
+//!
+//! The agent is one thread, and takes them only between two waits: nothing else runs meanwhile.
+
+use std::fs;
+
+use protocol::files::Metadata;
+use rustix::fs::Stat;
+use rustix::io::Errno;
+use rustix::process::{Gid, getgroups};
+use rustix::thread::set_thread_groups;
+
+use crate::sys::set_file_user;
+use crate::target::Target;
+
+/// Who a process is for file systems (`credentials(7)`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rights {
+    user: u32,
+    group: u32,
+    groups: Vec<u32>,
+}
+
+impl Rights {
+    /// Those of the target's first process as they are now; none where the agent has no target.
+    pub(crate) fn of(target: Option<&Target>) -> Result<Option<Self>, Errno> {
+        let Some(target) = target else { return Ok(None) };
+        let status = fs::read_to_string(target.proc_path("status")).map_err(|_| Errno::SRCH)?;
+        Self::parse(&status).map(Some).ok_or(Errno::SRCH)
+    }
+
+    /// Reads `/proc/<pid>/status` (`proc_pid_status(5)`): the fourth number of a line is that of file systems.
+    fn parse(status: &str) -> Option<Self> {
+        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+        let fourth = |name: &str| line(name)?.split_ascii_whitespace().nth(3)?.parse().ok();
+        let groups = line("Groups:")?.split_ascii_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        Some(Self { user: fourth("Uid:")?, group: fourth("Gid:")?, groups })
+    }
+
+    /// Runs `work` with these rights; an error if they cannot be had.
+    pub(crate) fn lend<T>(&self, work: impl FnOnce() -> T) -> Result<T, Errno> {
+        let own = Own { groups: getgroups()?, ids: set_file_user(u32::MAX, u32::MAX) };
+        set_thread_groups(&self.groups.iter().map(|group| Gid::from_raw(*group)).collect::<Vec<_>>())?;
+        set_file_user(self.user, self.group);
+        // What was not granted has changed nothing.
+        let granted = set_file_user(u32::MAX, u32::MAX) == (self.user, self.group);
+        let result = if granted { Ok(work()) } else { Err(Errno::PERM) };
+        drop(own);
+        result
+    }
+
+    /// What this user may do with a file by its mode, as the last digit of a mode.
+    pub(super) fn on(&self, stat: &Stat, about: &Metadata) -> u8 {
+        let shift = match () {
+            () if stat.st_uid == self.user => 6,
+            () if stat.st_gid == self.group || self.groups.contains(&stat.st_gid) => 3,
+            () => 0,
+        };
+        (about.mode >> shift & 7) as u8
+    }
+}
+
+/// The agent's own rights, which come back when this is dropped, be it by a panic.
+struct Own {
+    groups: Vec<Gid>,
+    ids: (u32, u32),
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        set_file_user(self.ids.0, self.ids.1);
+        if let Err(errno) = set_thread_groups(&self.groups) {
+            tracing::error!(%errno, "the agent's own groups do not come back");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str =
+        "Name:\tUid:\nUid:\t1\t2\t3\t1000\nGid:\t1\t2\t3\t2000\nFDSize:\t64\nGroups:\t7 2001 \nNStgid:\t1\n";
+
+    #[test]
+    fn rights_are_read_from_the_kernels_text() {
+        let rights = Rights { user: 1000, group: 2000, groups: vec![7, 2001] };
+        assert_eq!(Rights::parse(STATUS), Some(rights));
+        assert_eq!(Rights::parse(&STATUS.replace("7 2001 ", "")).expect("read").groups, []);
+        for garbage in ["", "Uid:\t1\t2\t3\n", &STATUS.replace("2001", "x")] {
+            assert_eq!(Rights::parse(garbage), None, "{garbage}");
+        }
+    }
+}

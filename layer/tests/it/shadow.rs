@@ -1,0 +1,202 @@
+//! Files that the user's patterns name: real files of this machine in a folder of the session, at the pod's paths.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use decide::files::{NONE, Parts, Rule};
+use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
+use protocol::layer::{FileReply, Purpose};
+
+use crate::files::kept;
+use crate::host::{Asked, FakeHost, Reply};
+use crate::run::{Ended, app, finish, hooked, run};
+
+/// A table whose patterns are beginnings of paths.
+fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
+    // Each state is what was read so far; the last is where no pattern can match any more.
+    let mut read: Vec<&str> = vec![""];
+    for (prefix, _) in patterns {
+        read.extend((1..=prefix.len()).map(|length| &prefix[..length]));
+    }
+    read.sort_by_key(|text| (text.len(), *text));
+    read.dedup();
+    let dead = read.len() as u16;
+    let find = |text: &str| read.iter().position(|known| *known == text).map(|at| at as u16);
+    let matches = |text: &str| patterns.iter().position(|(prefix, _)| *prefix == text).map_or(NONE, |at| at as u16);
+    let step = |text: &str, byte: u8| find(&format!("{text}{}", char::from(byte))).unwrap_or(dead);
+    let row = |text: &&str| (0..128).map(|byte| step(text, byte)).chain([find(text).unwrap_or(dead)]).collect();
+    let mut next: Vec<Vec<u16>> = read.iter().map(row).collect();
+    next.push(vec![dead; 129]);
+    Parts {
+        classes: std::array::from_fn(|byte| (byte % 128) as u8),
+        rules: patterns.iter().map(|(_, rule)| *rule).collect(),
+        matches: read.iter().map(|text| matches(text)).chain([NONE]).collect(),
+        next,
+    }
+    .write()
+    .expect("fits")
+}
+
+/// A host whose shadow has `/pod/file` and a link to it; `answer` says what else it does.
+struct Session {
+    host: FakeHost,
+    root: &'static Path,
+    _table: File,
+    _folder: tempfile::TempDir,
+}
+
+const TEXT: &str = "from the pod\n";
+
+fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static) -> Session {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
+    fs::create_dir_all(root.join("pod/folder")).expect("made");
+    fs::write(root.join("pod/file"), TEXT).expect("written");
+    fs::set_permissions(root.join("pod/file"), PermissionsExt::from_mode(0o644)).expect("a mode");
+    symlink("/pod/file", root.join("pod/link")).expect("a link");
+    let bytes = table(&[("/pod/absent", Rule::NotFound), ("/pod/local", Rule::Local), ("/pod", Rule::ReadOnly)]);
+    let mut file = kept("mirror-file-rules", "");
+    file.write_all(&bytes).expect("written");
+    let (descriptor, size) = (file.as_raw_fd() as u32, bytes.len() as u32);
+    let host = FakeHost::start(move |asked| match asked {
+        Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
+        Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
+        _ => Reply::Default,
+    });
+    Session { host, root, _table: file, _folder: folder }
+}
+
+/// What the pod of these tests has.
+fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
+    let at = |path| FileReply::Shadow { path, may: 4 };
+    match path {
+        b"/pod/link" if !follow => at(b"/pod/link"),
+        b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
+        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5 },
+        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5 },
+        b"/pod/secret" => FileReply::Failed(EACCES),
+        _ => FileReply::Failed(ENOENT),
+    }
+}
+
+fn all_end_with(ended: Ended, expected: &str) {
+    let shown = ended.output();
+    assert!(shown.lines().count() >= 3, "{shown}");
+    for line in shown.lines() {
+        assert!(line.ends_with(expected), "{line} is not {expected}");
+    }
+}
+
+#[test]
+fn every_function_has_the_shadows_version() {
+    let session = session(pod);
+    for path in ["/pod/file", "//pod/./file", "/pod/folder/../file", "/none/../pod/file"] {
+        all_end_with(run(&session.host, "files", &["opens", path]), " from the pod");
+        let shown = run(&session.host, "files", &["looks", path]).output();
+        let (described, asked) = shown.lines().partition::<Vec<_>, _>(|line| line.contains("size=13"));
+        assert_eq!((described.len(), asked.len()), (13, 4), "{shown}");
+        assert!(described.iter().all(|line| line.ends_with(" mode=100644 size=13")), "{shown}");
+        assert!(asked.iter().all(|line| line.ends_with(" mode=0 size=0")), "{shown}");
+    }
+    let shown = run(&session.host, "files", &["links", "/pod/link"]).output();
+    let (links, paths) = shown.lines().partition::<Vec<_>, _>(|line| line.ends_with(" length=9"));
+    assert_eq!((links.len(), paths.len()), (4, 4), "{shown}");
+    assert!(paths.iter().all(|line| line.ends_with(" /pod/file")), "{shown}");
+    let shown = run(&session.host, "files", &["links", "/pod/file"]).output();
+    assert_eq!(shown.lines().filter(|line| line.ends_with(&format!("errno={EINVAL}"))).count(), 4, "{shown}");
+}
+
+#[test]
+fn the_host_is_told_the_plain_path_and_what_for() {
+    let session = session(pod);
+    run(&session.host, "files", &["opens", "/pod//x/../file"]).output();
+    let asked = session.host.asked();
+    let expected = |follow, purpose| Asked::File { path: b"/pod/file".to_vec(), follow, purpose };
+    assert_eq!(asked[0], expected(true, Purpose::Open));
+    assert_eq!(asked[1], expected(false, Purpose::Open), "O_NOFOLLOW");
+    assert!(asked.iter().all(|asked| matches!(asked, Asked::File { path, .. } if path == b"/pod/file")), "{asked:?}");
+}
+
+#[test]
+fn errors_are_the_pods() {
+    let session = session(pod);
+    for (path, errno) in [("/pod/none", ENOENT), ("/pod/secret", EACCES), ("/pod/absent", ENOENT)] {
+        for what in ["opens", "looks", "links"] {
+            all_end_with(run(&session.host, "files", &[what, path]), &format!("errno={errno}"));
+        }
+    }
+    let long = format!("/pod/{}", "x/".repeat(600));
+    all_end_with(run(&session.host, "files", &["looks", &long]), &format!("errno={ENAMETOOLONG}"));
+}
+
+#[test]
+fn a_lost_host_is_an_error_and_never_this_machines_file() {
+    let session = session(|_, _, _| FileReply::Failed(0));
+    for what in ["opens", "looks", "links"] {
+        all_end_with(run(&session.host, "files", &[what, "/pod/file"]), &format!("errno={EIO}"));
+    }
+}
+
+#[test]
+fn the_shadow_can_only_be_read() {
+    let session = session(pod);
+    let line = |what: &str, errno: i32| format!("{what} errno={errno}\n");
+    let refused = |what: &str| line(what, EROFS);
+    let expected = [
+        ["open w", "open rw", "open truncate"].map(refused).concat(),
+        line("open create", EEXIST),
+        "openat create from the pod\n".to_owned(),
+        ["creat", "creat64", "fopen w", "fopen a", "fopen r+", "access w", "euidaccess w", "faccessat w"]
+            .map(refused)
+            .concat(),
+        line("access x", EACCES),
+    ];
+    assert_eq!(run(&session.host, "files", &["writes", "/pod/file"]).output(), expected.concat());
+    assert_eq!(fs::read_to_string(session.root.join("pod/file")).expect("reads"), TEXT);
+}
+
+#[test]
+fn folders_of_the_pod_are_entered_and_listed_under_their_own_paths() {
+    let session = session(pod);
+    let script = "cd /pod && pwd && pwd -P && cat file link ./folder/../file && ls && cd folder && /bin/pwd && cd .. && \
+                  cat /proc/self/cwd/file && ls -l /proc/self/cwd | sed 's/.* -> //' && exec 3< . && cat /proc/self/fd/3/file";
+    let shown = finish(hooked(&session.host, "sh").args(["-c", script])).output();
+    let texts = TEXT.repeat(3);
+    assert_eq!(shown, format!("/pod\n/pod\n{texts}file\nfolder\nlink\n/pod/folder\n{TEXT}/pod\n{TEXT}"));
+}
+
+#[test]
+fn what_no_pattern_names_is_this_machines_also_from_a_folder_of_the_pod() {
+    let session = session(pod);
+    let place = tempfile::tempdir().expect("a folder");
+    let file = place.path().join("file");
+    let up = format!("../..{}", file.display());
+    let script = format!("cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1");
+    let shown = finish(hooked(&session.host, "sh").args(["-c", &script])).stdout;
+    assert_eq!(shown, "here\ncat: ../local: No such file or directory\n");
+    assert_eq!(fs::read_to_string(file).expect("reads"), "here\n");
+    assert!(
+        session.host.asked().iter().all(|asked| !matches!(asked, Asked::File { path, .. } if path.ends_with(b"local")))
+    );
+}
+
+/// `BENCH=1 cargo test --release -p layer patterns -- --nocapture` shows the figures.
+#[test]
+#[expect(clippy::print_stderr, reason = "figures for people")]
+fn with_patterns_paths_that_stay_local_are_cheap() {
+    let session = session(pod);
+    let shown = run(&session.host, "files", &["bench", "-"]).output();
+    let bare = finish(std::process::Command::new(app("files")).args(["bench", "-"])).output();
+    if std::env::var_os("BENCH").is_some() {
+        eprintln!("with patterns:\n{shown}without the layer:\n{bare}");
+    }
+    for line in shown.lines() {
+        let nanoseconds: f64 = line.split(' ').rev().nth(1).and_then(|word| word.parse().ok()).expect("a figure");
+        assert!(nanoseconds < 20_000.0, "{line}");
+    }
+    assert!(session.host.asked().is_empty());
+}
