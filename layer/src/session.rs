@@ -159,6 +159,7 @@ pub(crate) struct Joining<'a> {
 }
 
 /// What the host says to a process that joins.
+#[expect(clippy::large_enum_variant, reason = "there is one, and only for a moment")]
 enum Reply {
     Member(Settings, Option<HostName>, Option<Shadow>),
     Skipped,

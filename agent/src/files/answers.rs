@@ -52,7 +52,7 @@ pub(crate) async fn list_directory(
 ) -> Result<(), MessageError> {
     let opened = with_rights("list", &request.path, target, |_| {
         let found = find(root, &request.path, true)?;
-        Ok(Dir::new(reopen(&found.descriptor, OFlags::DIRECTORY)?)?)
+        Dir::new(reopen(&found.descriptor, OFlags::DIRECTORY)?)
     });
     let mut directory = match opened {
         Ok(directory) => directory,

@@ -29,6 +29,7 @@ const OURS: &[u8] = b"/memfd:mirror-";
 
 /// Who has the file behind a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nothing allocates where a signal handler may run")]
 pub(crate) enum Place {
     /// This machine.
     Native,
