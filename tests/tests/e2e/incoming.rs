@@ -1,5 +1,9 @@
 //! Traffic of the pod reaches the program: stolen or copied, for as long as the program listens.
 
+mod http;
+
+mod http2;
+
 mod safety;
 
 mod servers;
