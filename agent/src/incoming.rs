@@ -25,6 +25,9 @@ mod steering;
 
 mod stolen;
 
+#[cfg(any(test, fuzzing))]
+pub use http::fuzzing;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;

@@ -1,77 +1,7 @@
-//! The agent: stands beside a target container (or alone) and does in its network what the session host
-//! asks over [`link`]. It is told everything it needs to know by its arguments, asks no API server, and
-//! leaves by itself.
-//!
-//! Reading order: [`server`] (clients and the agent's own life), [`life`], [`dispatch`], then one file for
-//! each kind of request: [`environment`], [`describe`], [`names`], [`outgoing`]. What touches the node stands in
-//! [`target`], [`files`], [`interfaces`] and [`namespaces`].
-
-#![deny(unsafe_code)]
-
-mod server;
-
-mod life;
-
-mod dispatch;
-
-mod environment;
-
-mod describe;
-
-mod interfaces;
-
-mod names;
-
-mod outgoing;
-
-mod incoming;
-
-mod scratch;
-
-mod target;
-
-mod files;
-
-mod namespaces;
-
-#[expect(unsafe_code, reason = "the one place for it")]
-mod sys;
+//! The agent's process: all that it does stands in the library.
 
 use std::process::ExitCode;
 
-use protocol::launch::Launch;
-use tracing::{error, info};
-use tracing_subscriber::filter::LevelFilter;
-
 fn main() -> ExitCode {
-    let launch = Launch::from_args(std::env::args().skip(1));
-    let level = launch.as_ref().ok().and_then(|launch| launch.log.parse().ok()).unwrap_or(LevelFilter::INFO);
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(std::io::stdout)
-        .compact()
-        .init();
-    match launch.map_err(with_causes).and_then(|launch| server::run(&launch).map_err(with_causes)) {
-        Ok(reason) => {
-            info!(%reason, "agent leaves");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// An error with its causes on one line.
-fn with_causes(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    agent::run()
 }

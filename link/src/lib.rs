@@ -24,6 +24,8 @@ mod client;
 mod driver;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod handshake;
 mod incoming;
 mod message;

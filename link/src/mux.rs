@@ -201,6 +201,12 @@ impl Mux {
         false
     }
 
+    /// Bytes that have come and were not read.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn unread(&self, id: u32) -> usize {
+        self.streams.get(&id).map_or(0, |entry| entry.inbox.len())
+    }
+
     /// Streams that the peer has opened since the last call.
     pub(crate) fn take_arrived(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.arrived)

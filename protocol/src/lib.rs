@@ -14,6 +14,8 @@
 
 pub mod agent;
 pub mod codec;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod handshake;
 pub mod launch;
 pub mod layer;

@@ -207,6 +207,14 @@ impl Cluster {
         }
     }
 
+    /// A program of this machine in the network of a node, from where all pods are reached.
+    pub fn on_node(&self, program: &str) -> Command {
+        let netns = self.state["nodes"][0]["netns"].as_str().expect("a node");
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={netns}")).arg(program);
+        command
+    }
+
     fn n_nodes(&self) -> usize {
         self.state["nodes"].as_array().map_or(0, Vec::len)
     }

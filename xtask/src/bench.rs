@@ -4,10 +4,12 @@
 
 mod children;
 mod figures;
+mod incoming;
 mod load;
 mod many;
 mod outgoing;
 mod start;
+mod taken;
 mod ways;
 
 use std::path::PathBuf;
@@ -22,6 +24,8 @@ pub(crate) enum Bench {
     Start(start::Start),
     /// Connections, requests and bulk, next to `kubectl port-forward` to the same pod.
     Outgoing(outgoing::Outgoing),
+    /// The pod's own traffic while a session takes it, or leaves it, next to a port that no session takes.
+    Incoming(incoming::Incoming),
 }
 
 /// Runs a measurement.
@@ -29,6 +33,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Start(start) => start::run(start),
         Bench::Outgoing(outgoing) => outgoing::run(outgoing),
+        Bench::Incoming(incoming) => incoming::run(incoming),
     }
 }
 

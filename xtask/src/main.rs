@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod cluster;
 mod codegen;
+mod fuzz;
 mod test;
 mod tidy;
 
@@ -38,6 +39,8 @@ enum Task {
     /// Measure.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Look for bytes of which the parsers, the filters or the protocol make what they must not.
+    Fuzz(fuzz::Fuzz),
     /// A real Kubernetes on this machine, for the end-to-end tests.
     #[command(subcommand)]
     Cluster(cluster::Task),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Test(test) => test::run(&test),
         Task::Demo => test::demo(),
         Task::Bench(bench) => bench::run(&bench),
+        Task::Fuzz(fuzz) => fuzz::run(&fuzz),
         Task::Cluster(task) => cluster::run(task),
     };
     match done {

@@ -20,6 +20,9 @@ mod sides;
 
 mod two;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests;
 

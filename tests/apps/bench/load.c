@@ -1,8 +1,10 @@
-// The load of `cargo xtask bench outgoing`, run once under `mirror exec` and once against a port-forward.
+// The load of `cargo xtask bench outgoing`, run once under `mirror exec` and once against a port-forward, and, with
+// http.c, of `cargo xtask bench incoming`.
 // Reads one command per line and answers each with one line: numbers, or "error" and a reason.
 // Usage: load                 each function says its command; times in microseconds unless said otherwise
 //        load serve PORT      echoes every TCP connection, one descriptor for each; prints "ready" and the port
 #define _GNU_SOURCE
+#include "load.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -33,13 +35,13 @@ enum {
 static char reason[256];
 
 // Keeps the first reason of a command; threads may race for it, and any of theirs will do.
-static int failed(const char *what) {
+int failed(const char *what) {
     if (reason[0] == 0)
         snprintf(reason, sizeof reason, "%s: %s", what, strerror(errno));
     return -1;
 }
 
-static double now_us(void) {
+double now_us(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return time.tv_sec * 1e6 + time.tv_nsec / 1e3;
@@ -50,7 +52,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void print_percentiles(double *samples, int count) {
+void print_percentiles(double *samples, int count) {
     qsort(samples, count, sizeof *samples, compare);
     printf("%.1f %.1f\n", samples[count / 2], samples[(int)(count * 0.99)]);
 }
@@ -61,7 +63,7 @@ static struct sockaddr_in address_of(const char *host, int port) {
     return address;
 }
 
-static int connect_to(const char *host, int port, int type) {
+int connect_to(const char *host, int port, int type) {
     struct sockaddr_in address = address_of(host, port);
     int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -79,7 +81,7 @@ static int connect_to(const char *host, int port, int type) {
     return fd;
 }
 
-static int send_all(int fd, const void *bytes, size_t length) {
+int send_all(int fd, const void *bytes, size_t length) {
     for (size_t sent = 0; sent < length;) {
         ssize_t count = send(fd, (const char *)bytes + sent, length - sent, MSG_NOSIGNAL);
         if (count < 0)
@@ -363,7 +365,7 @@ static int measure_local(int count) {
     return 0;
 }
 
-static int run(const char *command, const char *host, int port, long long a, long long b) {
+static int run(const char *command, const char *host, int port, long long a, long long b, long long c) {
     if (strcmp(command, "connect") == 0)
         return measure_connect(host, port, a, false);
     if (strcmp(command, "greet") == 0)
@@ -386,6 +388,18 @@ static int run(const char *command, const char *host, int port, long long a, lon
         return close_many();
     if (strcmp(command, "local") == 0)
         return measure_local(port);
+    if (strcmp(command, "get") == 0)
+        return measure_gets(host, port, a, b, false);
+    if (strcmp(command, "new") == 0)
+        return measure_gets(host, port, a, b, true);
+    if (strcmp(command, "who") == 0)
+        return tell_who(host, port, a);
+    if (strcmp(command, "pull") == 0)
+        return measure_transfer(host, port, a, b, false);
+    if (strcmp(command, "push") == 0)
+        return measure_transfer(host, port, a, b, true);
+    if (strcmp(command, "rate") == 0)
+        return measure_rate(host, port, a, b, c);
     errno = EINVAL;
     return failed("command");
 }
@@ -433,10 +447,10 @@ int main(int argc, char **argv) {
     for (char line[256]; fgets(line, sizeof line, stdin) != NULL;) {
         char command[32] = "", host[64] = "";
         int port = 0;
-        long long a = 0, b = 0;
-        sscanf(line, "%31s %63s %d %lld %lld", command, host, &port, &a, &b);
+        long long a = 0, b = 0, c = 0;
+        sscanf(line, "%31s %63s %d %lld %lld %lld", command, host, &port, &a, &b, &c);
         reason[0] = 0;
-        if (run(command, host, port, a, b) != 0)
+        if (run(command, host, port, a, b, c) != 0)
             printf("error %s\n", reason);
     }
     return 0;

@@ -1,5 +1,9 @@
 //! Traffic of the pod reaches the program: stolen or copied, for as long as the program listens.
 
+mod clients;
+
+mod differential;
+
 mod http;
 
 mod http2;
@@ -11,6 +15,7 @@ mod servers;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
 
 /// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
@@ -95,9 +100,34 @@ impl Pods {
                 }}]
             }}}}"#
         ));
-        cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{server}"), "--timeout=60s"]);
-        let address = cluster.kubectl(&["get", "pod", &server, "-o", "jsonpath={.status.podIP}"]);
-        Self { server, address, port }
+        Self::ready(server, port)
+    }
+
+    /// With a command instead of the usual server, which accepts connections on a second port.
+    fn start_command(laptop: &Laptop, port: u16, command: &[&str], other: u16) -> Self {
+        let label = laptop.selector().replace("mirror-test=", "");
+        let server = format!("incoming-{label}");
+        let container = json!({
+            "name": "server", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent", "command": command,
+            "readinessProbe": {"periodSeconds": 1, "tcpSocket": {"port": other}},
+        });
+        let spec = json!({
+            "terminationGracePeriodSeconds": 1, "activeDeadlineSeconds": 900, "restartPolicy": "Never",
+            "containers": [container],
+        });
+        let metadata = json!({"name": server, "labels": {"mirror-test": label}});
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+        Cluster::shared().apply(&pod.to_string());
+        Self::ready(server, port)
+    }
+
+    fn ready(server: String, port: u16) -> Self {
+        // From here on it is deleted, whatever happens.
+        let mut pods = Self { server, address: String::new(), port };
+        let cluster = Cluster::shared();
+        cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{}", pods.server), "--timeout=60s"]);
+        pods.address = cluster.kubectl(&["get", "pod", &pods.server, "-o", "jsonpath={.status.podIP}"]);
+        pods
     }
 
     /// What a client in another pod is answered.

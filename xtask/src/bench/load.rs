@@ -19,12 +19,12 @@ pub(super) type Answer = std::result::Result<Vec<f64>, String>;
 
 /// Compiles the program.
 pub(super) fn compile() -> Result<PathBuf> {
-    let source = tidy::root().join("tests/apps/bench/load.c");
+    let sources = ["load.c", "http.c"].map(|name| tidy::root().join("tests/apps/bench").join(name));
     let folder = build::target_folder()?.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let program = folder.join("load");
     let mut compile = Command::new("cc");
-    compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program).arg(&source);
+    compile.args(["-O2", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program).args(&sources);
     let status = compile.status().context("cannot run cc (package gcc)")?;
     ensure!(status.success(), "cc: {status}");
     Ok(program)
@@ -34,6 +34,11 @@ impl Load {
     /// Runs it as it is.
     pub(super) fn native(program: &Path) -> Result<Self> {
         Self::start(&mut bound(program))
+    }
+
+    /// Runs it in another network namespace.
+    pub(super) fn within(program: &Path, netns: &str) -> Result<Self> {
+        Self::start(bound("nsenter").arg(format!("--net={netns}")).arg(program))
     }
 
     /// Runs it in a session of its own.

@@ -63,7 +63,7 @@ fn host_process(load: &mut Load) -> Result<u32> {
 }
 
 /// The largest process in the agent's pod: beside the agent there is only the sandbox's.
-fn agent_process(cluster: &Cluster, label: &str) -> Result<u32> {
+pub(super) fn agent_process(cluster: &Cluster, label: &str) -> Result<u32> {
     let selector = format!("--selector=mirror.test/bench={label}");
     let uid = cluster.kubectl(&["get", "pods", &selector, "--output=jsonpath={.items[0].metadata.uid}"])?;
     ensure!(!uid.is_empty(), "the agent has no pod");
@@ -80,7 +80,7 @@ fn processes() -> Result<Vec<u32>> {
 }
 
 /// Resident memory in MiB.
-fn memory(pid: u32) -> Result<f64> {
+pub(super) fn memory(pid: u32) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("process {pid}"))?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
     let kibibytes: f64 = kibibytes.with_context(|| format!("memory of process {pid}"))?.parse().context("a number")?;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
+use serde_json::Value;
 
 use super::children::{Helper, bound};
 use super::load::{Answer, Load};
@@ -88,6 +89,21 @@ impl Cluster {
         let output = Command::new(&self.state.kubectl).args(arguments).output().context("cannot run kubectl")?;
         ensure!(output.status.success(), "kubectl: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Makes an object.
+    pub(super) fn apply(&self, object: &Value) -> Result<()> {
+        let mut command = Command::new(&self.state.kubectl);
+        let mut child = command.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let written = child.stdin.take().map(|mut input| input.write_all(object.to_string().as_bytes()));
+        ensure!(child.wait()?.success() && written.is_some_and(|written| written.is_ok()), "kubectl apply");
+        Ok(())
+    }
+
+    /// The file of a node's network namespace.
+    pub(super) fn node_netns(&self, name: &str) -> Result<String> {
+        let node = self.state.nodes.iter().find(|node| node.name == name);
+        Ok(node.with_context(|| format!("no node {name}"))?.netns.clone())
     }
 
     /// The file of the control plane's network namespace.

@@ -59,6 +59,7 @@ const TESTS: &[Need] = &[
     package("python3"),
     program("redis-cli", "redis-tools"),
     program("wget", "wget"),
+    program("wrk", "wrk"),
 ];
 
 /// Makes sure that all packages of the cluster are there.

@@ -6,11 +6,12 @@ use crate::tidy::workspace::Workspace;
 /// Keys that would fetch something else than the registry's released versions.
 const DETOURS: &[&str] = &["[patch", "[replace]", "git = "];
 
-/// Every package inherits the workspace's lints; there are no forks and no patches.
+/// Every package of the workspace inherits its lints; there are no forks and no patches.
 pub(in crate::tidy) fn check(workspace: &Workspace, findings: &mut Findings) {
     for file in workspace.files.iter().filter(|file| file.path == "Cargo.toml" || file.path.ends_with("/Cargo.toml")) {
         let inherits = file.text.lines().skip_while(|line| *line != "[lints]").nth(1) == Some("workspace = true");
-        if file.text.contains("[package]") && !inherits {
+        let is_apart = file.text.lines().any(|line| line == "[workspace]");
+        if file.text.contains("[package]") && !is_apart && !inherits {
             findings.file(&file.path, "does not inherit the workspace's lints (`[lints]`, `workspace = true`)");
         }
         for (index, line) in file.text.lines().enumerate() {
@@ -30,6 +31,7 @@ mod tests {
         let workspace = workspace(&[
             ("Cargo.toml", "[workspace]\nmembers = []\n"),
             ("a/Cargo.toml", "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n"),
+            ("apart/Cargo.toml", "[package]\nname = \"c\"\n\n[workspace]\n"),
             ("b/Cargo.toml", "[package]\nname = \"b\"\n[dependencies]\nx = { git = \"https://example.org/x\" }\n"),
         ]);
         assert_eq!(

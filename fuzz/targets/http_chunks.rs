@@ -1,0 +1,5 @@
+//! Bodies in chunks.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| agent::fuzzing::chunks(bytes));
