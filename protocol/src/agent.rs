@@ -290,8 +290,12 @@ pub struct OpenPort {
     /// Which HTTP requests the mode is for; the others are the application's alone. None is for whole connections. A
     /// filter that cannot be understood is `EINVAL`.
     pub filter: Option<HttpFilter>,
-    /// How long a request that the program has got may wait for its answer, if there is a filter.
+    /// How long a request that the filter chooses may wait for its answer when the program has it.
     pub hold: Duration,
+    /// How long one may wait for the program to show that it will read it.
+    pub patience: Duration,
+    /// Whether it is then answered that the program is paused, instead of by the application.
+    pub unavailable: bool,
 }
 
 /// Which HTTP requests. Regular expressions are of the crate `regex-lite`.

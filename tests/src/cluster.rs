@@ -169,16 +169,6 @@ impl Cluster {
         self.kubectl(&["get", "pods", "-A", "-l", label, "-o", format]).lines().map(str::to_owned).collect()
     }
 
-    /// A command of this machine, to be completed, that runs in the network of a pod.
-    pub fn in_network_of(&self, pod: &str) -> Command {
-        let uid = self.kubectl(&["get", "pod", pod, "-o", "jsonpath={.metadata.uid}"]);
-        let is_its = |pid: i32| String::from_utf8_lossy(&processes::read(pid, "cgroup")).contains(uid.as_str());
-        let pid = processes::find(is_its).into_iter().next().unwrap_or_else(|| panic!("{pod} has no process"));
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &pid.to_string(), "--net", "--"]);
-        command
-    }
-
     /// The processes of pods that are agents of ours, as this machine numbers them.
     pub fn agents(&self, pod_uids: &[String]) -> Vec<i32> {
         processes::find(|pid| {

@@ -67,6 +67,9 @@ pub(super) struct Filtered {
     mode: PortMode,
     /// How long a request that the program has may wait for its answer.
     hold: Duration,
+    /// How long one may wait for the program to show that it will read it, and what becomes of it then.
+    patience: Duration,
+    untaken: Untaken,
     pulse: Rc<Pulse>,
 }
 
@@ -77,11 +80,15 @@ pub(super) struct Filters(RefCell<HashMap<u16, Rc<Filtered>>>);
 impl Filters {
     /// Says what is wrong with a filter.
     pub(super) fn set(&self, request: &OpenPort) -> Result<(), String> {
-        let OpenPort { port, mode, hold, .. } = *request;
+        let OpenPort { port, mode, hold, patience, unavailable, .. } = *request;
+        let untaken = if unavailable { Untaken::Unavailable } else { Untaken::LeftAlone };
         let filter = request.filter.as_ref().map(Filter::new).transpose()?;
         let mut filters = self.0.borrow_mut();
         match filter {
-            Some(filter) => filters.insert(port, Rc::new(Filtered { filter, mode, hold, pulse: Rc::default() })),
+            Some(filter) => {
+                let pulse = Rc::default();
+                filters.insert(port, Rc::new(Filtered { filter, mode, hold, patience, untaken, pulse }))
+            }
             None => filters.remove(&port),
         };
         Ok(())

@@ -21,6 +21,8 @@ pub(super) enum Happened {
     Unanswered,
     /// A request was left to the application, since the program did not answer before it got it.
     LeftAlone,
+    /// A request was answered that the program is paused.
+    Refused,
     /// A request was left to the application, since the program does not speak HTTP/2.
     NotSpoken,
 }
@@ -31,6 +33,7 @@ impl Happened {
             Self::CopyCut => ("copy of traffic", "copies of traffic", "dropped: the program does not keep up"),
             Self::Unanswered => ("request", "requests", "answered with 504: the program did not answer"),
             Self::LeftAlone => ("request", "requests", "left to the target: the program did not take them"),
+            Self::Refused => ("request", "requests", "answered with 503: the program did not take them"),
             Self::NotSpoken => ("request", "requests", "left to the target: the program does not speak HTTP/2"),
         };
         let (what_of, were) = if count == 1 { (one, "was") } else { (many, "were") };

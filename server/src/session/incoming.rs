@@ -157,7 +157,9 @@ impl Incoming {
             }
             let flush = mode == PortMode::Steal && self.flush_connections;
             let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
-            let request = OpenPort { port, mode, alone, probed, flush, filter, hold: self.hold };
+            let (hold, patience) = (self.hold, self.patience());
+            let unavailable = self.on_pause == OnPause::Unavailable;
+            let request = OpenPort { port, mode, alone, probed, flush, filter, hold, patience, unavailable };
             match self.ask_for(request).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {

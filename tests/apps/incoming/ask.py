@@ -96,4 +96,14 @@ def greeting():
     print(answers.readline().decode().strip())
 
 
+def lines():
+    """Asks on one connection what each line says: a user and a path. Connects again when it must."""
+    client = http.client.HTTPConnection(ADDRESS, PORT, timeout=30)
+    for line in sys.stdin:
+        user, path = line.split()
+        client.request("GET", path, headers={"X-User": user})
+        answer = client.getresponse()
+        print(answer.status, answer.read().decode().strip(), flush=True)
+
+
 globals()[sys.argv[3]]()

@@ -2,7 +2,7 @@
 'use strict';
 const http2 = require('http2');
 
-const [name, port] = process.argv.slice(2);
+const [name, port] = process.argv.slice(-2);
 let answered = 0;
 const server = http2.createServer();
 server.on('stream', (stream, headers) => {
@@ -13,12 +13,12 @@ server.on('stream', (stream, headers) => {
   if (kind === 'reset') return stream.close(Number(argument));
   if (kind === 'early') stream.additionalHeaders({ ':status': 103, link: '</style>' });
   if (kind === 'goaway') stream.session.goaway();
-  if (kind === 'crash') return stream.session.destroy(new Error('crash'));
   if (kind === 'silent') return stream.resume();
   let length = 0;
   stream.on('data', part => (length += part.length));
   stream.on('end', () => {
     answered += 1;
+    if (answered < 10) console.log(name, 'got', path, length);
     if (kind === 'bytes') {
       stream.respond({ ':status': 200 });
       return stream.end(Buffer.alloc(Number(argument)));

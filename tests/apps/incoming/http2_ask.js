@@ -5,7 +5,6 @@ const http2 = require('http2');
 const [address, what] = process.argv.slice(2);
 const client = http2.connect(`http://${address}`);
 client.on('error', error => console.log('connection', error.code));
-client.on('goaway', code => console.log('goaway', code));
 
 function ask(path, user, body) {
   return new Promise(done => {
@@ -46,15 +45,21 @@ const wanted = {
     console.log('many', wrong.length, wrong[0]);
   },
   async goaway() {
+    const told = new Promise(done => client.once('goaway', done));
     console.log(await ask('/goaway', 'you'));
+    console.log('goaway', await told);
   },
   async own_goaway() {
     console.log(await ask('/goaway', 'me'));
     console.log(await ask('/again', 'me'));
     console.log(await ask('/again', 'you'));
   },
-  async crash() {
-    console.log(await ask('/crash', 'you'));
+  // A user and a path on each line.
+  async lines() {
+    for await (const line of require('readline').createInterface({ input: process.stdin })) {
+      const [user, path] = line.split(' ');
+      console.log(await ask(path, user));
+    }
   },
 };
 

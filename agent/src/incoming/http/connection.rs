@@ -11,8 +11,9 @@ use tracing::debug;
 
 use super::body::Unclear;
 use super::copying::Copying;
-use super::exchange::{Broken, End, Terms, exchange};
+use super::exchange::{Broken, End, exchange};
 use super::head::{Found, Looker, RequestHead};
+use super::patience::Patience;
 use super::sides::{Side, finish, join};
 use super::two::{self, may_be_settings};
 use super::{Filtered, UNANSWERED, UNAVAILABLE};
@@ -183,14 +184,12 @@ impl<A: Answerers> Connection<A> {
     async fn exchange(&mut self, who: Who, head: &RequestHead, is_copied: bool) -> Option<Result<End, Broken>> {
         let Self { client, application, program, copying, answerers, .. } = self;
         if who == Who::Program {
-            let terms = Terms { hold: Some(answerers.port().hold), ..Terms::default() };
-            let _owed = answerers.port().pulse.owe();
-            return Some(exchange(client, program.as_mut()?, head, terms).await);
+            let patience = Patience::with_program(answerers.port());
+            return Some(exchange(client, program.as_mut()?, head, patience, None).await);
         }
         let copying = is_copied.then(|| copying.get_or_insert_with(|| Copying::start(Rc::clone(answerers))));
         let copy = copying.and_then(|copying| copying.begin(head));
-        let terms = Terms { copy: copy.as_ref(), ..Terms::default() };
-        Some(exchange(client, application.as_mut()?, head, terms).await)
+        Some(exchange(client, application.as_mut()?, head, Patience::endless(), copy.as_ref()).await)
     }
 
     async fn end_program(&mut self) {

@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::connection::Answerers;
-use super::exchange::{End, Terms, exchange};
+use super::exchange::{End, exchange};
 use super::head::RequestHead;
+use super::patience::Patience;
 use super::sides::Side;
 use crate::incoming::copies::{Copy, Original, copy};
 use crate::incoming::news::Happened;
@@ -81,9 +82,7 @@ async fn send(head: &RequestHead, copy: Copy, program: &mut Side, answerers: &im
             return Sent::Cut;
         }
     }
-    let port = answerers.port();
-    let _owed = port.pulse.owe();
-    match exchange(&mut client, program, head, Terms { hold: Some(port.hold), ..Terms::default() }).await {
+    match exchange(&mut client, program, head, Patience::with_program(answerers.port()), None).await {
         Ok(End::Next) => Sent::AndMore,
         Ok(End::Last | End::Other) => Sent::Last,
         Err(_) => Sent::Cut,

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
@@ -37,31 +36,23 @@ pub(super) enum Broken {
     Late,
 }
 
-/// What holds for one exchange beside the request itself.
-#[derive(Default)]
-pub(super) struct Terms<'a> {
-    /// Gets the request as well.
-    pub(super) copy: Option<&'a Original>,
-    /// How long the answer may take, from the last byte of the request that could be sent.
-    pub(super) hold: Option<Duration>,
-}
-
-/// Carries the request that `client` holds, and its answer.
+/// Carries the request that `client` holds, and its answer. `copy` gets the request as well.
 pub(super) async fn exchange(
     client: &mut Side,
     other: &mut Side,
     head: &RequestHead,
-    terms: Terms<'_>,
+    patience: Patience,
+    copy: Option<&Original>,
 ) -> Result<End, Broken> {
-    let progress =
-        Progress { patience: Patience::new(), begun: Cell::new(false), sent: Cell::new(false), news: Notify::new() };
-    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, head, terms.copy, &progress));
+    let no = || Cell::new(false);
+    let progress = Progress { patience, begun: no(), sent: no(), news: Notify::new() };
+    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, head, copy, &progress));
     let answer = answer(&mut *other.reader, &mut other.held, &mut *client.writer, head, &progress);
     let end = tokio::select! {
         biased;
         end = answer => end?,
         broken = &mut asking => return Err(broken),
-        () = progress.patience.late(terms.hold) => return Err(Broken::Late),
+        () = progress.patience.ended() => return Err(Broken::Late),
     };
     if end != End::Next || progress.sent.get() {
         return Ok(end);

@@ -119,7 +119,14 @@ fn pod() -> Pod {
 /// What a client is answered that says `text`, in parts of so many bytes, and then ends its direction.
 fn ask(pod: &Pod, text: &str, part: usize) -> String {
     let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
-    let port = Filtered { filter, mode: pod.mode, hold: HOLD, pulse: Rc::default() };
+    let port = Filtered {
+        filter,
+        mode: pod.mode,
+        hold: HOLD,
+        pulse: Rc::default(),
+        patience: HOLD,
+        untaken: Untaken::LeftAlone,
+    };
     let port = Rc::new(Port(pod.clone(), port));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (near, far) = duplex(64);

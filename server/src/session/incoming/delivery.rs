@@ -87,6 +87,11 @@ impl Incoming {
         }
     }
 
+    /// How long clients wait for a program that does not accept.
+    pub(super) fn patience(&self) -> Duration {
+        if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) }
+    }
+
     /// A connection that the program has accepted.
     async fn reach(&self, accepted: Accepted) -> Result<(TcpStream, Entered), NotDelivered> {
         let refused = |error| {
@@ -96,14 +101,13 @@ impl Incoming {
         let to = self.destination(accepted.local).ok_or(NotDelivered::Refused)?;
         let (socket, entered) = self.connect(to, accepted).await.map_err(refused)?;
         let source = socket.local_addr().map_err(refused)?;
-        let patience = if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) };
         tokio::select! {
             () = entered.asked() => Ok((socket, entered)),
             acceptance = accepted_by_kernel(to, source) => match acceptance {
                 Acceptance::Gone => Err(NotDelivered::Refused),
                 _ => Ok((socket, entered)),
             },
-            () = sleep(patience) => Err(NotDelivered::Paused),
+            () = sleep(self.patience()) => Err(NotDelivered::Paused),
         }
     }
 

@@ -1,9 +1,8 @@
 //! With a filter each HTTP request is the program's or the application's, and nothing else changes for anybody.
 
-use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::io::Write;
 
+use serde_json::json;
 use tests::{Cluster, Laptop, Running, freeze, thaw};
 
 use super::Pods;
@@ -17,25 +16,28 @@ const LARGE: usize = 200_000_000;
 /// More memory than this the agent needs for no body, however large.
 const MOST_MEMORY: u64 = 40 << 20;
 
-fn text_of(app: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps/incoming").join(app);
-    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
+const SERVE: &str = include_str!("../../../apps/incoming/serve.py");
 
-/// A pod with `serve.py`.
+const ASK: &str = include_str!("../../../apps/incoming/ask.py");
+
+/// A pod with `serve.py`, which has a readiness probe every second.
 pub(super) fn pods(laptop: &Laptop, port: u16) -> Pods {
-    let hex: String = text_of("serve.py").bytes().map(|byte| format!("{byte:02x}")).collect();
-    let decode = "import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))";
-    let before = format!("echo {hex} | python3 -c '{decode}' > serve.py; exec python3 serve.py pod {port};");
-    Pods::start_with(laptop, port, "", &before)
+    let probe = json!({"periodSeconds": 1, "httpGet": {"port": port, "path": "/who"}});
+    let command = ["python3", "-c", SERVE, "pod", &port.to_string()];
+    let container = json!({"image": "mirror.test/debian:1", "command": command, "readinessProbe": probe});
+    Pods::start_container(laptop, port, container)
 }
 
-/// `serve.py` here, with more keys of `feature.network.incoming`.
+/// `serve.py` here, with keys of `feature.network.incoming`.
 pub(super) fn serve(laptop: &Laptop, pods: &Pods, incoming: &str) -> Running {
+    serve_as(laptop, pods, "laptop", pods.port, incoming)
+}
+
+/// With a name, and a port of this machine's.
+pub(super) fn serve_as(laptop: &Laptop, pods: &Pods, name: &str, port: u16, incoming: &str) -> Running {
     laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {{{incoming}}}}}}}}}"#));
-    laptop.bring("incoming/serve.py");
-    let (target, port) = (format!("pod/{}", pods.server), pods.port.to_string());
-    let arguments = ["exec", "-q", "-t", &target, "--", "/usr/bin/python3", "serve.py", "laptop", &port];
+    let (target, port) = (format!("pod/{}", pods.server), port.to_string());
+    let arguments = ["exec", "-q", "-t", &target, "--", "/usr/bin/python3", "-c", SERVE, name, &port];
     let mut program = laptop.start(laptop.mirror(arguments));
     program.wait_for("serves");
     program
@@ -45,6 +47,20 @@ pub(super) fn steal(filter: &str) -> String {
     format!(r#""mode": "steal", "http_filter": {filter}"#)
 }
 
+/// A client of `ask.py` that does what it is told.
+pub(super) fn client(laptop: &Laptop, pods: &Pods) -> Running {
+    let mut command = Cluster::shared().on_node("python3");
+    command.args(["-c", ASK, &pods.address, &pods.port.to_string(), "lines"]);
+    laptop.start(command)
+}
+
+/// What it is answered.
+#[track_caller]
+pub(super) fn say(client: &mut Running, line: &str) -> String {
+    writeln!(client.stdin(), "{line}").expect("the client reads");
+    client.wait_until("an answer", |_| true)
+}
+
 /// What a shell says in another pod, where `$A` is the server's address and `$P` its port.
 fn shell(pods: &Pods, script: &str) -> String {
     let script = format!("A={} P={}; {script}", pods.address, pods.port);
@@ -52,9 +68,9 @@ fn shell(pods: &Pods, script: &str) -> String {
 }
 
 /// What a client of `ask.py` says in another pod.
-fn ask(pods: &Pods, what: &str) -> String {
-    let (port, script) = (pods.port.to_string(), text_of("ask.py"));
-    let python = ["python3", "-c", &script, &pods.address, &port, what];
+pub(super) fn ask(pods: &Pods, what: &str) -> String {
+    let port = pods.port.to_string();
+    let python = ["python3", "-c", ASK, &pods.address, &port, what];
     let command = [&["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "60"], &python[..]].concat();
     Cluster::shared().kubectl(&command)
 }

@@ -1,5 +1,6 @@
 //! With a filter each request of an HTTP/2 connection is the program's or the application's.
 
+use serde_json::json;
 use tests::{Cluster, Laptop, Running};
 
 use super::Pods;
@@ -7,21 +8,10 @@ use super::http::{MINE, steal};
 
 /// A pod whose application is gRPC's own server in Go.
 fn grpc_pod(laptop: &Laptop, port: u16) -> Pods {
-    let (_, label) =
-        laptop.selector().split_once('=').map(|(key, label)| (key.to_owned(), label.to_owned())).expect("a label");
-    let server = format!("grpc-{label}");
-    let cluster = Cluster::shared();
-    cluster.apply(&format!(
-        r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{
-            terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
-                name: server, image: "mirror.test/echo-server:1", imagePullPolicy: IfNotPresent,
-                args: [-only, grpc, -grpc, "{port}"], readinessProbe: {{periodSeconds: 1, tcpSocket: {{port: {port}}}}}
-            }}]
-        }}}}"#
-    ));
-    cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{server}"), "--timeout=60s"]);
-    let address = cluster.kubectl(&["get", "pod", &server, "-o", "jsonpath={.status.podIP}"]);
-    Pods { server, address, port }
+    let probe = json!({"periodSeconds": 1, "tcpSocket": {"port": port}});
+    let arguments = ["-only", "grpc", "-grpc", &port.to_string()];
+    let container = json!({"image": "mirror.test/echo-server:1", "args": arguments, "readinessProbe": probe});
+    Pods::start_container(laptop, port, container)
 }
 
 /// Starts a program in the pod's place, with keys of `feature.network.incoming`.
@@ -40,10 +30,10 @@ fn add_libraries(command: &mut std::process::Command) {
     command.env("PYTHONPATH", libraries.join("python")).env("NODE_PATH", libraries.join("node_modules"));
 }
 
-/// What a client says in another pod's network.
+/// What a client says.
 fn ask(laptop: &Laptop, client: &[&str]) -> String {
-    let mut command = Cluster::shared().in_network_of(&Cluster::shared().pod("default", "app=debian"));
-    command.args(["timeout", "100"]).args(client).current_dir(laptop.home());
+    let mut command = Cluster::shared().on_node("timeout");
+    command.arg("100").args(client).current_dir(laptop.home());
     add_libraries(&mut command);
     laptop.run(command).success().stdout
 }
@@ -83,16 +73,29 @@ fn grpc_calls_are_told_apart() {
     }
 }
 
-/// A pod whose application is `http2.js`; it runs for as long as the second value lives.
-fn node_pod(laptop: &Laptop, port: u16) -> (Pods, Running) {
+/// A pod whose application is `http2.js`, and what it says.
+pub(super) fn node_pod(laptop: &Laptop, port: u16) -> (Pods, Running) {
     ["http2.js", "http2_ask.js"].iter().for_each(|app| drop(laptop.bring(&format!("incoming/{app}"))));
-    let mut pods = Pods::start(laptop, port);
-    pods.port = port + 1;
-    let mut command = Cluster::shared().in_network_of(&pods.server);
-    command.args(["node", "http2.js", "pod", &pods.port.to_string()]).current_dir(laptop.home());
-    let mut application = laptop.start(command);
-    application.wait_for("serves");
-    (pods, application)
+    let script = include_str!("../../../apps/incoming/http2.js");
+    let script = format!("{script}\nrequire('net').createServer(socket => socket.end()).listen({});", port + 1);
+    let pods = Pods::start_command(laptop, port, &["node", "-e", &script, "pod", &port.to_string()], port + 1);
+    let mut command = std::process::Command::new(Cluster::shared().kubectl_path());
+    command.args(["logs", "--follow", &pods.server]);
+    let mut said = laptop.start(command);
+    said.wait_for("serves");
+    (pods, said)
+}
+
+/// `http2.js` here.
+pub(super) fn serve_node(laptop: &Laptop, pods: &Pods, incoming: &str) -> Running {
+    serve(laptop, pods, incoming, &["node", "http2.js", "laptop", &pods.port.to_string()])
+}
+
+/// A client of `http2_ask.js` that does what it is told.
+pub(super) fn client(laptop: &Laptop, pods: &Pods) -> Running {
+    let mut command = Cluster::shared().on_node("node");
+    command.args(["http2_ask.js", &format!("{}:{}", pods.address, pods.port), "lines"]).current_dir(laptop.home());
+    laptop.start(command)
 }
 
 #[test]
@@ -100,7 +103,7 @@ fn streams_have_their_own_ends() {
     let laptop = Laptop::new();
     let (pods, mut application) = node_pod(&laptop, 8262);
     let port = pods.port.to_string();
-    let mut program = serve(&laptop, &pods, &steal(MINE), &["node", "http2.js", "laptop", &port]);
+    let mut program = serve_node(&laptop, &pods, &steal(MINE));
     let address = format!("{}:{port}", pods.address);
     let told = ask(&laptop, &["node", "http2_ask.js", &address, "all"]);
     let of = |name: &str| {
@@ -115,7 +118,7 @@ fn streams_have_their_own_ends() {
     program.wait_for("laptop aborted /silent/me 8");
     // Who goes away says so to its clients; the program has none of its own.
     let told = ask(&laptop, &["node", "http2_ask.js", &address, "goaway"]);
-    assert_eq!(told, "goaway 0\n200, pod GET /goaway 0, trailer pod\n");
+    assert_eq!(told, "200, pod GET /goaway 0, trailer pod\ngoaway 0\n");
     let told = ask(&laptop, &["node", "http2_ask.js", &address, "own_goaway"]);
     let answers = [
         "laptop GET /goaway 0, trailer laptop",
@@ -130,7 +133,7 @@ fn many_streams_at_a_time_are_answered() {
     let laptop = Laptop::new();
     let (pods, _application) = node_pod(&laptop, 8264);
     let port = pods.port.to_string();
-    let _program = serve(&laptop, &pods, &steal(MINE), &["node", "http2.js", "laptop", &port]);
+    let _program = serve_node(&laptop, &pods, &steal(MINE));
     let url = format!("http://{}:{port}", pods.address);
     for (user, name) in [("x-user: me", "laptop"), ("x-user: you", "pod")] {
         let told = ask(&laptop, &["h2load", "-n", "5000", "-c", "5", "-m", "100", "-H", user, &format!("{url}/load")]);

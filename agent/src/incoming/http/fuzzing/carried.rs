@@ -166,7 +166,14 @@ struct Port {
 }
 
 fn filtered(filter: Filter) -> Filtered {
-    Filtered { filter, mode: PortMode::Steal, hold: FOR_EVER, pulse: Rc::default() }
+    Filtered {
+        filter,
+        mode: PortMode::Steal,
+        hold: FOR_EVER,
+        pulse: Rc::default(),
+        patience: FOR_EVER,
+        untaken: Untaken::LeftAlone,
+    }
 }
 
 impl Answerers for Port {

@@ -121,7 +121,7 @@ impl<A: Answerers> Answering<A> {
         let mut connection = program.kept.lock().await;
         if let Some((_, untaken)) = program.untaken.get().filter(|(at, _)| *at >= asked) {
             // It has waited with another one.
-            return Err(untaken);
+            return Err(self.give_up(untaken));
         }
         if program.is_other.get() {
             self.answerers.note(Happened::NotSpoken);
@@ -130,17 +130,19 @@ impl<A: Answerers> Answering<A> {
         if let Some(kept) = &mut *connection
             && let Some(sender) = kept.sender().await
         {
-            if port.pulse.beats() || kept.answers(port.hold).await {
+            if port.pulse.beats() || kept.answers(port.patience).await {
                 return Ok(sender);
             }
-            self.answerers.note(Happened::LeftAlone);
             *connection = None;
-            program.untaken.set(Some((Instant::now(), Untaken::LeftAlone)));
-            return Err(Untaken::LeftAlone);
+            return Err(self.give_up(port.untaken));
         }
-        let side = self.answerers.program().await.inspect_err(|untaken| {
-            program.untaken.set(Some((Instant::now(), *untaken)));
-        })?;
+        let side = match self.answerers.program().await {
+            Ok(side) => side,
+            Err(untaken) => {
+                program.untaken.set(Some((Instant::now(), untaken)));
+                return Err(untaken);
+            }
+        };
         let kept = open(side, |ended| debug!(?ended, "the program's connection has ended")).await;
         program.is_other.set(kept.is_none());
         *connection = kept;
@@ -151,5 +153,15 @@ impl<A: Answerers> Answering<A> {
                 Err(Untaken::LeftAlone)
             }
         }
+    }
+
+    /// The program did not show that it would read a request.
+    fn give_up(&self, untaken: Untaken) -> Untaken {
+        self.answerers.note(match untaken {
+            Untaken::LeftAlone => Happened::LeftAlone,
+            Untaken::Unavailable => Happened::Refused,
+        });
+        self.program.untaken.set(Some((Instant::now(), untaken)));
+        untaken
     }
 }

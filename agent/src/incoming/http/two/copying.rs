@@ -1,22 +1,22 @@
 //! Copies of requests, on their way to the program, whose answers nobody gets.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{Reason, RecvStream};
+use h2::RecvStream;
 use http::request::Parts;
 use http::{HeaderMap, Request};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_local;
-use tokio::time::timeout;
 
 use super::Answering;
 use super::exchange::{end, send};
 use crate::incoming::copies::{Copy, Original, copy};
 use crate::incoming::http::connection::Answerers;
+use crate::incoming::http::patience::Patience;
 use crate::incoming::news::Happened;
 
 /// What makes the copy of one request. Dropped before the end, the copy is cut.
@@ -46,42 +46,47 @@ pub(super) fn start<A: Answerers>(answering: &Rc<Answering<A>>, head: &Parts) ->
     let (answering, head, filled) = (Rc::clone(answering), head.clone(), Rc::clone(&trailers));
     spawn_local(async move {
         let _permit: OwnedSemaphorePermit = permit;
-        let hold = answering.answerers.port().hold;
-        if deliver(&answering, head, copy, &filled, hold).await.is_none() {
+        if !deliver(&answering, head, copy, &filled).await {
             answering.answerers.note(Happened::CopyCut);
         }
     });
     Some(Copying { original, trailers })
 }
 
-/// Sends a copy and drops its answer; none if it was cut.
+/// Sends a copy and drops its answer. False if the program did not get it whole, by no will of its own.
 async fn deliver(
     answering: &Answering<impl Answerers>,
     head: Parts,
     copy: Copy,
     trailers: &RefCell<Option<HeaderMap>>,
-    hold: Duration,
-) -> Option<()> {
-    let mut sender = answering.program().await.ok()?;
-    let _owed = answering.answerers.port().pulse.owe();
-    let (answer, mut request) = sender.send_request(Request::from_parts(head, ()), false).ok()?;
+) -> bool {
+    let Ok(mut sender) = answering.program().await else { return false };
+    let patience = Patience::with_program(answering.answerers.port());
+    let Ok((answer, mut request)) = sender.send_request(Request::from_parts(head, ()), false) else { return false };
     let asking = async {
-        while let Ok(Some(bytes)) = copy.next().await {
-            send(&mut request, Bytes::from(bytes), false).await.ok()?;
+        while let Some(bytes) = copy.next().await? {
+            patience.moved();
+            if send(&mut request, Bytes::from(bytes), false).await.is_err() {
+                return Ok(());
+            }
         }
-        if copy.is_cut() {
-            request.send_reset(Reason::CANCEL);
-            return None;
-        }
-        end(&mut request, trailers.take()).ok()
+        // It may have answered before.
+        let _ = end(&mut request, trailers.take());
+        Ok(())
     };
     let answered = async {
-        let answer = timeout(hold, answer).await.ok()?.ok()?;
-        drain(answer.into_body()).await;
-        Some(())
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = patience.ended() => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        patience.answered();
+        if let Ok(answer) = answer {
+            drain(answer.into_body()).await;
+        }
+        Ok(())
     };
-    let (asked, answered) = tokio::join!(asking, answered);
-    asked.and(answered)
+    // The first failure drops the other one, and with it the stream.
+    tokio::try_join!(asking, answered).is_ok()
 }
 
 async fn drain(mut body: RecvStream) {

@@ -57,8 +57,8 @@ pub(super) async fn carry<A: Answerers>(
     if is_chosen && port.mode == PortMode::Steal {
         match answering.program().await {
             Ok(sender) => {
-                let _owed = port.pulse.owe();
-                return exchange(sender, (head, body), respond, &*answering.answerers, Terms::Program).await;
+                let patience = Patience::with_program(port);
+                return exchange(sender, (head, body), respond, &*answering.answerers, patience, None).await;
             }
             Err(Untaken::LeftAlone) => {}
             Err(Untaken::Unavailable) => return answer_instead(&mut respond, StatusCode::SERVICE_UNAVAILABLE),
@@ -68,7 +68,8 @@ pub(super) async fn carry<A: Answerers>(
         Some(sender) => {
             let copy =
                 (is_chosen && port.mode == PortMode::Mirror).then(|| copying::start(&answering, &head)).flatten();
-            exchange(sender, (head, body), respond, &*answering.answerers, Terms::Application(copy)).await;
+            let patience = Patience::endless();
+            exchange(sender, (head, body), respond, &*answering.answerers, patience, copy).await;
         }
         None => respond.send_reset(Reason::REFUSED_STREAM),
     }
@@ -87,32 +88,22 @@ fn seen(head: &Parts) -> filter::Request {
     }
 }
 
-/// Who answers, and what that means.
-enum Terms {
-    Application(Option<Copying>),
-    Program,
-}
-
 async fn exchange(
     mut sender: Sender,
     (head, mut body): (Parts, RecvStream),
     mut respond: SendResponse<Bytes>,
     answerers: &impl Answerers,
-    terms: Terms,
+    patience: Patience,
+    copy: Option<Copying>,
 ) {
     let sent = sender.send_request(Request::from_parts(head, ()), body.is_end_stream());
     let (answer, mut request) = match sent {
         Ok(sent) => sent,
         Err(error) => return respond.send_reset(reason(&error)),
     };
-    let (hold, copy) = match terms {
-        Terms::Application(copy) => (None, copy),
-        Terms::Program => (Some(answerers.port().hold), None),
-    };
     if let Some(copy) = copy.as_ref().filter(|_| body.is_end_stream()) {
         copy.end(None);
     }
-    let patience = Patience::new();
     let asking = async {
         let seen = |part: Part<'_>| {
             patience.moved();
@@ -132,8 +123,9 @@ async fn exchange(
         let head = tokio::select! {
             biased;
             head = head_of(answer, &mut respond) => head?,
-            () = patience.late(hold) => return Err(Gone::Late),
+            () = patience.ended() => return Err(Gone::Late),
         };
+        patience.answered();
         let (head, mut body) = head.into_parts();
         let is_whole = body.is_end_stream();
         let sent = respond.send_response(Response::from_parts(head, ()), is_whole);

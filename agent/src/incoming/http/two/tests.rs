@@ -18,6 +18,8 @@ use super::super::filter::Filter;
 use super::super::{Filtered, sides::Side};
 use crate::incoming::news::Happened;
 
+const HOLD: Duration = Duration::from_millis(200);
+
 /// How one of the two behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -46,7 +48,8 @@ struct Port {
 impl Port {
     fn new(application: Kind, program: Kind, mode: PortMode) -> Rc<Self> {
         let filter = Filter::new(&HttpFilter::Header("^user: me$".to_owned())).expect("good");
-        let filtered = Filtered { filter, mode, hold: Duration::from_millis(200), pulse: Rc::default() };
+        let filtered =
+            Filtered { filter, mode, hold: HOLD, pulse: Rc::default(), patience: HOLD, untaken: Untaken::LeftAlone };
         let (connections, got, noted) = (Cell::default(), Rc::default(), RefCell::default());
         Rc::new(Self { application, program, filtered, connections, got, noted })
     }
