@@ -36,17 +36,27 @@ pub(super) enum Broken {
     Late,
 }
 
-/// Carries the request that `client` holds, and its answer. `copy` gets the request as well.
+/// A request, of which the client holds what was not sent.
+pub(super) struct Unsent<'r> {
+    pub(super) head: &'r RequestHead,
+    /// Whether its head was sent.
+    pub(super) is_begun: bool,
+    /// What is left of its body.
+    pub(super) body: Body,
+}
+
+/// Carries a request and its answer. `copy` gets the request as well.
 pub(super) async fn exchange(
     client: &mut Side,
     other: &mut Side,
-    head: &RequestHead,
+    request: Unsent<'_>,
     patience: Patience,
     copy: Option<&Original>,
 ) -> Result<End, Broken> {
-    let no = || Cell::new(false);
-    let progress = Progress { patience, begun: no(), sent: no(), news: Notify::new() };
-    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, head, copy, &progress));
+    let head = request.head;
+    let (begun, sent) = (Cell::new(request.body != head.body), Cell::new(false));
+    let progress = Progress { patience, begun, sent, news: Notify::new() };
+    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, request, copy, &progress));
     let answer = answer(&mut *other.reader, &mut other.held, &mut *client.writer, head, &progress);
     let end = tokio::select! {
         biased;
@@ -85,7 +95,7 @@ async fn ask(
     reader: &mut (dyn AsyncRead + Unpin),
     held: &mut Vec<u8>,
     writer: &mut (dyn AsyncWrite + Unpin),
-    head: &RequestHead,
+    Unsent { head, is_begun, mut body }: Unsent<'_>,
     copy: Option<&Original>,
     progress: &Progress,
 ) -> Broken {
@@ -93,10 +103,10 @@ async fn ask(
         copy.iter().for_each(|copy| copy.offer(bytes));
         progress.patience.moved();
     };
-    sent(&held[..head.length]);
+    let head = if is_begun { 0 } else { head.length };
+    sent(&held[..head]);
     let mut ended = false;
-    let mut body = head.body.clone();
-    let mut written = write(writer, held, head.length).await.map_err(Stopped::Write);
+    let mut written = write(writer, held, head).await.map_err(Stopped::Write);
     if written.is_ok() {
         let begun = |bytes: &[u8]| {
             progress.begun.set(true);
