@@ -37,7 +37,7 @@ pub(super) async fn carry(counters: &Counters, mut client: TcpStream, stream: St
                 stop.stop();
                 Some(stream_reader)
             }
-            Err(byte) => return Err(io::Error::other(format!("byte {byte} where the session says what it takes"))),
+            other => return Err(io::Error::other(format!("{other:?} where the session says what it takes"))),
         };
         answered.notify_one();
         Ok(given_back)
