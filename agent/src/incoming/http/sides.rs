@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use link::{Stream, pump};
+use link::{Arrivals, Stream, pump};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::body::Unclear;
 use super::pulse::Pulse;
 use crate::incoming::order::Entered;
-use crate::outgoing::{Arrivals, abort};
+use crate::outgoing::abort;
 
 /// How long a client that has its last answer may keep the connection.
 const LINGER: Duration = Duration::from_secs(5);
