@@ -19,6 +19,8 @@ mod probes;
 
 mod program;
 
+mod splice;
+
 mod steering;
 
 mod stolen;
