@@ -9,6 +9,8 @@ mod flush;
 
 mod http;
 
+mod news;
+
 mod order;
 
 mod passing;
@@ -32,7 +34,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use link::{Call, MessageError, Watch};
 use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
@@ -40,12 +42,14 @@ use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
+use news::{Happened, News};
 use order::{Passing, Place, Told};
 use passing::Way;
 use ports::{Arrived, Opened, Ports};
@@ -65,6 +69,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub(crate) struct Incoming {
     ports: Ports,
     filters: http::Filters,
+    news: News,
     active: RefCell<Option<Active>>,
     /// Tells when the host was heard of.
     host: RefCell<Option<Watch>>,
@@ -133,6 +138,7 @@ impl Incoming {
                 Counters::add(&counters.mirrored, 1);
                 if !copy.send(stream).await {
                     debug!(peer = %accepted.peer, "the copy of a connection was cut");
+                    self.news.note(Happened::CopyCut, accepted.local.port());
                 }
             }
             (Ok(stream), Arrived::Wanted(wanted)) => {
@@ -140,7 +146,7 @@ impl Incoming {
                 http::hand_over(stream, wanted).await;
             }
             (Err(error), arrived) => {
-                self.give_back(arrived, accepted.peer);
+                self.give_back(arrived, accepted);
                 return Err(error);
             }
         }
@@ -167,7 +173,7 @@ impl Incoming {
         request: &OpenPort,
         host: Watch,
     ) -> Result<(), RemoteError> {
-        let OpenPort { port, mode, alone, probed, flush, ref filter } = *request;
+        let OpenPort { port, mode, alone, probed, flush, .. } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.get(port).is_some() {
             return refuse(Errno::ADDRINUSE, format!("open port {port}"));
@@ -177,7 +183,7 @@ impl Incoming {
         if alone && place.is_stolen(port).await {
             return refuse(Errno::BUSY, format!("another session steals port {port}"));
         }
-        if let Err(context) = self.filters.set(port, filter.as_ref()) {
+        if let Err(context) = self.filters.set(request) {
             return refuse(Errno::INVAL, context);
         }
         let standing = flush.then(|| flush::Standing::on(port));
@@ -218,7 +224,7 @@ impl Incoming {
             warn!(port, %error, "close a port");
         }
         info!(port, "port closed");
-        waiting.into_iter().for_each(|(arrived, accepted)| self.give_back(arrived, accepted.peer));
+        waiting.into_iter().for_each(|(arrived, accepted)| self.give_back(arrived, accepted));
     }
 
     fn way(&self) -> Option<Rc<Way>> {
@@ -226,10 +232,17 @@ impl Incoming {
     }
 
     /// The application gets what the session does not take.
-    fn give_back(&self, arrived: Arrived, peer: SocketAddr) {
-        if let (Arrived::Stolen(socket), Some(way)) = (arrived, self.way()) {
-            way.pass(socket, peer, None);
+    fn give_back(&self, arrived: Arrived, accepted: Accepted) {
+        match (arrived, self.way()) {
+            (Arrived::Stolen(socket), Some(way)) => way.pass(socket, accepted.peer, None),
+            (Arrived::Mirrored(_), _) => self.news.note(Happened::CopyCut, accepted.local.port()),
+            _ => {}
         }
+    }
+
+    /// What users should know from now on.
+    pub(crate) fn news(&self) -> broadcast::Receiver<String> {
+        self.news.listen()
     }
 
     fn start(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<Active, SteeringError> {
@@ -270,8 +283,9 @@ impl Incoming {
                 warn!(%error, "say that the agent lives");
             }
             for (arrived, accepted) in self.ports.late() {
-                self.give_back(arrived, accepted.peer);
+                self.give_back(arrived, accepted);
             }
+            self.news.tell(Instant::now());
         }
     }
 
@@ -307,10 +321,8 @@ impl Incoming {
             _ => self.ports.get(local.port()),
         };
         let Some(opened) = opened else { return way.pass(socket, peer, None) };
-        if opened.mode == PortMode::Steal
-            && let Some(filter) = self.filters.get(local.port())
-        {
-            return Box::pin(http::serve(&self, &way, socket, Accepted { peer, local }, &filter)).await;
+        if let Some(port) = self.filters.get(local.port()) {
+            return Box::pin(http::serve(self, way, socket, Accepted { peer, local }, port)).await;
         }
         let arrived = match opened.mode {
             PortMode::Steal => Arrived::Stolen(socket),
@@ -320,8 +332,9 @@ impl Incoming {
                 Arrived::Mirrored(copy)
             }
         };
-        if let Err(arrived) = self.ports.push(arrived, Accepted { peer, local }) {
-            self.give_back(arrived, peer);
+        let accepted = Accepted { peer, local };
+        if let Err(arrived) = self.ports.push(arrived, accepted) {
+            self.give_back(arrived, accepted);
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
@@ -231,6 +231,7 @@ impl Server {
             replaced,
             subscribers: Vec::new(),
             warnings: Arc::clone(&self.warnings),
+            news: self.pod.incoming.news(),
         };
         self.clients.spawn_local(async move { (channel, client.serve().await) });
     }
@@ -250,6 +251,7 @@ struct Client {
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
     warnings: Arc<[String]>,
+    news: broadcast::Receiver<String>,
 }
 
 impl Client {
@@ -268,8 +270,16 @@ impl Client {
                     let _ = timeout(LAST_WORDS, self.incoming.goodbye()).await;
                     return Ended::Closed;
                 }
+                Ok(text) = self.news.recv() => self.warn(&text).await,
                 _ = &mut self.replaced => return Ended::Closed,
             }
+        }
+    }
+
+    /// Tells everyone who listens. One who does not read loses the text.
+    async fn warn(&mut self, text: &str) {
+        for stream in &mut self.subscribers {
+            let _ = timeout(LAST_WORDS, link::write_message(stream, &Event::Warning(text.to_owned()))).await;
         }
     }
 

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod client;
 mod driver;
 mod error;
@@ -36,6 +37,7 @@ mod stream;
 
 use std::time::Duration;
 
+pub use arrivals::Arrivals;
 pub use client::{Link, connect};
 pub use error::{AcceptError, ConnectError, Ended, LinkError, MessageError};
 pub use incoming::{Call, Incoming, accept};

@@ -5,6 +5,7 @@
 //! A new request is one row here and one function in the agent.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -289,6 +290,12 @@ pub struct OpenPort {
     /// Which HTTP requests the mode is for; the others are the application's alone. None is for whole connections. A
     /// filter that cannot be understood is `EINVAL`.
     pub filter: Option<HttpFilter>,
+    /// How long a request that the filter chooses may wait for its answer when the program has it.
+    pub hold: Duration,
+    /// How long one may wait for the program to show that it will read it.
+    pub patience: Duration,
+    /// Whether it is then answered that the program is paused, instead of by the application.
+    pub unavailable: bool,
 }
 
 /// Which HTTP requests. Regular expressions are of the crate `regex-lite`.
@@ -333,13 +340,15 @@ pub enum Taken {
     /// The program does not take it. All bytes follow that the host has of the client's, then the end of its
     /// direction: the application gets these, and whatever else the client sends.
     Returned = 2,
+    /// The program does not take it, and the client is to be told so. Only of a port with a filter.
+    Unavailable = 3,
 }
 
 impl TryFrom<u8> for Taken {
     type Error = u8;
 
     fn try_from(byte: u8) -> Result<Self, u8> {
-        [Self::Taken, Self::Returned].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+        [Self::Taken, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
     }
 }
 

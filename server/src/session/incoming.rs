@@ -157,7 +157,9 @@ impl Incoming {
             }
             let flush = mode == PortMode::Steal && self.flush_connections;
             let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
-            let request = OpenPort { port, mode, alone, probed, flush, filter };
+            let (hold, patience) = (self.hold, self.patience());
+            let unavailable = self.on_pause == OnPause::Unavailable;
+            let request = OpenPort { port, mode, alone, probed, flush, filter, hold, patience, unavailable };
             match self.ask_for(request).await {
                 Ok(stream) => drop(entry.insert(stream)),
                 Err(error) => {
@@ -179,6 +181,11 @@ impl Incoming {
     fn filter_of(&self, own: u16, port: u16) -> Option<HttpFilter> {
         let ports = self.filtered_ports.as_ref();
         self.filter.clone().filter(|_| ports.is_none_or(|ports| ports.contains(&own) || ports.contains(&port)))
+    }
+
+    fn is_filtered(&self, port: u16) -> bool {
+        let listeners = locked(&self.listeners);
+        listeners.get(&port).is_some_and(|all| all.values().any(|own| self.filter_of(own.port(), port).is_some()))
     }
 
     async fn ask_for(&self, request: OpenPort) -> Result<Stream, OpenError> {
@@ -241,14 +248,17 @@ impl Incoming {
     }
 
     async fn serve(self: Arc<Self>, accepted: Accepted, stream: Stream) {
-        if self.mode == Some(PortMode::Mirror) {
+        let port = accepted.local.port();
+        let is_filtered = self.is_filtered(port);
+        if self.mode == Some(PortMode::Mirror) && !is_filtered {
             return self.deliver_copy(accepted, stream).await;
         }
-        let Some(reason) = self.deliver(accepted, stream).await else { return };
+        let Some(reason) = self.deliver(accepted, stream, is_filtered).await else { return };
         tracing::info!(peer = %accepted.peer, ?reason, "a connection was not taken");
-        let port = accepted.local.port();
         match reason {
             NotDelivered::Refused => self.has_ended(port).await,
+            // The agent counts copies.
+            NotDelivered::Paused if self.mode == Some(PortMode::Mirror) => {}
             NotDelivered::Paused => self.tell_of_pause(port).await,
         }
     }

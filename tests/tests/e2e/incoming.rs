@@ -2,16 +2,26 @@
 
 mod clients;
 
+mod copied;
+
 mod differential;
+
+mod http;
+
+mod http2;
+
+mod pauses;
 
 mod safety;
 
 mod servers;
 
+mod users;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
 
 /// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
@@ -101,12 +111,17 @@ impl Pods {
 
     /// With a command instead of the usual server, which accepts connections on a second port.
     fn start_command(laptop: &Laptop, port: u16, command: &[&str], other: u16) -> Self {
+        let probe = json!({"periodSeconds": 1, "tcpSocket": {"port": other}});
+        let container = json!({"image": "mirror.test/debian:1", "command": command, "readinessProbe": probe});
+        Self::start_container(laptop, port, container)
+    }
+
+    /// With fields of a container.
+    fn start_container(laptop: &Laptop, port: u16, mut container: Value) -> Self {
         let label = laptop.selector().replace("mirror-test=", "");
         let server = format!("incoming-{label}");
-        let container = json!({
-            "name": "server", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent", "command": command,
-            "readinessProbe": {"periodSeconds": 1, "tcpSocket": {"port": other}},
-        });
+        container["name"] = json!("server");
+        container["imagePullPolicy"] = json!("IfNotPresent");
         let spec = json!({
             "terminationGracePeriodSeconds": 1, "activeDeadlineSeconds": 900, "restartPolicy": "Never",
             "containers": [container],

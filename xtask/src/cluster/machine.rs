@@ -139,9 +139,28 @@ fn ensure_network(layout: &Layout, machine: Machine) -> Result<()> {
     forward_packets(layout, machine)
 }
 
+/// Answers every packet that no route leads on. The routing itself tells each sender of one a second at most, and all
+/// pods of a node are one sender there.
+const NOWHERE: &str = "\
+table ip mirror
+flush table ip mirror
+table ip mirror {
+    chain nowhere {
+        type filter hook prerouting priority filter
+        fib daddr type unicast fib daddr oif missing reject with icmp host-unreachable
+    }
+}
+";
+
 /// The control plane's namespace is also the switch between the nodes and the router between
 /// their pods. Whatever goes elsewhere is answered as unreachable: nothing leaves the machine.
 fn ensure_switch(layout: &Layout) -> Result<()> {
+    let netns = format!("--net={}", layout.netns_path(Machine::Control));
+    make_switch(layout)?;
+    super::command::run_with_input("nsenter", &[&netns, "nft", "--file", "-"], NOWHERE).map(drop)
+}
+
+fn make_switch(layout: &Layout) -> Result<()> {
     let netns = layout.netns(Machine::Control);
     if succeeds("ip", &["-n", &netns, "link", "show", "switch"]) {
         return Ok(());

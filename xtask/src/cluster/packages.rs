@@ -50,6 +50,7 @@ const TESTS: &[Need] = &[
     package("musl-tools"),
     program("java", "default-jdk-headless"),
     program("nc", "netcat-openbsd"),
+    program("h2load", "nghttp2-client"),
     program("node", "nodejs"),
     program("ssh", "openssh-client"),
     program("php", "php-cli"),

@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 
 use super::body::{Body, Unclear};
 use super::head::{Found, Looker, RequestHead, ResponseHead};
-use super::sides::{Side, read_into};
+use super::patience::Patience;
+use super::sides::{Side, Stopped, read_into, step, write};
+use crate::incoming::copies::Original;
 
 /// How much of the next requests is read while one is answered.
 const AHEAD: usize = 64 * 1024;
@@ -30,18 +32,27 @@ pub(super) enum End {
 pub(super) enum Broken {
     Client(io::Error),
     Answerer(io::Error),
+    /// There was no answer in time.
+    Late,
 }
 
-/// Carries the request that `client` holds, and its answer.
-pub(super) async fn exchange(client: &mut Side, other: &mut Side, head: RequestHead) -> Result<End, Broken> {
-    let progress = Progress::default();
-    let whole = (head.length, head.body.clone());
-    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, whole, &progress));
-    let answer = answer(&mut *other.reader, &mut other.held, &mut *client.writer, &head);
+/// Carries the request that `client` holds, and its answer. `copy` gets the request as well.
+pub(super) async fn exchange(
+    client: &mut Side,
+    other: &mut Side,
+    head: &RequestHead,
+    patience: Patience,
+    copy: Option<&Original>,
+) -> Result<End, Broken> {
+    let no = || Cell::new(false);
+    let progress = Progress { patience, begun: no(), sent: no(), news: Notify::new() };
+    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, head, copy, &progress));
+    let answer = answer(&mut *other.reader, &mut other.held, &mut *client.writer, head, &progress);
     let end = tokio::select! {
         biased;
         end = answer => end?,
         broken = &mut asking => return Err(broken),
+        () = progress.patience.ended() => return Err(Broken::Late),
     };
     if end != End::Next || progress.sent.get() {
         return Ok(end);
@@ -58,8 +69,9 @@ pub(super) async fn exchange(client: &mut Side, other: &mut Side, head: RequestH
     Ok(if progress.sent.get() { End::Next } else { End::Other })
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Progress {
+    patience: Patience,
     /// Some of the body was sent on.
     begun: Cell<bool>,
     /// All of the request was sent on.
@@ -73,31 +85,44 @@ async fn ask(
     reader: &mut (dyn AsyncRead + Unpin),
     held: &mut Vec<u8>,
     writer: &mut (dyn AsyncWrite + Unpin),
-    (head, mut body): (usize, Body),
+    head: &RequestHead,
+    copy: Option<&Original>,
     progress: &Progress,
 ) -> Broken {
+    let sent = |bytes: &[u8]| {
+        copy.iter().for_each(|copy| copy.offer(bytes));
+        progress.patience.moved();
+    };
+    sent(&held[..head.length]);
     let mut ended = false;
-    let mut written = write(writer, held, head).await;
-    while written.is_ok() && !body.is_over() {
-        match body.take(held) {
-            Ok(0) if ended => break,
-            Ok(0) => match read_into(reader, held).await {
-                Ok(0) => {
-                    ended = true;
-                    written = writer.shutdown().await;
-                }
-                Ok(_) => progress.begun.set(true),
-                Err(error) => return Broken::Client(error),
-            },
-            Ok(count) => written = write(writer, held, count).await,
-            Err(Unclear) => {
-                // The answerer will say what it thinks of it.
-                body = Body::UntilEnd;
-                progress.news.notify_one();
-            }
-        }
+    let mut body = head.body.clone();
+    let mut written = write(writer, held, head.length).await.map_err(Stopped::Write);
+    if written.is_ok() {
+        let begun = |bytes: &[u8]| {
+            progress.begun.set(true);
+            sent(bytes);
+        };
+        written = carry(reader, held, writer, &mut body, begun).await;
     }
-    progress.sent.set(written.is_ok() && body.is_over());
+    match written {
+        Ok(()) if body.is_over() => {
+            copy.iter().for_each(|copy| copy.end_whole());
+            progress.sent.set(true);
+        }
+        Ok(()) => {
+            ended = true;
+            let _ = writer.shutdown().await;
+        }
+        Err(Stopped::Read(error)) => return Broken::Client(error),
+        // The answerer will say what it thinks of it.
+        Err(Stopped::Unclear) => {
+            progress.news.notify_one();
+            let mut rest = Body::UntilEnd;
+            ended = carry(reader, held, writer, &mut rest, sent).await.is_ok();
+            let _ = writer.shutdown().await;
+        }
+        Err(Stopped::Write(_)) => {}
+    }
     progress.news.notify_one();
     while !ended && held.len() < AHEAD {
         match read_into(reader, held).await {
@@ -112,19 +137,36 @@ async fn ask(
     std::future::pending().await
 }
 
-/// Writes the first bytes of what is held.
-async fn write(writer: &mut (dyn AsyncWrite + Unpin), held: &mut Vec<u8>, count: usize) -> io::Result<()> {
-    let mut left = count;
-    while left > 0 {
-        // Cancelled at any time, what is held is what was not written.
-        let written = writer.write(&held[..left]).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+/// Carries a body, of which `seen` gets each part, until it is over or the reader has ended. Cancelled at any time, what
+/// is held is what was not written.
+async fn carry(
+    reader: &mut (dyn AsyncRead + Unpin),
+    held: &mut Vec<u8>,
+    writer: &mut (dyn AsyncWrite + Unpin),
+    body: &mut Body,
+    mut seen: impl FnMut(&[u8]),
+) -> Result<(), Stopped> {
+    let mut due = 0;
+    loop {
+        write(writer, held, due).await.map_err(Stopped::Write)?;
+        if body.is_over() {
+            return Ok(());
         }
-        held.drain(..written);
-        left -= written;
+        if held.is_empty() {
+            let mut take = |bytes: &[u8]| {
+                let count = body.take(bytes)?;
+                seen(&bytes[..count]);
+                Ok::<_, Unclear>(count)
+            };
+            match step(reader, held, writer, &mut take).await? {
+                Some(left) => due = left,
+                None => return Ok(()),
+            }
+        } else {
+            due = body.take(held)?;
+            seen(&held[..due]);
+        }
     }
-    Ok(())
 }
 
 /// Carries the answer, with all that comes before it (1xx).
@@ -133,6 +175,7 @@ async fn answer(
     held: &mut Vec<u8>,
     writer: &mut (dyn AsyncWrite + Unpin),
     request: &RequestHead,
+    progress: &Progress,
 ) -> Result<End, Broken> {
     let method = &request.request.method;
     loop {
@@ -146,16 +189,19 @@ async fn answer(
             }
         };
         let ResponseHead { length, status, mut body, persists } = found;
+        if status >= 200 || status == 101 {
+            progress.patience.answered();
+        }
         write(writer, held, length).await.map_err(Broken::Client)?;
         if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
             return Ok(End::Other);
         }
-        while !body.is_over() {
-            match body.take(held) {
-                Ok(0) if read_into(reader, held).await.map_err(Broken::Answerer)? == 0 => return Ok(End::Last),
-                Ok(count) => write(writer, held, count).await.map_err(Broken::Client)?,
-                Err(_) => return Ok(End::Other),
-            }
+        match carry(reader, held, writer, &mut body, |_| {}).await {
+            Ok(()) if !body.is_over() => return Ok(End::Last),
+            Ok(()) => {}
+            Err(Stopped::Read(error)) => return Err(Broken::Answerer(error)),
+            Err(Stopped::Write(error)) => return Err(Broken::Client(error)),
+            Err(Stopped::Unclear) => return Ok(End::Other),
         }
         if status >= 200 {
             return Ok(match () {

@@ -1,22 +1,34 @@
 //! The ends of a filtered connection: the client, the application and the program, each with its two directions.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use link::{Stream, pump};
+use link::{Arrivals, Stream, pump};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::body::Unclear;
+use super::pulse::Pulse;
 use crate::incoming::order::Entered;
-use crate::outgoing::{Arrivals, abort};
+use crate::outgoing::abort;
 
 /// How long a client that has its last answer may keep the connection.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// Bytes of one read.
+const CHUNK: usize = 32 * 1024;
+
+thread_local! {
+    /// One buffer for all reads: who waits owns none.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
 
 /// A TCP connection whose directions are used independently.
 #[derive(Debug, Clone)]
@@ -66,9 +78,16 @@ impl Side {
         Self { reader: half(), writer: half(), held: Vec::new(), socket: Some(Rc::clone(&socket)), _entered: entered }
     }
 
-    /// A connection to the program.
-    pub(super) fn program(stream: Stream) -> Self {
-        Self::of(stream)
+    /// A connection to the program, whose every word shows that it lives.
+    pub(super) fn program(stream: Stream, pulse: Rc<Pulse>) -> Self {
+        let side = Self::of(stream);
+        Self { reader: Box::new(Listened { reader: side.reader, pulse }), ..side }
+    }
+
+    /// A client to whom nobody answers.
+    pub(super) fn unanswered(reader: impl AsyncRead + Unpin + 'static) -> Self {
+        let (reader, writer) = (Box::new(reader), Box::new(tokio::io::sink()));
+        Self { reader, writer, held: Vec::new(), socket: None, _entered: None }
     }
 
     /// Any stream that is reset by being dropped.
@@ -82,6 +101,22 @@ impl Side {
         read_into(&mut self.reader, &mut self.held).await
     }
 
+    /// For resetting it later.
+    pub(super) fn reset(&self) -> Reset {
+        Reset(self.socket.clone())
+    }
+
+    /// Says `text`, and nothing after it.
+    pub(super) async fn say_last(mut self, text: &str) {
+        let said = async {
+            self.writer.write_all(text.as_bytes()).await?;
+            self.writer.shutdown().await?;
+            // A client that is still sending must not lose the answer to a reset.
+            tokio::io::copy(&mut self.reader, &mut tokio::io::sink()).await
+        };
+        let _ = timeout(LINGER, said).await;
+    }
+
     /// Ends the connection as one does who has nothing more to say.
     pub(super) async fn close(mut self) {
         let _ = self.writer.shutdown().await;
@@ -89,14 +124,110 @@ impl Side {
 
     /// Ends the connection with a reset.
     pub(super) fn abort(self) {
-        self.socket.iter().for_each(|socket| abort(socket));
+        self.reset().at_the_end();
     }
 }
 
-/// Reads at most 16 KiB to the end of `held`. Cancel safe.
+/// Makes the end of a connection a reset, while somebody else has the connection.
+pub(super) struct Reset(Option<Rc<TcpStream>>);
+
+impl Reset {
+    /// The end to come is a reset.
+    pub(super) fn at_the_end(self) {
+        self.0.iter().for_each(|socket| abort(socket));
+    }
+}
+
+/// Tells the pulse what is read.
+struct Listened {
+    reader: Box<dyn AsyncRead + Unpin>,
+    pulse: Rc<Pulse>,
+}
+
+impl AsyncRead for Listened {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.reader).poll_read(context, buffer))?;
+        self.pulse.heard();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Why bytes are not carried to their end.
+pub(super) enum Stopped {
+    Read(io::Error),
+    Write(io::Error),
+    Unclear,
+}
+
+impl From<Unclear> for Stopped {
+    fn from(_: Unclear) -> Self {
+        Self::Unclear
+    }
+}
+
+/// Reads to the end of `held`; 0 is the end. Cancel safe.
 pub(super) async fn read_into(reader: &mut (dyn AsyncRead + Unpin), held: &mut Vec<u8>) -> io::Result<usize> {
-    held.reserve(4096);
-    reader.take(16 * 1024).read_buf(held).await
+    poll_fn(|context| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer))?;
+            held.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    })
+    .await
+}
+
+/// Reads, and writes at once so many of the bytes as `take` says. What could not be written, and the others, are then
+/// held: the count of the former is returned, none at the end. Cancel safe.
+pub(super) async fn step(
+    reader: &mut (dyn AsyncRead + Unpin),
+    held: &mut Vec<u8>,
+    writer: &mut (dyn AsyncWrite + Unpin),
+    take: &mut impl FnMut(&[u8]) -> Result<usize, Unclear>,
+) -> Result<Option<usize>, Stopped> {
+    poll_fn(|context| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer)).map_err(Stopped::Read)?;
+            let read = buffer.filled();
+            if read.is_empty() {
+                return Poll::Ready(Ok(None));
+            }
+            let count = take(read).inspect_err(|_| held.extend_from_slice(read))?;
+            let written = match count {
+                0 => 0,
+                _ => match Pin::new(&mut *writer).poll_write(context, &read[..count]) {
+                    Poll::Ready(written) => written.map_err(Stopped::Write)?,
+                    Poll::Pending => 0,
+                },
+            };
+            held.extend_from_slice(&read[written..]);
+            Poll::Ready(Ok(Some(count - written)))
+        })
+    })
+    .await
+}
+
+/// Writes the first bytes of what is held. Cancelled at any time, what is held is what was not written.
+pub(super) async fn write(writer: &mut (dyn AsyncWrite + Unpin), held: &mut Vec<u8>, count: usize) -> io::Result<()> {
+    let mut left = count;
+    while left > 0 {
+        let written = writer.write(&held[..left]).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        held.drain(..written);
+        left -= written;
+    }
+    if held.is_empty() {
+        *held = Vec::new();
+    }
+    Ok(())
 }
 
 /// Carries everything between the two, each direction to its own end. A failure of either resets both.

@@ -53,8 +53,14 @@ impl Incoming {
         }
     }
 
-    /// A stolen connection. Returns why the application gets it back, if it does.
-    pub(super) async fn deliver(&self, accepted: Accepted, mut stream: Stream) -> Option<NotDelivered> {
+    /// A stolen connection, or one for the requests of `is_filtered` ones. Returns why the program does not get it, if
+    /// it does not.
+    pub(super) async fn deliver(
+        &self,
+        accepted: Accepted,
+        mut stream: Stream,
+        is_filtered: bool,
+    ) -> Option<NotDelivered> {
         let reached = tokio::select! {
             reached = self.reach(accepted) => reached,
             () = stream.aborted() => return None,
@@ -68,7 +74,10 @@ impl Incoming {
                 None
             }
             Err(NotDelivered::Paused) if self.on_pause == OnPause::Unavailable => {
-                refuse(stream).await;
+                match is_filtered {
+                    true => drop(tell_unavailable(stream).await),
+                    false => refuse(stream).await,
+                }
                 Some(NotDelivered::Paused)
             }
             Err(reason) => {
@@ -76,6 +85,11 @@ impl Incoming {
                 Some(reason)
             }
         }
+    }
+
+    /// How long clients wait for a program that does not accept.
+    pub(super) fn patience(&self) -> Duration {
+        if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) }
     }
 
     /// A connection that the program has accepted.
@@ -87,14 +101,13 @@ impl Incoming {
         let to = self.destination(accepted.local).ok_or(NotDelivered::Refused)?;
         let (socket, entered) = self.connect(to, accepted).await.map_err(refused)?;
         let source = socket.local_addr().map_err(refused)?;
-        let patience = if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) };
         tokio::select! {
             () = entered.asked() => Ok((socket, entered)),
             acceptance = accepted_by_kernel(to, source) => match acceptance {
                 Acceptance::Gone => Err(NotDelivered::Refused),
                 _ => Ok((socket, entered)),
             },
-            () = sleep(patience) => Err(NotDelivered::Paused),
+            () = sleep(self.patience()) => Err(NotDelivered::Paused),
         }
     }
 
@@ -125,6 +138,12 @@ async fn accepted_by_kernel(to: SocketAddr, source: SocketAddr) -> Acceptance {
             }
         }
     }
+}
+
+/// The agent answers the request.
+async fn tell_unavailable(mut stream: Stream) -> io::Result<()> {
+    stream.write_u8(Taken::Unavailable as u8).await?;
+    stream.shutdown().await
 }
 
 /// The application gets the connection, with all that has come of it: `read`, and what still comes.

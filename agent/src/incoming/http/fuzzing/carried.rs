@@ -8,15 +8,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use protocol::agent::HttpFilter;
+use protocol::agent::{HttpFilter, PortMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::incoming::http::connection::{Answerers, carry};
+use crate::incoming::http::Filtered;
+use crate::incoming::http::connection::{Answerers, Untaken, carry};
 use crate::incoming::http::filter::Filter;
-use crate::incoming::http::head::{Found, Looker};
+use crate::incoming::http::head::{Found, Looker, PREFACE};
 use crate::incoming::http::sides::Side;
+use crate::incoming::news::Happened;
 
 /// Time stands still until everybody waits for it: whoever has had nothing for so long has had everything.
 const IDLE: Duration = Duration::from_millis(1);
@@ -54,6 +56,10 @@ pub fn connection(bytes: &[u8]) {
     let [how, part, rest @ ..] = bytes else { return };
     let mut texts = rest.split(|byte| *byte == BETWEEN).map(<[u8]>::to_vec);
     let said = texts.next().unwrap_or_default();
+    if said.starts_with(PREFACE) {
+        // Whether the application speaks HTTP/2 is asked in our own words.
+        return;
+    }
     let answers: Vec<_> = texts.collect();
     let is_plain = answers.is_empty();
     let play = Rc::new(Play {
@@ -64,8 +70,9 @@ pub fn connection(bytes: &[u8]) {
         sent: RefCell::default(),
         answered: RefCell::default(),
     });
-    let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
-    let heard = run(&play, &filter, &said, usize::from(*part).max(1), how & 4 != 0);
+    let filter = || Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
+    let port = Port { play: Rc::clone(&play), filtered: filtered(filter()) };
+    let (heard, filter) = (run(port, &said, usize::from(*part).max(1), how & 4 != 0), filter());
     let sent = play.sent.borrow();
     let all: Vec<u8> = sent.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
     assert!(said.starts_with(&all), "what is passed on is what came");
@@ -87,7 +94,7 @@ pub fn connection(bytes: &[u8]) {
 }
 
 /// What the client hears.
-fn run(play: &Rc<Play>, filter: &Filter, said: &[u8], part: usize, waits: bool) -> Vec<u8> {
+fn run(port: Port, said: &[u8], part: usize, waits: bool) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let (near, far) = duplex(64);
     let (mut reader, mut writer) = tokio::io::split(near);
@@ -107,7 +114,7 @@ fn run(play: &Rc<Play>, filter: &Filter, said: &[u8], part: usize, waits: bool) 
     let mut heard = Vec::new();
     let all = async {
         let hear = reader.read_to_end(&mut heard);
-        let all = async { tokio::join!(client, hear, carry(Side::of(far), filter, play)) };
+        let all = async { tokio::join!(client, hear, carry(Side::of(far), Rc::new(port))) };
         assert!(timeout(FOR_EVER, all).await.is_ok(), "the connection ends");
     };
     LocalSet::new().block_on(&runtime.expect("a runtime"), all);
@@ -152,18 +159,41 @@ impl Play {
     }
 }
 
-impl Answerers for Rc<Play> {
+/// What is carried from.
+struct Port {
+    play: Rc<Play>,
+    filtered: Filtered,
+}
+
+fn filtered(filter: Filter) -> Filtered {
+    Filtered {
+        filter,
+        mode: PortMode::Steal,
+        hold: FOR_EVER,
+        pulse: Rc::default(),
+        patience: FOR_EVER,
+        untaken: Untaken::LeftAlone,
+    }
+}
+
+impl Answerers for Port {
     async fn application(&self) -> io::Result<Side> {
-        Ok(self.connect(Who::Application))
+        Ok(self.play.connect(Who::Application))
     }
 
-    async fn program(&self) -> Option<Side> {
-        if self.refuses {
-            self.asked_in_vain.set(true);
-            return None;
+    async fn program(&self) -> Result<Side, Untaken> {
+        if self.play.refuses {
+            self.play.asked_in_vain.set(true);
+            return Err(Untaken::LeftAlone);
         }
-        Some(self.connect(Who::Program))
+        Ok(self.play.connect(Who::Program))
     }
+
+    fn port(&self) -> &Filtered {
+        &self.filtered
+    }
+
+    fn note(&self, _: Happened) {}
 }
 
 /// A connection to one of them, of which everything is written down.
