@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use link::{Stream, pump};
+use link::{Arrivals, Stream, pump};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
 use tokio::io::{AsyncReadExt, ReadHalf};
@@ -23,7 +23,7 @@ use super::order::{Entered, Passing};
 use super::splice::{self, Departures};
 use super::stolen::GivenBack;
 use crate::dispatch::Counters;
-use crate::outgoing::{Arrivals, abort};
+use crate::outgoing::abort;
 
 /// What it takes to reach the application.
 #[derive(Debug)]
