@@ -21,6 +21,8 @@ mod probes;
 
 mod program;
 
+mod splice;
+
 mod steering;
 
 mod stolen;

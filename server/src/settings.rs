@@ -75,6 +75,8 @@ pub fn exec_options(exec: &Exec) -> Vec<OptionValue> {
     let mut options = Vec::new();
     options.extend(exec.target.as_ref().map(|value| option("target.path", value, "--target")));
     options.extend(exec.steal.then(|| option("feature.network.incoming.mode", "steal", "--steal")));
+    let header = |value| option("feature.network.incoming.http_filter.header_filter", value, "--header");
+    options.extend(exec.header.as_ref().map(header));
     options.extend(exec.agent_image.as_ref().map(|value| option("agent.image", value, "--agent-image")));
     options
 }

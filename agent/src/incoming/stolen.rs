@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use link::{Stream, pump};
+use link::{Arrivals, Stream, pump};
 use protocol::agent::Taken;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::dispatch::Counters;
-use crate::outgoing::{Arrivals, abort, failure};
+use crate::outgoing::{abort, failure};
 
 /// What the client has sent so far, which the session gives back, and the client.
 #[derive(Debug)]

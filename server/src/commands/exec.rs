@@ -117,11 +117,13 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
 }
 
 fn incoming(spec: &SessionSpec) -> &'static str {
-    match spec.incoming.mode {
+    match (spec.incoming.mode, spec.incoming.filter.is_some()) {
         _ if spec.target == config::Target::Targetless => "off (no target)",
-        None => "off",
-        Some(PortMode::Steal) => "steal: connections to ports that the program listens on come here",
-        Some(PortMode::Mirror) => "mirror: connections to ports that the program listens on are copied to it",
+        (None, _) => "off",
+        (Some(PortMode::Steal), false) => "steal: connections to ports that the program listens on come here",
+        (Some(PortMode::Steal), true) => "steal: HTTP requests that match the filter come here",
+        (Some(PortMode::Mirror), false) => "mirror: connections to ports that the program listens on are copied to it",
+        (Some(PortMode::Mirror), true) => "mirror: HTTP requests that match the filter are copied to the program",
     }
 }
 

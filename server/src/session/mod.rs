@@ -1,6 +1,5 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
-mod arrivals;
 mod closed;
 pub mod environment;
 pub mod host;

@@ -4,13 +4,12 @@ use std::cell::Cell;
 use std::io;
 use std::pin::pin;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
 use super::body::{Body, Unclear};
 use super::head::{Found, Looker, RequestHead, ResponseHead};
 use super::patience::Patience;
-use super::sides::{Side, Stopped, read_into, step, write};
+use super::sides::{Direction, Side, Stopped, directions};
 use crate::incoming::copies::Original;
 
 /// How much of the next requests is read while one is answered.
@@ -56,8 +55,9 @@ pub(super) async fn exchange(
     let head = request.head;
     let (begun, sent) = (Cell::new(request.body != head.body), Cell::new(false));
     let progress = Progress { patience, begun, sent, news: Notify::new() };
-    let mut asking = pin!(ask(&mut *client.reader, &mut client.held, &mut *other.writer, request, copy, &progress));
-    let answer = answer(&mut *other.reader, &mut other.held, &mut *client.writer, head, &progress);
+    let (there, back) = directions(client, other);
+    let mut asking = pin!(ask(there, request, copy, &progress));
+    let answer = answer(back, head, &progress);
     let end = tokio::select! {
         biased;
         end = answer => end?,
@@ -91,109 +91,111 @@ struct Progress {
 }
 
 /// Sends the request on, then reads ahead. Returns only if the client breaks: what comes of the request is the answer.
-async fn ask(
-    reader: &mut (dyn AsyncRead + Unpin),
-    held: &mut Vec<u8>,
-    writer: &mut (dyn AsyncWrite + Unpin),
-    Unsent { head, is_begun, mut body }: Unsent<'_>,
-    copy: Option<&Original>,
-    progress: &Progress,
-) -> Broken {
+async fn ask(mut there: Direction<'_>, request: Unsent<'_>, copy: Option<&Original>, progress: &Progress) -> Broken {
+    let Unsent { head, is_begun, mut body } = request;
     let sent = |bytes: &[u8]| {
         copy.iter().for_each(|copy| copy.offer(bytes));
         progress.patience.moved();
     };
-    let head = if is_begun { 0 } else { head.length };
-    sent(&held[..head]);
-    let mut ended = false;
-    let mut written = write(writer, held, head).await.map_err(Stopped::Write);
-    if written.is_ok() {
-        let begun = |bytes: &[u8]| {
-            progress.begun.set(true);
-            sent(bytes);
-        };
-        written = carry(reader, held, writer, &mut body, begun).await;
+    if copy.is_some() {
+        there.is_watched();
     }
-    match written {
+    let head = if is_begun { 0 } else { head.length };
+    sent(&there.held[..head]);
+    let mut ended = false;
+    let begun = |bytes: &[u8]| {
+        progress.begun.set(true);
+        sent(bytes);
+    };
+    match carry(&mut there, head, &mut body, begun).await {
         Ok(()) if body.is_over() => {
             copy.iter().for_each(|copy| copy.end_whole());
             progress.sent.set(true);
         }
         Ok(()) => {
             ended = true;
-            let _ = writer.shutdown().await;
+            there.end().await;
         }
         Err(Stopped::Read(error)) => return Broken::Client(error),
         // The answerer will say what it thinks of it.
         Err(Stopped::Unclear) => {
             progress.news.notify_one();
-            let mut rest = Body::UntilEnd;
-            ended = carry(reader, held, writer, &mut rest, sent).await.is_ok();
-            let _ = writer.shutdown().await;
+            ended = carry(&mut there, 0, &mut Body::UntilEnd, sent).await.is_ok();
+            there.end().await;
         }
         Err(Stopped::Write(_)) => {}
     }
     progress.news.notify_one();
-    while !ended && held.len() < AHEAD {
-        match read_into(reader, held).await {
+    while !ended && there.held.len() < AHEAD {
+        match there.read().await {
             Ok(0) => ended = true,
             Ok(_) => {}
             Err(error) => return Broken::Client(error),
         }
     }
-    if held.is_empty() && progress.sent.get() {
-        let _ = writer.shutdown().await;
+    if there.held.is_empty() && progress.sent.get() {
+        there.end().await;
     }
     std::future::pending().await
 }
 
-/// Carries a body, of which `seen` gets each part, until it is over or the reader has ended. Cancelled at any time, what
-/// is held is what was not written.
+/// Carries a head that is held, and the body, of which `seen` gets each part (nothing of what was handed on unseen),
+/// until it is over or the reader has ended. A head goes together with what there is of its body: a reader needs no
+/// second look.
 async fn carry(
-    reader: &mut (dyn AsyncRead + Unpin),
-    held: &mut Vec<u8>,
-    writer: &mut (dyn AsyncWrite + Unpin),
+    way: &mut Direction<'_>,
+    head: usize,
     body: &mut Body,
     mut seen: impl FnMut(&[u8]),
 ) -> Result<(), Stopped> {
-    let mut due = 0;
+    let mut due = head;
     loop {
-        write(writer, held, due).await.map_err(Stopped::Write)?;
+        if way.held.len() > due && !body.is_over() {
+            match body.take(&way.held[due..]) {
+                Ok(count) => {
+                    seen(&way.held[due..due + count]);
+                    due += count;
+                }
+                Err(unclear) => {
+                    way.write(due).await.map_err(Stopped::Write)?;
+                    return Err(unclear.into());
+                }
+            }
+        }
+        way.write(std::mem::take(&mut due)).await.map_err(Stopped::Write)?;
         if body.is_over() {
             return Ok(());
         }
-        if held.is_empty() {
-            let mut take = |bytes: &[u8]| {
-                let count = body.take(bytes)?;
-                seen(&bytes[..count]);
-                Ok::<_, Unclear>(count)
-            };
-            match step(reader, held, writer, &mut take).await? {
-                Some(left) => due = left,
-                None => return Ok(()),
-            }
-        } else {
-            due = body.take(held)?;
-            seen(&held[..due]);
+        if !way.held.is_empty() {
+            continue;
+        }
+        let count = way.hand_on(body.run()).await?;
+        if count > 0 {
+            body.pass(count);
+            seen(&[]);
+            continue;
+        }
+        let mut take = |bytes: &[u8]| {
+            let count = body.take(bytes)?;
+            seen(&bytes[..count]);
+            Ok::<_, Unclear>(count)
+        };
+        match way.step(&mut take).await? {
+            Some(left) => due = left,
+            None => return Ok(()),
         }
     }
 }
 
 /// Carries the answer, with all that comes before it (1xx).
-async fn answer(
-    reader: &mut (dyn AsyncRead + Unpin),
-    held: &mut Vec<u8>,
-    writer: &mut (dyn AsyncWrite + Unpin),
-    request: &RequestHead,
-    progress: &Progress,
-) -> Result<End, Broken> {
+async fn answer(mut back: Direction<'_>, request: &RequestHead, progress: &Progress) -> Result<End, Broken> {
     let method = &request.request.method;
     loop {
         let mut looker = Looker::default();
         let found = loop {
-            match looker.response(held, method) {
+            match looker.response(back.held, method) {
                 Ok(Found::Head(head)) => break head,
-                Ok(_) if read_into(reader, held).await.map_err(Broken::Answerer)? > 0 => {}
+                Ok(_) if back.read().await.map_err(Broken::Answerer)? > 0 => {}
                 Ok(_) => return Ok(End::Last),
                 Err(_) => return Ok(End::Other),
             }
@@ -202,11 +204,11 @@ async fn answer(
         if status >= 200 || status == 101 {
             progress.patience.answered();
         }
-        write(writer, held, length).await.map_err(Broken::Client)?;
         if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
+            back.write(length).await.map_err(Broken::Client)?;
             return Ok(End::Other);
         }
-        match carry(reader, held, writer, &mut body, |_| {}).await {
+        match carry(&mut back, length, &mut body, |_| {}).await {
             Ok(()) if !body.is_over() => return Ok(End::Last),
             Ok(()) => {}
             Err(Stopped::Read(error)) => return Err(Broken::Answerer(error)),
@@ -216,7 +218,7 @@ async fn answer(
         if status >= 200 {
             return Ok(match () {
                 // More than was asked for.
-                () if !held.is_empty() => End::Other,
+                () if !back.held.is_empty() => End::Other,
                 () if persists && request.persists => End::Next,
                 () => End::Last,
             });

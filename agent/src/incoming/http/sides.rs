@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use link::pump;
+use link::{Arrivals, pump};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -17,7 +17,8 @@ use tokio::time::timeout;
 use super::body::Unclear;
 use super::offer::Parts;
 use crate::incoming::order::Entered;
-use crate::outgoing::{Arrivals, abort};
+use crate::incoming::splice::{self, Departures, Failed};
+use crate::outgoing::abort;
 
 /// How long a client that has its last answer may keep the connection.
 const LINGER: Duration = Duration::from_secs(5);
@@ -42,21 +43,15 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.poll_write_ready(context))?;
-            match self.0.try_write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
-            }
-        }
+        Pin::new(&mut Departures(&self.0)).poll_write(context, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut Departures(&self.0)).poll_flush(context)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Write).map_err(io::Error::from))
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut Departures(&self.0)).poll_shutdown(context)
     }
 }
 
@@ -173,6 +168,15 @@ impl From<Unclear> for Stopped {
     }
 }
 
+impl From<Failed> for Stopped {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Read(error) => Self::Read(error),
+            Failed::Write(error) => Self::Write(error),
+        }
+    }
+}
+
 /// Reads to the end of `held`; 0 is the end. Cancel safe.
 pub(super) async fn read_into(reader: &mut (dyn AsyncRead + Unpin), held: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
@@ -186,60 +190,117 @@ pub(super) async fn read_into(reader: &mut (dyn AsyncRead + Unpin), held: &mut V
     .await
 }
 
-/// Reads, and writes at once so many of the bytes as `take` says. What could not be written, and the others, are then
-/// held: the count of the former is returned, none at the end. Cancel safe.
-pub(super) async fn step(
-    reader: &mut (dyn AsyncRead + Unpin),
-    held: &mut Vec<u8>,
-    writer: &mut (dyn AsyncWrite + Unpin),
-    take: &mut impl FnMut(&[u8]) -> Result<usize, Unclear>,
-) -> Result<Option<usize>, Stopped> {
-    poll_fn(|context| {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut *reader).poll_read(context, &mut buffer)).map_err(Stopped::Read)?;
-            let read = buffer.filled();
-            if read.is_empty() {
-                return Poll::Ready(Ok(None));
-            }
-            let count = take(read).inspect_err(|_| held.extend_from_slice(read))?;
-            let written = match count {
-                0 => 0,
-                _ => match Pin::new(&mut *writer).poll_write(context, &read[..count]) {
-                    Poll::Ready(written) => written.map_err(Stopped::Write)?,
-                    Poll::Pending => 0,
-                },
-            };
-            held.extend_from_slice(&read[written..]);
-            Poll::Ready(Ok(Some(count - written)))
-        })
-    })
-    .await
+/// From one of the ends to another. Cancelled at any time, what is held is what was not written.
+pub(super) struct Direction<'s> {
+    reader: &'s mut (dyn AsyncRead + Unpin),
+    pub(super) held: &'s mut Vec<u8>,
+    writer: &'s mut (dyn AsyncWrite + Unpin),
+    /// Where both are connections of the pod's network, the kernel can hand much on by itself.
+    sockets: Option<(Rc<TcpStream>, Rc<TcpStream>)>,
 }
 
-/// Writes the first bytes of what is held. Cancelled at any time, what is held is what was not written.
-pub(super) async fn write(writer: &mut (dyn AsyncWrite + Unpin), held: &mut Vec<u8>, count: usize) -> io::Result<()> {
-    let mut left = count;
-    while left > 0 {
-        let written = writer.write(&held[..left]).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
+/// Both directions between two ends.
+pub(super) fn directions<'s>(one: &'s mut Side, other: &'s mut Side) -> (Direction<'s>, Direction<'s>) {
+    let sockets = |from: &Option<Rc<TcpStream>>, to: &Option<Rc<TcpStream>>| from.clone().zip(to.clone());
+    let there = Direction {
+        sockets: sockets(&one.socket, &other.socket),
+        reader: &mut *one.reader,
+        held: &mut one.held,
+        writer: &mut *other.writer,
+    };
+    let back = Direction {
+        sockets: sockets(&other.socket, &one.socket),
+        reader: &mut *other.reader,
+        held: &mut other.held,
+        writer: &mut *one.writer,
+    };
+    (there, back)
+}
+
+impl Direction<'_> {
+    /// Somebody wants to see all bytes.
+    pub(super) fn is_watched(&mut self) {
+        self.sockets = None;
+    }
+
+    /// Reads to the end of what is held; 0 is the end.
+    pub(super) async fn read(&mut self) -> io::Result<usize> {
+        read_into(self.reader, self.held).await
+    }
+
+    /// Reads, and writes at once so many of the bytes as `take` says. What could not be written, and the others, are
+    /// then held: the count of the former is returned, none at the end.
+    pub(super) async fn step(
+        &mut self,
+        take: &mut impl FnMut(&[u8]) -> Result<usize, Unclear>,
+    ) -> Result<Option<usize>, Stopped> {
+        poll_fn(|context| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut buffer = ReadBuf::new(scratch);
+                ready!(Pin::new(&mut *self.reader).poll_read(context, &mut buffer)).map_err(Stopped::Read)?;
+                let read = buffer.filled();
+                if read.is_empty() {
+                    return Poll::Ready(Ok(None));
+                }
+                let count = take(read).inspect_err(|_| self.held.extend_from_slice(read))?;
+                let written = match count {
+                    0 => 0,
+                    _ => match Pin::new(&mut *self.writer).poll_write(context, &read[..count]) {
+                        Poll::Ready(written) => written.map_err(Stopped::Write)?,
+                        Poll::Pending => 0,
+                    },
+                };
+                self.held.extend_from_slice(&read[written..]);
+                Poll::Ready(Ok(Some(count - written)))
+            })
+        })
+        .await
+    }
+
+    /// Hands on so many of the next bytes as are there, without looking at them, if that is worth it. Nothing is held.
+    pub(super) async fn hand_on(&mut self, most: u64) -> Result<u64, Stopped> {
+        match &self.sockets {
+            Some((from, to)) if most >= CHUNK as u64 => Ok(splice::many(from, to, most, self.held).await?),
+            _ => Ok(0),
         }
-        held.drain(..written);
-        left -= written;
     }
-    if held.is_empty() {
-        *held = Vec::new();
+
+    /// Writes the first bytes of what is held.
+    pub(super) async fn write(&mut self, count: usize) -> io::Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let written = self.writer.write(&self.held[..left]).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.held.drain(..written);
+            left -= written;
+        }
+        if self.held.is_empty() {
+            *self.held = Vec::new();
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Nothing more is written.
+    pub(super) async fn end(&mut self) {
+        let _ = self.writer.shutdown().await;
+    }
+
+    /// Carries everything to the end.
+    async fn carry(mut self) -> io::Result<()> {
+        self.write(self.held.len()).await?;
+        match &self.sockets {
+            Some((from, to)) => splice::carry(from, to).await,
+            None => pump(self.reader, self.writer, |_| {}).await,
+        }
+    }
 }
 
 /// Carries everything between the two, each direction to its own end. A failure of either resets both.
 pub(super) async fn join(client: &mut Side, other: &mut Side) -> io::Result<()> {
-    let (from_client, from_other) = (std::mem::take(&mut client.held), std::mem::take(&mut other.held));
-    let there = pump((&from_client[..]).chain(&mut client.reader), &mut other.writer, |_| {});
-    let back = pump((&from_other[..]).chain(&mut other.reader), &mut client.writer, |_| {});
-    tokio::try_join!(there, back).map(drop)
+    let (there, back) = directions(client, other);
+    tokio::try_join!(there.carry(), back.carry()).map(drop)
 }
 
 /// Carries what is left of an answer; nothing that the client says counts any more.

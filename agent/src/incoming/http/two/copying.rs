@@ -72,7 +72,7 @@ async fn deliver(
         }
         // It may have answered before.
         let _ = end(&mut request, trailers.take());
-        Ok(())
+        Ok::<_, io::Error>(())
     };
     let answered = async {
         let answer = tokio::select! {
