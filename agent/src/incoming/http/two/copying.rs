@@ -67,7 +67,7 @@ async fn deliver(
         while let Some(bytes) = copy.next().await? {
             patience.moved();
             if send(&mut request, Bytes::from(bytes), false).await.is_err() {
-                return Ok(());
+                return Ok::<_, io::Error>(());
             }
         }
         // It may have answered before.
