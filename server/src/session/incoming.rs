@@ -199,7 +199,7 @@ impl Incoming {
     /// Closes the port with the last of its listeners.
     async fn close_with(self: Arc<Self>, mut watch: Watch, port: u16) {
         // Another thread of the program may have closed it while the port was being opened, and unseen.
-        if let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await
+        if let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::listening).await
             && existing.contains(&watch.cookie())
         {
             watch.closed().await;
@@ -211,7 +211,7 @@ impl Incoming {
     /// known here yet, it is now.
     pub(super) async fn has_ended(&self, port: u16) {
         let is_open = locked(&self.listeners).contains_key(&port);
-        if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await {
+        if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::listening).await {
             self.close_without_listeners(port, |cookie| existing.contains(cookie)).await;
         }
     }

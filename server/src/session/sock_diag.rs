@@ -202,6 +202,17 @@ pub(super) fn cookies() -> io::Result<HashSet<u64>> {
     Ok(cookies)
 }
 
+/// The cookies of all TCP sockets that listen. Cheap, however many connections there are.
+pub(super) fn listening() -> io::Result<HashSet<u64>> {
+    let mut cookies = HashSet::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(family, IPPROTO_TCP, StateFlags::LISTEN, (0, 0), |socket| {
+            cookies.insert(cookie(socket));
+        })?;
+    }
+    Ok(cookies)
+}
+
 /// Lists sockets with the given source and destination ports; 0 is any.
 fn dump(
     family: u8,
@@ -416,6 +427,8 @@ mod tests {
         let there = client.peer_addr().expect("connected");
         let mut wanted: HashSet<u64> = [socket_cookie(&udp), socket_cookie(&tcp)].map(|c| c.expect("a cookie")).into();
         assert!(cookies().expect("listed").is_superset(&wanted));
+        let listening: Vec<u64> = listening().expect("listed").intersection(&wanted).copied().collect();
+        assert_eq!(listening, [socket_cookie(&tcp).expect("a cookie")]);
         let port = client.local_addr().expect("bound").port();
         assert_eq!(port_of(socket_cookie(&client).expect("a cookie"), there).expect("asked"), Some(port));
         drop((udp, tcp));

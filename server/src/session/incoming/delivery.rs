@@ -24,7 +24,7 @@ const STANDS_STILL: Duration = Duration::from_secs(1);
 
 /// How often the kernel is asked whether a connection has been accepted: at first, and at last.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long a client's first words are awaited, which show whether it speaks HTTP.
 const FIRST_WORDS: Duration = Duration::from_millis(200);
