@@ -336,7 +336,7 @@ pub struct Accept {}
 #[repr(u8)]
 pub enum Taken {
     /// The program has the connection. What it says follows.
-    Taken = 1,
+    ByProgram = 1,
     /// The program does not take it. All bytes follow that the host has of the client's, then the end of its
     /// direction: the application gets these, and whatever else the client sends.
     Returned = 2,
@@ -348,7 +348,7 @@ impl TryFrom<u8> for Taken {
     type Error = u8;
 
     fn try_from(byte: u8) -> Result<Self, u8> {
-        [Self::Taken, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+        [Self::ByProgram, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
     }
 }
 
