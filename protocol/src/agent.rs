@@ -330,8 +330,8 @@ pub enum PortMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accept {}
 
-/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. Of a
-/// connection to a port with a filter the agent sends nothing before.
+/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. On a port
+/// with a filter the agent sends nothing before, [`Part`]s after it, and gets such a byte for each request, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Taken {
