@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use link::{Arrivals, pump_little};
+use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::{AsyncWrite, Interest};
@@ -85,7 +86,11 @@ impl AsyncWrite for Departures<'_> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shutdown(self.0, Shutdown::Write).map_err(io::Error::from))
+        Poll::Ready(match shutdown(self.0, Shutdown::Write) {
+            // Both directions have ended before.
+            Err(Errno::NOTCONN) => Ok(()),
+            ended => ended.map_err(io::Error::from),
+        })
     }
 }
 
