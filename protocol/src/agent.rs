@@ -330,13 +330,13 @@ pub enum PortMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accept {}
 
-/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. Of a
-/// connection to a port with a filter the agent sends nothing before.
+/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. On a port
+/// with a filter the agent sends nothing before, [`Part`]s after it, and gets such a byte for each request, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Taken {
     /// The program has the connection. What it says follows.
-    Taken = 1,
+    ByProgram = 1,
     /// The program does not take it. All bytes follow that the host has of the client's, then the end of its
     /// direction: the application gets these, and whatever else the client sends.
     Returned = 2,
@@ -348,7 +348,7 @@ impl TryFrom<u8> for Taken {
     type Error = u8;
 
     fn try_from(byte: u8) -> Result<Self, u8> {
-        [Self::Taken, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+        [Self::ByProgram, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
     }
 }
 

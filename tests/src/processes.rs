@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 
 /// Processes for which `is_it` says yes.
 pub(crate) fn find(is_it: impl Fn(i32) -> bool) -> Vec<i32> {
@@ -39,9 +39,14 @@ pub fn kill(pids: &[i32]) {
     signal(pids, Signal::KILL);
 }
 
-/// Stops processes where they are.
+/// Stops processes where they are. Children of ours have stopped when this returns: what comes later they do not read.
 pub fn freeze(pids: &[i32]) {
     signal(pids, Signal::STOP);
+    for pid in pids {
+        let pid = Pid::from_raw(*pid).expect("a pid");
+        // Of others nothing is told.
+        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).ok();
+    }
 }
 
 /// Lets frozen processes go on.

@@ -118,7 +118,7 @@ pub(super) type Wanted = oneshot::Sender<Result<Stream, Untaken>>;
 /// it has not.
 pub(super) async fn hand_over(mut stream: Stream, wanted: Wanted) {
     let answer = stream.read_u8().await.map(Taken::try_from);
-    if let Ok(Ok(Taken::Taken)) = answer {
+    if let Ok(Ok(Taken::ByProgram)) = answer {
         return drop(wanted.send(Ok(stream)));
     }
     debug!(?answer, "the program takes no request");

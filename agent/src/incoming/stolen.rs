@@ -29,7 +29,7 @@ pub(super) async fn carry(counters: &Counters, mut client: TcpStream, stream: St
     let (stop, answered) = (Stop::default(), Notify::new());
     let from_program = async {
         let given_back = match Taken::try_from(stream_reader.read_u8().await?) {
-            Ok(Taken::Taken) => {
+            Ok(Taken::ByProgram) => {
                 pump(stream_reader, client_writer, |count| Counters::add(&counters.sent, count as u64)).await?;
                 None
             }

@@ -69,7 +69,8 @@ section! {
     now on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.
     now on_pause: OnPause = "\"hold\"", Shape::OneOf(OnPause::CHOICES);
-    /// How long a request waits for a local process at a breakpoint, in seconds.
+    /// How long a request waits for a local process at a breakpoint, in seconds. With an HTTP filter one that it has
+    /// begun to receive and not to answer by then is answered with status 504.
     now hold: Duration = "30", Shape::seconds(0, 3600);
     sections { http_filter: HttpFilterConfig }
 }

@@ -18,7 +18,7 @@ pub(super) fn hosted(program: impl AsyncRead + AsyncWrite + Unpin + 'static) -> 
                 let mut part = vec![0; length as usize];
                 from_agent.read_exact(&mut part).await?;
                 if begins {
-                    to_agent.lock().await.write_u8(Taken::Taken as u8).await?;
+                    to_agent.lock().await.write_u8(Taken::ByProgram as u8).await?;
                 }
                 to_program.write_all(&part).await?;
             }

@@ -65,7 +65,7 @@ async fn offer_to(program: &mut Side, client: &mut Side, head: &RequestHead) -> 
         program.reader.read_u8().await
     };
     match offered.await.map(Taken::try_from) {
-        Ok(Ok(Taken::Taken)) => {
+        Ok(Ok(Taken::ByProgram)) => {
             client.held.drain(..head.length + count);
             Ok(body)
         }

@@ -68,7 +68,7 @@ impl Incoming {
         };
         match reached {
             Ok((socket, entered)) => {
-                if stream.write_u8(Taken::Taken as u8).await.is_err() {
+                if stream.write_u8(Taken::ByProgram as u8).await.is_err() {
                     return None;
                 }
                 let is_taken = match is_filtered {
@@ -181,7 +181,7 @@ async fn refuse(mut stream: Stream) {
     }
     tracing::debug!(?read, "answered in the place of a paused program");
     let refused = async {
-        stream.write_u8(Taken::Taken as u8).await?;
+        stream.write_u8(Taken::ByProgram as u8).await?;
         stream.write_all(UNAVAILABLE.as_bytes()).await?;
         stream.shutdown().await?;
         // The end of the client: a reset before might take the answer away from it.

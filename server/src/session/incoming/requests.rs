@@ -134,7 +134,7 @@ impl Program {
                 if !self.reads(first.len()).await? {
                     return Err(Ended::Untaken);
                 }
-                to_pod.lock().await.write_u8(Taken::Taken as u8).await?;
+                to_pod.lock().await.write_u8(Taken::ByProgram as u8).await?;
                 to_program.write_all(last).await?;
                 continue;
             }
