@@ -352,6 +352,35 @@ impl TryFrom<u8> for Taken {
     }
 }
 
+/// Stands before each part of what the agent says on the stream of a port with a filter. To each that begins a request
+/// the host answers with a [`Taken`], before anything that the program says to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The head of a request, whole: the program is to be seen to read before it gets its end.
+    pub begins: bool,
+    /// Bytes that follow, less than 2³¹.
+    pub length: u32,
+}
+
+impl Part {
+    /// Bytes of a part's own.
+    pub const SIZE: usize = 4;
+
+    const BEGINS: u32 = 1 << 31;
+
+    /// As it travels.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let begins = if self.begins { Self::BEGINS } else { 0 };
+        (self.length & !Self::BEGINS | begins).to_le_bytes()
+    }
+
+    /// As it arrives.
+    pub fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        let word = u32::from_le_bytes(bytes);
+        Self { begins: word & Self::BEGINS != 0, length: word & !Self::BEGINS }
+    }
+}
+
 /// A connection to the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -412,6 +441,13 @@ mod tests {
         let bytes = codec::encode(&request).expect("encodes");
         assert_eq!(bytes, [8, 0, 0, 0, 5, 0, 10, 1, 2, 3, 80, 0]);
         assert_eq!(codec::decode::<AnyRequest>(&bytes[codec::PREFIX..]), Ok(request));
+    }
+
+    #[test]
+    fn a_part_says_its_length_and_whether_it_begins_a_request() {
+        for part in [Part { begins: true, length: 70_000 }, Part { begins: false, length: 0 }] {
+            assert_eq!(Part::from_bytes(part.to_bytes()), part);
+        }
     }
 
     #[test]

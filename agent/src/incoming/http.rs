@@ -12,9 +12,9 @@ mod filter;
 
 mod head;
 
-mod patience;
+mod offer;
 
-mod pulse;
+mod patience;
 
 mod sides;
 
@@ -22,6 +22,9 @@ mod two;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+
+#[cfg(any(test, fuzzing))]
+mod hosted;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +49,6 @@ use super::passing::Way;
 use super::ports::Arrived;
 use connection::{Answerers, Untaken};
 use filter::Filter;
-use pulse::Pulse;
 use sides::Side;
 
 /// How long a connection to the application may take before requests are looked at.
@@ -70,7 +72,6 @@ pub(super) struct Filtered {
     /// How long one may wait for the program to show that it will read it, and what becomes of it then.
     patience: Duration,
     untaken: Untaken,
-    pulse: Rc<Pulse>,
 }
 
 /// The open ports that have filters.
@@ -85,10 +86,7 @@ impl Filters {
         let filter = request.filter.as_ref().map(Filter::new).transpose()?;
         let mut filters = self.0.borrow_mut();
         match filter {
-            Some(filter) => {
-                let pulse = Rc::default();
-                filters.insert(port, Rc::new(Filtered { filter, mode, hold, patience, untaken, pulse }))
-            }
+            Some(filter) => filters.insert(port, Rc::new(Filtered { filter, mode, hold, patience, untaken })),
             None => filters.remove(&port),
         };
         Ok(())
@@ -153,9 +151,7 @@ impl Answerers for Pod {
         }
         let (wanted, given) = oneshot::channel();
         self.incoming.ports.push(Arrived::Wanted(wanted), self.accepted).map_err(|_| Untaken::LeftAlone)?;
-        let stream = given.await.map_err(|_| Untaken::LeftAlone)??;
-        self.port.pulse.heard();
-        Ok(Side::program(stream, Rc::clone(&self.port.pulse)))
+        Ok(Side::program(given.await.map_err(|_| Untaken::LeftAlone)??))
     }
 
     fn port(&self) -> &Filtered {

@@ -7,6 +7,8 @@ mod clients;
 
 mod delivery;
 
+mod requests;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -11,8 +11,9 @@ use tracing::debug;
 
 use super::body::Unclear;
 use super::copying::Copying;
-use super::exchange::{Broken, End, exchange};
+use super::exchange::{Broken, End, Unsent, exchange};
 use super::head::{Found, Looker, RequestHead};
+use super::offer::offer;
 use super::patience::Patience;
 use super::sides::{Side, finish, join};
 use super::two::{self, may_be_settings};
@@ -95,20 +96,23 @@ pub(super) async fn carry(client: Side, answerers: Rc<impl Answerers>) {
             Next::Broken => return connection.abort(),
         };
         let is_chosen = connection.answerers.port().filter.matches(&head.request);
-        let who = match connection.answerers.port().mode {
-            PortMode::Steal if is_chosen => match connection.reach_program().await {
-                Ok(()) => Who::Program,
-                Err(Untaken::LeftAlone) => Who::Application,
-                Err(Untaken::Unavailable) => return connection.client.say_last(UNAVAILABLE).await,
-            },
-            PortMode::Steal | PortMode::Mirror => Who::Application,
+        let is_stolen = is_chosen && connection.answerers.port().mode == PortMode::Steal;
+        let offered = match is_stolen {
+            true => offer(&mut connection.program, &mut connection.client, &head, &*connection.answerers).await,
+            false => Err(Untaken::LeftAlone),
+        };
+        let (who, left) = match offered {
+            Ok(left) => (Who::Program, Some(left)),
+            Err(Untaken::LeftAlone) => (Who::Application, None),
+            Err(Untaken::Unavailable) => return connection.client.say_last(UNAVAILABLE).await,
         };
         if who == Who::Application && connection.application.is_none() {
             connection.application = connection.answerers.application().await.ok();
         }
         connection.last = Some(who);
+        let request = Unsent { head: &head, is_begun: left.is_some(), body: left.unwrap_or_else(|| head.body.clone()) };
         let is_copied = is_chosen && connection.answerers.port().mode == PortMode::Mirror;
-        match connection.exchange(who, &head, is_copied).await {
+        match connection.exchange(who, request, is_copied).await {
             None => return connection.abort(),
             Some(Ok(End::Next)) => {}
             Some(Ok(End::Last)) if who == Who::Program => return connection.finish().await,
@@ -169,27 +173,16 @@ impl<A: Answerers> Connection<A> {
         said.len() <= GREETING && may_be_settings(said)
     }
 
-    /// Makes sure of a connection to the program that it will read from.
-    async fn reach_program(&mut self) -> Result<(), Untaken> {
-        if !self.answerers.port().pulse.beats() {
-            self.end_program().await;
-        }
-        if self.program.is_none() {
-            self.program = Some(self.answerers.program().await?);
-        }
-        Ok(())
-    }
-
     /// One request and its answer; none if there is nobody to answer it.
-    async fn exchange(&mut self, who: Who, head: &RequestHead, is_copied: bool) -> Option<Result<End, Broken>> {
+    async fn exchange(&mut self, who: Who, request: Unsent<'_>, is_copied: bool) -> Option<Result<End, Broken>> {
         let Self { client, application, program, copying, answerers, .. } = self;
         if who == Who::Program {
             let patience = Patience::with_program(answerers.port());
-            return Some(exchange(client, program.as_mut()?, head, patience, None).await);
+            return Some(exchange(client, program.as_mut()?, request, patience, None).await);
         }
         let copying = is_copied.then(|| copying.get_or_insert_with(|| Copying::start(Rc::clone(answerers))));
-        let copy = copying.and_then(|copying| copying.begin(head));
-        Some(exchange(client, application.as_mut()?, head, Patience::endless(), copy.as_ref()).await)
+        let copy = copying.and_then(|copying| copying.begin(request.head));
+        Some(exchange(client, application.as_mut()?, request, Patience::endless(), copy.as_ref()).await)
     }
 
     async fn end_program(&mut self) {

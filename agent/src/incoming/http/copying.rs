@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 
 use super::connection::Answerers;
-use super::exchange::{End, exchange};
+use super::exchange::{End, Unsent, exchange};
 use super::head::RequestHead;
+use super::offer::offer;
 use super::patience::Patience;
 use super::sides::Side;
 use crate::incoming::copies::{Copy, Original, copy};
@@ -46,20 +47,11 @@ impl Copying {
 async fn send_all(mut requests: mpsc::Receiver<(RequestHead, Copy)>, answerers: Rc<impl Answerers>) {
     let mut program = None;
     while let Some((head, copy)) = requests.recv().await {
-        if !answerers.port().pulse.beats() {
+        let sent = send(&head, copy, &mut program, &*answerers).await;
+        if sent != Sent::AndMore {
             program = None;
         }
-        if program.is_none() {
-            program = answerers.program().await.ok();
-        }
-        let is_sent = match &mut program {
-            Some(program) => send(&head, copy, program, &*answerers).await,
-            None => Sent::Cut,
-        };
-        if is_sent != Sent::AndMore {
-            program = None;
-        }
-        if is_sent == Sent::Cut {
+        if sent == Sent::Cut {
             answerers.note(Happened::CopyCut);
         }
     }
@@ -75,14 +67,17 @@ enum Sent {
     Cut,
 }
 
-async fn send(head: &RequestHead, copy: Copy, program: &mut Side, answerers: &impl Answerers) -> Sent {
+async fn send(head: &RequestHead, copy: Copy, program: &mut Option<Side>, answerers: &impl Answerers) -> Sent {
     let mut client = Side::unanswered(copy);
     while client.held.len() < head.length {
         if !client.read().await.is_ok_and(|count| count > 0) {
             return Sent::Cut;
         }
     }
-    match exchange(&mut client, program, head, Patience::with_program(answerers.port()), None).await {
+    let Ok(body) = offer(program, &mut client, head, answerers).await else { return Sent::Cut };
+    let Some(program) = program else { return Sent::Cut };
+    let request = Unsent { head, is_begun: true, body };
+    match exchange(&mut client, program, request, Patience::with_program(answerers.port()), None).await {
         Ok(End::Next) => Sent::AndMore,
         Ok(End::Last | End::Other) => Sent::Last,
         Err(_) => Sent::Cut,

@@ -35,18 +35,28 @@ pub(super) enum Broken {
     Late,
 }
 
-/// Carries the request that `client` holds, and its answer. `copy` gets the request as well.
+/// A request, of which the client holds what was not sent.
+pub(super) struct Unsent<'r> {
+    pub(super) head: &'r RequestHead,
+    /// Whether its head was sent.
+    pub(super) is_begun: bool,
+    /// What is left of its body.
+    pub(super) body: Body,
+}
+
+/// Carries a request and its answer. `copy` gets the request as well.
 pub(super) async fn exchange(
     client: &mut Side,
     other: &mut Side,
-    head: &RequestHead,
+    request: Unsent<'_>,
     patience: Patience,
     copy: Option<&Original>,
 ) -> Result<End, Broken> {
-    let no = || Cell::new(false);
-    let progress = Progress { patience, begun: no(), sent: no(), news: Notify::new() };
+    let head = request.head;
+    let (begun, sent) = (Cell::new(request.body != head.body), Cell::new(false));
+    let progress = Progress { patience, begun, sent, news: Notify::new() };
     let (there, back) = directions(client, other);
-    let mut asking = pin!(ask(there, head, copy, &progress));
+    let mut asking = pin!(ask(there, request, copy, &progress));
     let answer = answer(back, head, &progress);
     let end = tokio::select! {
         biased;
@@ -81,7 +91,8 @@ struct Progress {
 }
 
 /// Sends the request on, then reads ahead. Returns only if the client breaks: what comes of the request is the answer.
-async fn ask(mut there: Direction<'_>, head: &RequestHead, copy: Option<&Original>, progress: &Progress) -> Broken {
+async fn ask(mut there: Direction<'_>, request: Unsent<'_>, copy: Option<&Original>, progress: &Progress) -> Broken {
+    let Unsent { head, is_begun, mut body } = request;
     let sent = |bytes: &[u8]| {
         copy.iter().for_each(|copy| copy.offer(bytes));
         progress.patience.moved();
@@ -89,14 +100,14 @@ async fn ask(mut there: Direction<'_>, head: &RequestHead, copy: Option<&Origina
     if copy.is_some() {
         there.is_watched();
     }
-    sent(&there.held[..head.length]);
+    let head = if is_begun { 0 } else { head.length };
+    sent(&there.held[..head]);
     let mut ended = false;
-    let mut body = head.body.clone();
     let begun = |bytes: &[u8]| {
         progress.begun.set(true);
         sent(bytes);
     };
-    match carry(&mut there, head.length, &mut body, begun).await {
+    match carry(&mut there, head, &mut body, begun).await {
         Ok(()) if body.is_over() => {
             copy.iter().for_each(|copy| copy.end_whole());
             progress.sent.set(true);

@@ -1,6 +1,6 @@
 //! The ends of a filtered connection: the client, the application and the program, each with its two directions.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -8,14 +8,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use link::{Arrivals, Stream, pump};
+use link::{Arrivals, pump};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::body::Unclear;
-use super::pulse::Pulse;
+use super::offer::Parts;
 use crate::incoming::order::Entered;
 use crate::incoming::splice::{self, Departures, Failed};
 use crate::outgoing::abort;
@@ -62,6 +62,7 @@ pub(super) struct Side {
     /// What was read of it and not used yet.
     pub(super) held: Vec<u8>,
     socket: Option<Rc<TcpStream>>,
+    begins: Option<Rc<Cell<bool>>>,
     _entered: Option<Entered>,
 }
 
@@ -70,25 +71,46 @@ impl Side {
     pub(super) fn socket(socket: TcpStream, entered: Option<Entered>) -> Self {
         let socket = Rc::new(socket);
         let half = || Box::new(Socket(Rc::clone(&socket)));
-        Self { reader: half(), writer: half(), held: Vec::new(), socket: Some(Rc::clone(&socket)), _entered: entered }
+        Self {
+            reader: half(),
+            writer: half(),
+            held: Vec::new(),
+            socket: Some(Rc::clone(&socket)),
+            begins: None,
+            _entered: entered,
+        }
     }
 
-    /// A connection to the program, whose every word shows that it lives.
-    pub(super) fn program(stream: Stream, pulse: Rc<Pulse>) -> Self {
+    /// A connection to the program, by way of the host.
+    pub(super) fn program(stream: impl AsyncRead + AsyncWrite + 'static) -> Self {
+        let begins = Rc::<Cell<bool>>::default();
         let side = Self::of(stream);
-        Self { reader: Box::new(Listened { reader: side.reader, pulse }), ..side }
+        let writer = Box::new(Parts::new(side.writer, Rc::clone(&begins)));
+        Self { writer, begins: Some(begins), ..side }
+    }
+
+    /// What is written next is the head of a request.
+    pub(super) fn begin_request(&self) {
+        self.begins.iter().for_each(|begins| begins.set(true));
     }
 
     /// A client to whom nobody answers.
     pub(super) fn unanswered(reader: impl AsyncRead + Unpin + 'static) -> Self {
         let (reader, writer) = (Box::new(reader), Box::new(tokio::io::sink()));
-        Self { reader, writer, held: Vec::new(), socket: None, _entered: None }
+        Self { reader, writer, held: Vec::new(), socket: None, begins: None, _entered: None }
     }
 
     /// Any stream that is reset by being dropped.
     pub(super) fn of(stream: impl AsyncRead + AsyncWrite + 'static) -> Self {
         let (reader, writer) = tokio::io::split(stream);
-        Self { reader: Box::new(reader), writer: Box::new(writer), held: Vec::new(), socket: None, _entered: None }
+        Self {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
+            held: Vec::new(),
+            socket: None,
+            begins: None,
+            _entered: None,
+        }
     }
 
     /// Reads more behind what is held; 0 is the end. Cancel safe.
@@ -130,24 +152,6 @@ impl Reset {
     /// The end to come is a reset.
     pub(super) fn at_the_end(self) {
         self.0.iter().for_each(|socket| abort(socket));
-    }
-}
-
-/// Tells the pulse what is read.
-struct Listened {
-    reader: Box<dyn AsyncRead + Unpin>,
-    pulse: Rc<Pulse>,
-}
-
-impl AsyncRead for Listened {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.reader).poll_read(context, buffer))?;
-        self.pulse.heard();
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::connection::{Answerers, Untaken, carry};
 use super::filter::Filter;
+use super::hosted::hosted;
 use super::sides::Side;
 use super::{Filtered, UNANSWERED, UNAVAILABLE};
 use crate::incoming::news::Happened;
@@ -31,7 +32,7 @@ impl Fake {
         Self { answer, ..Self::default() }
     }
 
-    fn connect(&self) -> Option<Side> {
+    fn connect(&self) -> Option<DuplexStream> {
         if self.refuses {
             return None;
         }
@@ -39,7 +40,7 @@ impl Fake {
         let (near, far) = duplex(16);
         let (got, answer, greeting) = (Rc::clone(&self.got), self.answer, self.greeting);
         spawn_local(async move { talk(far, &got, answer, greeting).await });
-        Some(Side::of(near))
+        Some(near)
     }
 
     fn got(&self) -> String {
@@ -84,12 +85,12 @@ struct Port(Pod, Filtered);
 
 impl Answerers for Port {
     async fn application(&self) -> std::io::Result<Side> {
-        self.0.application.connect().ok_or(std::io::ErrorKind::ConnectionRefused.into())
+        self.0.application.connect().map(Side::of).ok_or(std::io::ErrorKind::ConnectionRefused.into())
     }
 
     async fn program(&self) -> Result<Side, Untaken> {
-        self.1.pulse.heard();
-        self.0.program.connect().ok_or(self.0.untaken)
+        let program = self.0.program.connect().ok_or(self.0.untaken)?;
+        Ok(Side::program(hosted(program)))
     }
 
     fn port(&self) -> &Filtered {
@@ -119,14 +120,7 @@ fn pod() -> Pod {
 /// What a client is answered that says `text`, in parts of so many bytes, and then ends its direction.
 fn ask(pod: &Pod, text: &str, part: usize) -> String {
     let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
-    let port = Filtered {
-        filter,
-        mode: pod.mode,
-        hold: HOLD,
-        pulse: Rc::default(),
-        patience: HOLD,
-        untaken: Untaken::LeftAlone,
-    };
+    let port = Filtered { filter, mode: pod.mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
     let port = Rc::new(Port(pod.clone(), port));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (near, far) = duplex(64);

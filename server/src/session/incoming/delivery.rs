@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::clients::Entered;
+use super::requests::Requests;
 use super::{Incoming, OnPause};
 use crate::session::relay;
 use crate::session::sock_diag::{self, Acceptance};
@@ -67,11 +68,18 @@ impl Incoming {
         };
         match reached {
             Ok((socket, entered)) => {
-                if stream.write_u8(Taken::Taken as u8).await.is_ok() {
-                    relay::copy(socket, stream).await;
+                if stream.write_u8(Taken::Taken as u8).await.is_err() {
+                    return None;
                 }
+                let is_taken = match is_filtered {
+                    true => self.requests().carry(socket, stream).await,
+                    false => {
+                        relay::copy(socket, stream).await;
+                        true
+                    }
+                };
                 drop(entered);
-                None
+                (!is_taken).then_some(NotDelivered::Paused)
             }
             Err(NotDelivered::Paused) if self.on_pause == OnPause::Unavailable => {
                 match is_filtered {
@@ -85,6 +93,11 @@ impl Incoming {
                 Some(reason)
             }
         }
+    }
+
+    fn requests(&self) -> Requests {
+        let is_told = self.on_pause == OnPause::Unavailable;
+        Requests { patience: self.patience(), untaken: if is_told { Taken::Unavailable } else { Taken::Returned } }
     }
 
     /// How long clients wait for a program that does not accept.

@@ -143,7 +143,7 @@ fn websockets_are_the_ones_or_the_others() {
 fn what_is_no_http_stays_what_it_is() {
     let laptop = Laptop::new();
     let pods = pods(&laptop, 8249);
-    let program = serve(&laptop, &pods, &steal(r#"{"path_filter": ""}"#));
+    let program = serve(&laptop, &pods, &steal(r#"{"path_filter": "."}"#));
     let told = ask(&pods, "bytes_as_they_come");
     assert!(told.lines().count() > 10 && told.lines().all(|line| line == "as sent"), "{told}");
     assert_eq!(ask(&pods, "greeting"), "220 pod\n250 EHLO me\n");
@@ -191,7 +191,7 @@ fn large_bodies_are_streamed() {
 fn probes_are_the_applications_whatever_the_filter() {
     let laptop = Laptop::new();
     let pods = pods(&laptop, 8255);
-    let mut program = serve(&laptop, &pods, &steal(r#"{"path_filter": ""}"#));
+    let mut program = serve(&laptop, &pods, &steal(r#"{"path_filter": "."}"#));
     assert!(pods.ask("/before").starts_with("laptop GET"));
     freeze(&[program.pid()]);
     // More than makes a pod unready.

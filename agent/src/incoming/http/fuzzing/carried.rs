@@ -17,6 +17,7 @@ use crate::incoming::http::Filtered;
 use crate::incoming::http::connection::{Answerers, Untaken, carry};
 use crate::incoming::http::filter::Filter;
 use crate::incoming::http::head::{Found, Looker, PREFACE};
+use crate::incoming::http::hosted::hosted;
 use crate::incoming::http::sides::Side;
 use crate::incoming::news::Happened;
 
@@ -134,10 +135,10 @@ fn chosen(bytes: &[u8], filter: &Filter) -> bool {
 }
 
 impl Play {
-    fn connect(self: &Rc<Self>, who: Who) -> Side {
+    fn connect(self: &Rc<Self>, who: Who) -> Kept {
         let (near, far) = duplex(64);
         spawn_local(Rc::clone(self).answer(far));
-        Side::of(Kept { stream: near, who, play: Rc::clone(self) })
+        Kept { stream: near, who, play: Rc::clone(self) }
     }
 
     /// Answers when nothing more comes.
@@ -177,19 +178,12 @@ struct Port {
 }
 
 fn filtered(filter: Filter) -> Filtered {
-    Filtered {
-        filter,
-        mode: PortMode::Steal,
-        hold: FOR_EVER,
-        pulse: Rc::default(),
-        patience: FOR_EVER,
-        untaken: Untaken::LeftAlone,
-    }
+    Filtered { filter, mode: PortMode::Steal, hold: FOR_EVER, patience: FOR_EVER, untaken: Untaken::LeftAlone }
 }
 
 impl Answerers for Port {
     async fn application(&self) -> io::Result<Side> {
-        Ok(self.play.connect(Who::Application))
+        Ok(Side::of(self.play.connect(Who::Application)))
     }
 
     async fn program(&self) -> Result<Side, Untaken> {
@@ -197,7 +191,7 @@ impl Answerers for Port {
             self.play.asked_in_vain.set(true);
             return Err(Untaken::LeftAlone);
         }
-        Ok(self.play.connect(Who::Program))
+        Ok(Side::program(hosted(self.play.connect(Who::Program))))
     }
 
     fn port(&self) -> &Filtered {

@@ -50,6 +50,8 @@ impl Kept {
 #[derive(Default)]
 pub(super) struct Program {
     kept: Mutex<Option<Kept>>,
+    /// When it last answered a ping.
+    answered: Cell<Option<Instant>>,
     /// When it last did not take a request, and why.
     untaken: Cell<Option<(Instant, Untaken)>>,
     /// It speaks something else than HTTP/2.
@@ -130,7 +132,10 @@ impl<A: Answerers> Answering<A> {
         if let Some(kept) = &mut *connection
             && let Some(sender) = kept.sender().await
         {
-            if port.pulse.beats() || kept.answers(port.patience).await {
+            // Its answer may have come while this request waited with another one.
+            let has_answered = program.answered.get().is_some_and(|at| at >= asked);
+            if has_answered || kept.answers(port.patience).await {
+                program.answered.set(Some(Instant::now()));
                 return Ok(sender);
             }
             *connection = None;

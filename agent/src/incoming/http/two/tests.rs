@@ -15,6 +15,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::super::connection::{Answerers, Untaken, carry};
 use super::super::filter::Filter;
+use super::super::hosted::hosted;
 use super::super::{Filtered, sides::Side};
 use crate::incoming::news::Happened;
 
@@ -48,13 +49,12 @@ struct Port {
 impl Port {
     fn new(application: Kind, program: Kind, mode: PortMode) -> Rc<Self> {
         let filter = Filter::new(&HttpFilter::Header("^user: me$".to_owned())).expect("good");
-        let filtered =
-            Filtered { filter, mode, hold: HOLD, pulse: Rc::default(), patience: HOLD, untaken: Untaken::LeftAlone };
+        let filtered = Filtered { filter, mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
         let (connections, got, noted) = (Cell::default(), Rc::default(), RefCell::default());
         Rc::new(Self { application, program, filtered, connections, got, noted })
     }
 
-    fn connect(&self, name: &'static str, kind: Kind) -> Option<Side> {
+    fn connect(&self, name: &'static str, kind: Kind) -> Option<DuplexStream> {
         self.connections.set(self.connections.get() + 1);
         let (near, far) = duplex(1000);
         match kind {
@@ -62,17 +62,18 @@ impl Port {
             Kind::Old => drop(spawn_local(talk_old(far))),
             _ => drop(spawn_local(talk(name, kind, far, Rc::clone(&self.got)))),
         }
-        Some(Side::of(near))
+        Some(near)
     }
 }
 
 impl Answerers for Port {
     async fn application(&self) -> std::io::Result<Side> {
-        self.connect("application", self.application).ok_or(std::io::ErrorKind::ConnectionRefused.into())
+        self.connect("application", self.application).map(Side::of).ok_or(std::io::ErrorKind::ConnectionRefused.into())
     }
 
     async fn program(&self) -> Result<Side, Untaken> {
-        self.connect("program", self.program).ok_or(Untaken::LeftAlone)
+        let program = self.connect("program", self.program).ok_or(Untaken::LeftAlone)?;
+        Ok(Side::program(hosted(program)))
     }
 
     fn port(&self) -> &Filtered {
