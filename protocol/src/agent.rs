@@ -332,6 +332,7 @@ pub struct Accept {}
 
 /// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. Of a
 /// connection to a port with a filter the agent sends nothing before.
+#[expect(clippy::enum_variant_names, reason = "it is the word for it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Taken {
