@@ -77,10 +77,11 @@ pub fn users(bytes: &[u8]) {
                 let half = &mut streams.get_mut(&id).expect("known")[side];
                 number = number.wrapping_add(1);
                 let text = vec![number; 1 + usize::from(*what) * 37];
-                if half.is_here && !half.has_ended {
-                    if let Write::Bytes(count) = sides[side].write(id, &text, Waker::noop()) {
-                        half.written.extend_from_slice(&text[..count]);
-                    }
+                if half.is_here
+                    && !half.has_ended
+                    && let Write::Bytes(count) = sides[side].write(id, &text, Waker::noop())
+                {
+                    half.written.extend_from_slice(&text[..count]);
                 }
             }
             (41..=80, Some(id)) => read(&mut sides[side], &mut streams, id, side, usize::from(*what) * 53),
