@@ -100,9 +100,12 @@ pub fn users(bytes: &[u8]) {
         }
     }
     // In the end everybody reads everything.
-    while exchange(&mut sides, &mut streams, MAX_PAYLOAD) {
+    loop {
         let ids: Vec<u32> = streams.keys().copied().collect();
         ids.iter().for_each(|id| (0..2).for_each(|side| read(&mut sides[side], &mut streams, *id, side, 1 << 16)));
+        if !exchange(&mut sides, &mut streams, MAX_PAYLOAD) {
+            break;
+        }
     }
     for [one, other] in streams.values() {
         for (writer, reader) in [(one, other), (other, one)] {
