@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
 use protocol::agent::{AnyRequest, Describe, GetEnvironment, QueryDns, Request, Resolve, ResolveError, ReverseResolve};
+use protocol::launch::Launch;
 use tokio::io::AsyncWriteExt;
 use tracing::debug;
 
@@ -53,14 +54,14 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// Opens what is needed of the target.
-    pub(crate) fn new(target: Option<Target>) -> Result<Self, FindError> {
+    pub(crate) fn new(launch: &Launch, target: Option<Target>) -> Result<Self, FindError> {
         let root = match &target {
-            Some(target) => Root::open(target.proc_path("root")),
-            None => Root::open("/"),
+            Some(target) => target.root()?,
+            None => Root::open("/").map_err(FindError::OwnRoot)?,
         };
-        let root = Arc::new(root.map_err(FindError::Root)?);
+        let root = Arc::new(root);
         let names = Names::new(Arc::clone(&root));
-        Ok(Self { target, root, names, incoming: Rc::default(), counters: Rc::default() })
+        Ok(Self { target, root, names, incoming: Rc::new(Incoming::new(launch)), counters: Rc::default() })
     }
 }
 

@@ -38,6 +38,7 @@ use std::time::{Duration, Instant};
 
 use link::{Call, MessageError, Watch};
 use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
+use protocol::launch::Launch;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,6 +50,7 @@ use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
+use crate::sys::bpf::ProgramKind;
 use news::{Happened, News};
 use order::{Passing, Place, Told};
 use passing::Way;
@@ -75,6 +77,8 @@ pub(crate) struct Incoming {
     host: RefCell<Option<Watch>>,
     /// No connection could be accepted.
     exhausted: Cell<bool>,
+    /// Behave as on a kernel that cannot steer.
+    without_sk_lookup: bool,
 }
 
 /// Steering, with the tasks that serve it. Stays when the last port is closed: connections may be on their way
@@ -94,6 +98,11 @@ impl Drop for Active {
 }
 
 impl Incoming {
+    /// As the arguments say.
+    pub(crate) fn new(launch: &Launch) -> Self {
+        Self { without_sk_lookup: launch.without_sk_lookup, ..Self::default() }
+    }
+
     /// Opens a port, and closes it when the host gives the stream up.
     pub(crate) async fn serve_port(
         self: &Rc<Self>,
@@ -246,8 +255,9 @@ impl Incoming {
     }
 
     fn start(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<Active, SteeringError> {
+        let kind = if self.without_sk_lookup { ProgramKind::Unknown } else { ProgramKind::Lookup };
         let attach = |place: &Place| {
-            let (steering, listeners) = Steering::start(&place.passed_ports())?;
+            let (steering, listeners) = Steering::start(kind, &place.passed_ports())?;
             steering.beat().map_err(SteeringError::Map)?;
             Ok::<_, SteeringError>((Rc::new(steering), listeners))
         };
@@ -341,8 +351,12 @@ impl Incoming {
 
 impl SteeringError {
     fn errno(&self) -> i32 {
-        let (Self::Place(error) | Self::Listen(error) | Self::Map(error) | Self::Load(error) | Self::Attach(error)) =
-            self;
+        let (Self::Place(error)
+        | Self::Listen(error)
+        | Self::Map(error)
+        | Self::Load(error)
+        | Self::Kernel(_, error)
+        | Self::Attach(error)) = self;
         io::Error::raw_os_error(error).unwrap_or(Errno::IO.raw_os_error())
     }
 }

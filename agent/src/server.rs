@@ -75,7 +75,7 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     info!(version = protocol::VERSION, mode, container, pid, descriptors = limit, "agent starts");
     let target_end = target.as_ref().map(|target| target.end.try_clone()).transpose();
     let target_end = target_end.map_err(RunError::Runtime)?;
-    let pod = Rc::new(Pod::new(target)?);
+    let pod = Rc::new(Pod::new(launch, target)?);
     let counters = Rc::clone(&pod.counters);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
     let reason = LocalSet::new().block_on(&runtime, async {

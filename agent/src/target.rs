@@ -1,26 +1,39 @@
-//! Finds the target's process on the node by its container's id, and notices its end.
+//! Finds the target's process by its container's id, and notices its end.
 //!
-//! Needs `hostPID`. Container runtimes put every container into a control group whose path names it
+//! It is looked for among the processes that the agent sees: those of the node (`hostPID`), or for an ephemeral
+//! container those of the target or of its whole pod (`shareProcessNamespace`). Container runtimes put every container into a control group whose path names it
 //! (`cgroups(7)`, `/proc/<pid>/cgroup`); the text of all of them is known to [`names_container`].
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::files::Root;
 
 /// Why there is no target.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FindError {
     #[error("list /proc")]
     List(#[source] io::Error),
-    #[error("no process of container {0} on this node: it ended, was restarted, or its runtime is sandboxed")]
+    #[error("no process of container {0} is in sight: it ended, was restarted, or its runtime is sandboxed")]
     NotFound(String),
     #[error("watch the target's process")]
     Watch(#[source] io::Error),
-    #[error("open the target's root directory (needs SYS_PTRACE)")]
-    Root(#[source] io::Error),
+    #[error(
+        "open the root directory of the target, which is user {uid}:{gid} (needs SYS_PTRACE, or the same user and group)"
+    )]
+    Root {
+        uid: u32,
+        gid: u32,
+        #[source]
+        source: io::Error,
+    },
+    #[error("open the root directory")]
+    OwnRoot(#[source] io::Error),
 }
 
 /// The target's first process.
@@ -35,6 +48,15 @@ impl Target {
     /// A file of the process under `/proc`.
     pub(crate) fn proc_path(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.pid.to_string()).join(name)
+    }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> Result<Root, FindError> {
+        Root::open(self.proc_path("root")).map_err(|source| {
+            // As the kernel compares them: a folder of `/proc` belongs to its process (proc(5)).
+            let (uid, gid) = fs::metadata(self.proc_path("")).map_or((0, 0), |folder| (folder.uid(), folder.gid()));
+            FindError::Root { uid, gid, source }
+        })
     }
 }
 

@@ -34,6 +34,7 @@ const RULES: &[Rule] = &[
     agent::ephemeral_needs_a_target,
     agent::ephemeral_needs_an_image,
     agent::namespace_without_effect,
+    agent::pod_settings_without_effect,
     agent::node_selector_without_effect,
     agent::build_tools_without_effect,
     agent::patterns_without_files,

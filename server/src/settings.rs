@@ -196,6 +196,9 @@ fn agent_options(config: &Config) -> Result<AgentOptions> {
     };
     Ok(AgentOptions {
         namespace: agent.namespace.clone(),
+        ephemeral: agent.ephemeral,
+        disabled_capabilities: agent.disabled_capabilities.iter().map(|one| one.as_str().to_owned()).collect(),
+        privileged: agent.privileged,
         image: agent.image.as_ref().map(|image| image.0.clone()),
         image_pull_policy: agent.image_pull_policy.as_str().to_owned(),
         image_pull_secrets: agent.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),

@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod conformance;
+mod image;
 mod laptop;
 mod processes;
 mod random;
@@ -13,6 +14,7 @@ mod running;
 mod turn;
 
 pub use cluster::{Cluster, Outage};
+pub use image::AgentImage;
 pub use laptop::{Laptop, Outcome};
 pub use processes::{freeze, kill, thaw};
 pub use random::Random;

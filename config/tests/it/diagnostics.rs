@@ -173,6 +173,19 @@ fn rules_across_keys() {
         "#]],
     );
     check(
+        r#"{"target": "pod/x", "agent": {"ephemeral": true, "image": "x", "ttl": 3, "privileged": true, "disabled_capabilities": ["BPF"]}}"#,
+        expect![[r#"
+            warning no-effect 1:71 `agent.ttl` has no effect: an ephemeral agent is a container of the target's pod
+            warning no-effect 1:119 `agent.disabled_capabilities` has no effect: a privileged container has every capability
+        "#]],
+    );
+    check(
+        r#"{"target": "targetless", "agent": {"privileged": true}}"#,
+        expect![[r#"
+            warning no-effect 1:50 `agent.privileged` has no effect: an agent without a target has no capabilities
+        "#]],
+    );
+    check(
         r#"{"target": "pod/x", "agent": {"node_selector": {"a": "b"}}, "feature": {"fs": {"mode": "local", "not_found": "x"}}}"#,
         expect![[r#"
         warning no-effect 1:48 `agent.node_selector` has no effect: the agent runs on the target's node

@@ -103,7 +103,7 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
     let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
     progress.note("files", &files);
-    progress.note("incoming", incoming(spec));
+    progress.note("incoming", incoming(spec, ready));
     let network = &spec.network;
     progress.note("outgoing", &outgoing(network));
     let filtered = if network.dns_filter == AddressFilters::All { "" } else { ", filtered" };
@@ -116,10 +116,11 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     }
 }
 
-fn incoming(spec: &SessionSpec) -> &'static str {
+fn incoming(spec: &SessionSpec, ready: &Ready) -> &'static str {
     match (spec.incoming.mode, spec.incoming.filter.is_some()) {
         _ if spec.target == config::Target::Targetless => "off (no target)",
         (None, _) => "off",
+        _ if !ready.takes_connections => "none: see above",
         (Some(PortMode::Steal), false) => "steal: connections to ports that the program listens on come here",
         (Some(PortMode::Steal), true) => "steal: HTTP requests that match the filter come here",
         (Some(PortMode::Mirror), false) => "mirror: connections to ports that the program listens on are copied to it",
@@ -192,6 +193,7 @@ mod tests {
             set: set.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect(),
             unset: unset.iter().map(|name| (*name).to_owned()).collect(),
             from_pod: 0,
+            takes_connections: true,
             session: String::new(),
             log: String::new(),
         };

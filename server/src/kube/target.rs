@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use config::target::{KINDS, Kind, Target, TargetKind};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::Selector;
@@ -59,6 +59,17 @@ pub struct PodTarget {
     pub host_network: bool,
     /// What the kubelet asks of the pod's ports.
     pub probes: Vec<Probe>,
+    /// Who the container's first process is, if that is known.
+    pub user: Option<User>,
+}
+
+/// The user of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its number.
+    pub uid: i64,
+    /// That of its group; none means what the image says, or 0.
+    pub gid: Option<i64>,
 }
 
 /// Finds the container of `target`; a targetless session has none. Creates nothing.
@@ -324,8 +335,22 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         others,
         host_network: spec.host_network == Some(true),
         probes: probes::of(spec),
+        user: user(spec, container, status),
         pod: name,
     })
+}
+
+/// As the node tells it (Kubernetes 1.33 with containerd 2), or else as the spec does.
+fn user(spec: &PodSpec, container: Option<&Container>, status: Option<&ContainerStatus>) -> Option<User> {
+    let told = status.and_then(|status| status.user.as_ref()?.linux.as_ref());
+    if let Some(told) = told {
+        return Some(User { uid: told.uid, gid: Some(told.gid) });
+    }
+    let own = container.and_then(|container| container.security_context.as_ref());
+    let of_pod = spec.security_context.as_ref();
+    let uid = own.and_then(|own| own.run_as_user).or(of_pod.and_then(|of_pod| of_pod.run_as_user))?;
+    let gid = own.and_then(|own| own.run_as_group).or(of_pod.and_then(|of_pod| of_pod.run_as_group));
+    Some(User { uid, gid })
 }
 
 /// The agent is built for this machine's architecture only. Who may not read nodes is let through: the

@@ -31,7 +31,6 @@ use super::spec::{IncomingOptions, SessionSpec};
 use super::startup::{self, Links, Reporter, Started, Starter};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
-use crate::kube::agent_job;
 
 /// A program that has not loaded the layer after this long is reported.
 const HOOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -274,7 +273,8 @@ fn prepare(
     let changes = environment::changes(started.pod_environment.clone(), &spec.environment)?;
     let mut set = changes.set;
     set.push((SESSION_VARIABLE.as_bytes().to_vec(), value));
-    let ready = Ready { set, unset: changes.unset, from_pod: changes.from_pod, session: session.to_owned(), log };
+    let (unset, from_pod, takes_connections) = (changes.unset, changes.from_pod, started.takes_connections);
+    let ready = Ready { set, unset, from_pod, takes_connections, session: session.to_owned(), log };
     Ok((ready, processes, layers))
 }
 
@@ -369,14 +369,14 @@ fn silence() {
     }
 }
 
-/// Ends the agent and removes its Job.
+/// Ends the agent and removes what can be removed of it.
 async fn farewell(started: &Started) {
     let goodbye = async {
         tokio::join!(started.links.control.goodbye(), started.links.data.goodbye());
     };
-    let (cluster, job) = (started.cluster.clone(), started.job.clone());
+    let (cluster, agent) = (started.cluster.clone(), started.agent.clone());
     // A task of its own: credentials may have to be renewed by a plugin, which blocks its thread.
-    let removal = tokio::spawn(async move { agent_job::delete(&cluster, &job).await });
+    let removal = tokio::spawn(async move { agent.remove(&cluster).await });
     let both = async {
         let ((), removed) = tokio::join!(goodbye, removal);
         if let Ok(Err(failure)) = removed {

@@ -68,6 +68,8 @@ pub struct Ready {
     pub unset: Vec<String>,
     /// How many of `set` are the pod's.
     pub from_pod: usize,
+    /// Whether connections of the pod can come.
+    pub takes_connections: bool,
     /// The session's name, for `mirror session` and logs.
     pub session: String,
     /// The host's log file, or why there is none.
@@ -111,6 +113,7 @@ mod tests {
             set: vec![(b"PASSWORD".to_vec(), b"hunter2".to_vec())],
             unset: Vec::new(),
             from_pod: 1,
+            takes_connections: true,
             session: "abc".to_owned(),
             log: "abc.log".to_owned(),
         });

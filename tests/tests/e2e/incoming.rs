@@ -6,11 +6,15 @@ mod copied;
 
 mod differential;
 
+mod ephemeral;
+
 mod http;
 
 mod http2;
 
 mod pauses;
+
+mod rights;
 
 mod safety;
 

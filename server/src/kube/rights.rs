@@ -1,0 +1,64 @@
+//! What an agent may do: the fewest capabilities for each place, less those that `agent.disabled_capabilities` takes
+//! away.
+//!
+//! `SYS_PTRACE` opens the target's environment, root directory and namespaces, `SYS_ADMIN` enters the namespaces.
+//! Connections are steered by a BPF program, for which `SYS_ADMIN` stands in before `BPF` and `NET_ADMIN`; but
+//! `NET_ADMIN` also resets connections that stand, and before Linux 6.9 makes the map of sockets in any case.
+
+use serde_json::{Value, json};
+
+use super::agent::AgentPlan;
+
+/// What the container of one agent may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rights {
+    capabilities: Vec<&'static str>,
+    privileged: bool,
+}
+
+impl Rights {
+    /// For an agent in a pod of its own.
+    pub(super) fn of_job(plan: &AgentPlan<'_>) -> Self {
+        Self::of(
+            plan,
+            match (plan.target, plan.incoming) {
+                (None, _) => &[],
+                (Some(_), false) => &["SYS_ADMIN", "SYS_PTRACE"],
+                (Some(_), true) => &["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"],
+            },
+        )
+    }
+
+    /// For an agent in the target's pod, which is in its namespaces from the beginning.
+    pub(super) fn of_ephemeral(plan: &AgentPlan<'_>) -> Self {
+        Self::of(plan, if plan.incoming { &["BPF", "NET_ADMIN", "SYS_PTRACE"] } else { &["SYS_PTRACE"] })
+    }
+
+    /// For an agent that can do what the target itself can.
+    pub(super) fn none() -> Self {
+        Self { capabilities: Vec::new(), privileged: false }
+    }
+
+    fn of(plan: &AgentPlan<'_>, needed: &[&'static str]) -> Self {
+        Self {
+            capabilities: needed.iter().copied().filter(|name| !plan.options.is_without(name)).collect(),
+            privileged: plan.options.privileged && plan.target.is_some(),
+        }
+    }
+
+    /// Whether the agent can do no more than any process of its user.
+    pub(super) fn is_none(&self) -> bool {
+        self.capabilities.is_empty() && !self.privileged
+    }
+
+    /// `securityContext` of the container, without its user.
+    pub(super) fn security_context(&self) -> Value {
+        json!({
+            "privileged": self.privileged,
+            // The API demands it for these.
+            "allowPrivilegeEscalation": self.privileged || self.capabilities.contains(&"SYS_ADMIN"),
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"], "add": self.capabilities},
+        })
+    }
+}
