@@ -9,12 +9,13 @@ pub mod conformance;
 mod laptop;
 mod processes;
 mod random;
+mod remains;
 mod running;
 mod turn;
 
 pub use cluster::{Cluster, Outage};
 pub use laptop::{Laptop, Outcome};
-pub use processes::{freeze, kill, thaw};
+pub use processes::{freeze, kill, monotonic, thaw};
 pub use random::Random;
 pub use running::Running;
 pub use turn::Turn;

@@ -10,4 +10,5 @@ pub mod list;
 mod pod_state;
 pub mod port_forward;
 pub mod probes;
+pub mod services;
 pub mod target;

@@ -17,7 +17,6 @@ use crate::kube::agent_job::{self, AgentJob, AgentPlan};
 use crate::kube::agent_start;
 use crate::kube::client::Cluster;
 use crate::kube::port_forward::PortForward;
-use crate::kube::probes::Probe;
 use crate::kube::target::{self, PodTarget};
 
 /// Where the agent listens, on its pod's own loopback.
@@ -58,8 +57,8 @@ pub(super) struct Started {
     pub(super) description: Description,
     /// Whether connections of the target may be asked for.
     pub(super) takes_connections: bool,
-    /// What the kubelet asks of the target's ports.
-    pub(super) probes: Vec<Probe>,
+    /// Whose place the program takes.
+    pub(super) target: Option<PodTarget>,
 }
 
 /// Tells the starter how far things are.
@@ -146,8 +145,7 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
             let takes_connections = takes_connections(spec, target.as_ref());
-            let probes = target.map(|target| target.probes).unwrap_or_default();
-            Ok(Started { cluster, job, links, pod_environment, description, takes_connections, probes })
+            Ok(Started { cluster, job, links, pod_environment, description, takes_connections, target })
         }
         Err(failure) => {
             agent_job::delete(&cluster, &job).await.ok();
