@@ -3,6 +3,8 @@
 //! `steering` brings new connections here, `ports` keeps them until the session takes them, and `passing` hands
 //! those on to the application that are not the session's.
 
+mod canary;
+
 mod copies;
 
 mod flush;
@@ -37,7 +39,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use link::{Call, MessageError, Watch};
-use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
+use protocol::agent::{Accept, Accepted, OpenPort, PortMode, PortOpened, RemoteError};
 use protocol::launch::Launch;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
@@ -51,6 +53,7 @@ use tracing::{debug, info, warn};
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
 use crate::sys::bpf::ProgramKind;
+use canary::Canaries;
 use news::{Happened, News};
 use order::{Passing, Place, Told};
 use passing::Way;
@@ -71,6 +74,7 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub(crate) struct Incoming {
     ports: Ports,
     filters: http::Filters,
+    canaries: Canaries,
     news: News,
     active: RefCell<Option<Active>>,
     /// Tells when the host was heard of.
@@ -111,10 +115,11 @@ impl Incoming {
         request: OpenPort,
     ) -> Result<(), MessageError> {
         let port = request.port;
-        if let Err(error) = self.open(counters, &request, call.stream.watch()).await {
-            return reply::<OpenPort>(call, &Err(error)).await;
-        }
-        let mut stream = match call.reply::<OpenPort>(&Ok(())).await {
+        let opened = match self.open(counters, &request, call.stream.watch()).await {
+            Ok(opened) => opened,
+            Err(error) => return reply::<OpenPort>(call, &Err(error)).await,
+        };
+        let mut stream = match call.reply::<OpenPort>(&Ok(opened)).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.close(port);
@@ -181,7 +186,7 @@ impl Incoming {
         counters: &Rc<Counters>,
         request: &OpenPort,
         host: Watch,
-    ) -> Result<(), RemoteError> {
+    ) -> Result<PortOpened, RemoteError> {
         let OpenPort { port, mode, alone, probed, flush, .. } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.get(port).is_some() {
@@ -198,17 +203,21 @@ impl Incoming {
         let standing = flush.then(|| flush::Standing::on(port));
         // Known before the first connection can come.
         self.ports.insert(port, Opened { mode, probed });
-        match steering.add(port) {
-            Ok(()) => {
-                info!(port, ?mode, "port opened");
-                standing.map(|standing| spawn_local(standing.flush()));
-                Ok(())
-            }
-            Err(error) => {
-                self.ports.remove(port);
-                Err(refusal(&error, format!("open port {port}")))
-            }
+        if let Err(error) = steering.add(port) {
+            self.ports.remove(port);
+            return Err(refusal(&error, format!("open port {port}")));
         }
+        let opened = self.canaries.check(place.canary_ports(), port).await;
+        if let (true, Some(ip)) = (opened.verified.is_empty(), opened.failed.first()) {
+            self.close(port);
+            return refuse(
+                Errno::HOSTUNREACH,
+                format!("a connection of our own to {ip} port {port} did not come here"),
+            );
+        }
+        info!(port, ?mode, ?opened, "port opened");
+        standing.map(|standing| spawn_local(standing.flush()));
+        Ok(opened)
     }
 
     fn started(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<(Rc<Steering>, Rc<Place>), RemoteError> {
@@ -320,6 +329,9 @@ impl Incoming {
     /// Gives a new connection to its port. `own` is the listener's, which nobody has to know.
     async fn take(self: Rc<Self>, way: Rc<Way>, socket: TcpStream, peer: SocketAddr, own: u16) {
         let Some(local) = socket.local_addr().ok().filter(|local| local.port() != own) else { return abort(&socket) };
+        if self.canaries.is_one(peer, local) {
+            return;
+        }
         let peer = order::client(peer, local).await;
         debug!(%peer, %local, "new connection to the pod");
         let _ = socket.set_nodelay(true);

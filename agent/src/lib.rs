@@ -2,7 +2,7 @@
 //! asks over [`link`]. It is told everything it needs to know by its arguments, asks no API server, and
 //! leaves by itself.
 //!
-//! Reading order: [`server`] (clients and the agent's own life), [`life`], [`dispatch`], then one file for
+//! Reading order: [`server`] (clients and the agent's own life), [`life`], [`vigil`], [`dispatch`], then one file for
 //! each kind of request: [`environment`], [`describe`], [`names`], [`outgoing`]. What touches the node stands in
 //! [`target`], [`files`], [`interfaces`] and [`namespaces`].
 
@@ -11,6 +11,8 @@
 mod server;
 
 mod life;
+
+mod vigil;
 
 mod dispatch;
 

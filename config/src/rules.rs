@@ -28,6 +28,7 @@ const RULES: &[Rule] = &[
     incoming::filtered_port_is_not_taken,
     incoming::duplicate_mapping,
     incoming::mapping_to_itself,
+    incoming::too_many_listen_ports,
     incoming::hold_without_effect,
     outgoing::name_filter_needs_dns,
     outgoing::filter_without_outgoing,

@@ -45,6 +45,8 @@ requests! {
     GetEnvironment -> Result<Environment, RemoteError>, Control;
     /// Who the pod is, and the files by which its programs resolve names.
     Describe -> Result<Description, RemoteError>, Control;
+    /// Takes another container of the pod for the target: the one that has followed it.
+    FollowTarget -> Result<(), RemoteError>, Control;
     /// Addresses of a name, as the pod resolves it.
     Resolve -> Result<Resolved, ResolveError>, Control;
     /// Name of an address, as the pod resolves it.
@@ -59,7 +61,7 @@ requests! {
     /// [`UnixDatagram`]s both ways for the other kinds.
     ConnectUnix -> Result<(), RemoteError>, Data;
     /// New connections to a port of the pod, for as long as the stream stands.
-    OpenPort -> Result<(), RemoteError>, Control;
+    OpenPort -> Result<PortOpened, RemoteError>, Control;
     /// The next connection to any open port, whenever it comes. The client's bytes follow; see [`Taken`] for what the
     /// host says.
     Accept -> Accepted, Data;
@@ -100,6 +102,13 @@ pub struct Description {
 
 /// The files by which programs resolve names and find out their host's name. A session shows the pod's.
 pub const POD_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/hostname"];
+
+/// Asks to follow the target into its container's next life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowTarget {
+    /// Runtime id of the container, as in [`crate::launch::Launch`].
+    pub container_id: String,
+}
 
 /// Asks for a name's addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -298,6 +307,15 @@ pub struct OpenPort {
     pub unavailable: bool,
 }
 
+/// A port that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortOpened {
+    /// Addresses of the pod by which a connection of the agent's own has come to it, at most one of each family.
+    pub verified: Vec<IpAddr>,
+    /// Those by which one has not. If none has come at all, the port is not opened.
+    pub failed: Vec<IpAddr>,
+}
+
 /// Which HTTP requests. Regular expressions are of the crate `regex-lite`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HttpFilter {
@@ -401,12 +419,14 @@ pub enum Event {
     Leaving(Leaving),
     /// Something the user should know, ready to be shown.
     Warning(String),
+    /// The target's process has ended, but its pod has not: its container may be started again.
+    TargetEnded,
 }
 
 /// Why the agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leaving {
-    /// The target container ended or was restarted.
+    /// The target's pod ended.
     TargetEnded,
     /// Kubernetes asked it to (SIGTERM: the Job was deleted or the node drains).
     Terminated,
@@ -439,7 +459,7 @@ mod tests {
         let request =
             AnyRequest::from(ConnectTcp { destination: SocketAddr::from(([10, 1, 2, 3], 80)), source_port: 0 });
         let bytes = codec::encode(&request).expect("encodes");
-        assert_eq!(bytes, [8, 0, 0, 0, 5, 0, 10, 1, 2, 3, 80, 0]);
+        assert_eq!(bytes, [8, 0, 0, 0, 6, 0, 10, 1, 2, 3, 80, 0]);
         assert_eq!(codec::decode::<AnyRequest>(&bytes[codec::PREFIX..]), Ok(request));
     }
 

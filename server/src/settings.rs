@@ -143,6 +143,7 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ports: incoming.ports.clone(),
         ignored_ports: incoming.ignore_ports.clone(),
         mapping: pairs(&incoming.port_mapping),
+        listen_ports: pairs(&incoming.listen_ports),
         ignore_localhost: incoming.ignore_localhost,
         flush_connections: config.agent.flush_connections,
         probes: incoming.probes,

@@ -1,7 +1,7 @@
 //! Processes of this machine, as `/proc` shows them. The pods' are among them: the cluster's nodes are namespaces
 //! of this machine.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
@@ -32,6 +32,12 @@ pub(crate) fn wait_gone(list: impl Fn() -> Vec<i32>, deadline: Instant) {
         let command = String::from_utf8_lossy(&read(pid, "cmdline")).replace('\0', " ");
         assert_eq!(n_ended, 1, "process {pid} still runs: {command}");
     }
+}
+
+/// The time on the clock that this machine and all pods share (`CLOCK_MONOTONIC`).
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 /// Kills processes by SIGKILL; that one is gone already is no failure.

@@ -76,7 +76,9 @@ impl Way {
             let socket = if destination.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // One port serves connections to several destinations (`ip(7)`).
             socket.set_reuseaddr(true)?;
-            let source = SocketAddr::new(destination.ip(), port);
+            // An address of a link needs its scope, too.
+            let mut source = destination;
+            source.set_port(port);
             let attempt = async {
                 socket.bind(source)?;
                 // An older agent may get it, and ask.

@@ -136,7 +136,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -145,7 +145,7 @@ mod tests {
     const PASSED: RangeInclusive<u16> = 61_000..=61_063;
 
     /// Runs in a new network that has loopback only; needs root.
-    fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
+    pub(crate) fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(|| {
             crate::sys::enter_new_network().expect("a new network namespace (needs root)");
             let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");

@@ -54,8 +54,8 @@ section! {
     /// listens on.
     now port_mapping: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Pairs `[PORT, LOCAL]`: when the local process listens on PORT, it really listens on LOCAL. For ports that are
-    /// taken or not allowed on your machine.
-    later listen_ports: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
+    /// taken or not allowed on your machine; at most 16.
+    now listen_ports: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Ports on which the local process gets nothing. Not together with `ports`.
     now ignore_ports: Vec<u16> = "[]", Shape::PORTS;
     /// The only ports on which the local process gets traffic; all that it listens on if left out.

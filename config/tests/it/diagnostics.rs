@@ -195,6 +195,21 @@ fn rules_across_keys() {
 }
 
 #[test]
+fn listeners_are_moved_from_a_bounded_number_of_ports() {
+    let file = |count: usize| {
+        let pairs: Vec<_> = (1..=count).map(|port| format!("[{port}, {}]", port + 1000)).collect();
+        format!(r#"{{"feature": {{"network": {{"incoming": {{"listen_ports": [{}]}}}}}}}}"#, pairs.join(", "))
+    };
+    check(&file(16), expect![[""]]);
+    check(
+        &file(17),
+        expect![[r#"
+        error too-many 1:55 17 pairs are more than 16: leave some out
+    "#]],
+    );
+}
+
+#[test]
 fn objects_inside_lists_are_checked() {
     check(
         r#"{

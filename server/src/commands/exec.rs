@@ -72,7 +72,12 @@ fn start(
     let layer = bundle::layer_path()?;
     let json = serde_json::to_string(&spec)
         .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
-    let start = Start { pid: std::process::id() as i32, spec: json, program: Path::new(name).display().to_string() };
+    let start = Start {
+        pid: std::process::id() as i32,
+        spec: json,
+        program: Path::new(name).display().to_string(),
+        quiet: exec.quiet,
+    };
     let mut host = Host::start(&start)?;
     let ready = follow(&mut host, progress)?;
     summarise(&spec, &ready, exec.verbose, progress);

@@ -13,4 +13,5 @@ mod pod_state;
 pub mod port_forward;
 pub mod probes;
 mod rights;
+pub mod services;
 pub mod target;

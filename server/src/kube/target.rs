@@ -2,17 +2,20 @@
 //! process takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use config::target::{KINDS, Kind, Target, TargetKind};
+use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::Selector;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Cluster, Operation, offer};
 use super::kinds::{Pods, pods, resource};
 use super::probes::{self, Probe};
+use super::services::{self, ServicePort};
 use crate::failure::{Class, Failure, Result, nearest};
 
 /// Containers that meshes and the like put beside an application: never chosen unless named.
@@ -31,6 +34,9 @@ const SIDECARS: &[&str] = &[
 
 /// Says which container of a pod tools should take when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Pause before a pod's watch that ended or failed is opened again.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// A running container and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +67,8 @@ pub struct PodTarget {
     pub probes: Vec<Probe>,
     /// Who the container's first process is, if that is known.
     pub user: Option<User>,
+    /// Names by which its clients reach the pod.
+    pub services: Vec<ServicePort>,
 }
 
 /// The user of a container.
@@ -94,8 +102,11 @@ pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<Option<PodTar
         return Err(Failure::new(Class::TargetNotReady, message)
             .next(format!("see why with `kubectl describe pod {name} -n {namespace}`, or wait until it is ready")));
     }
-    let target = describe(pod, &chosen, ready.len().saturating_sub(1))?;
-    refuse_other_architectures(cluster, &target.node).await?;
+    let mut target = describe(pod, &chosen, ready.len().saturating_sub(1))?;
+    let (refused, services) =
+        tokio::join!(refuse_other_architectures(cluster, &target.node), services::of(cluster, pod));
+    refused?;
+    target.services = services;
     Ok(Some(target))
 }
 
@@ -336,6 +347,7 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         host_network: spec.host_network == Some(true),
         probes: probes::of(spec),
         user: user(spec, container, status),
+        services: Vec::new(),
         pod: name,
     })
 }
@@ -351,6 +363,47 @@ fn user(spec: &PodSpec, container: Option<&Container>, status: Option<&Container
     let uid = own.and_then(|own| own.run_as_user).or(of_pod.and_then(|of_pod| of_pod.run_as_user))?;
     let gid = own.and_then(|own| own.run_as_group).or(of_pod.and_then(|of_pod| of_pod.run_as_group));
     Some(User { uid, gid })
+}
+
+/// Waits until the target's container runs as another one than that which is known, and returns its id; none if the pod
+/// is gone.
+pub async fn next_container(cluster: &Cluster, target: &PodTarget) -> Option<String> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &target.namespace);
+    let params = WatchParams::default().fields(&format!("metadata.name={}", target.pod)).timeout(60);
+    loop {
+        let operation =
+            Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&target.namespace), name: None };
+        match cluster.ask(operation, api.watch(&params, "0")).await {
+            Ok(events) => {
+                let mut events = std::pin::pin!(events);
+                while let Some(Ok(event)) = events.next().await {
+                    match event {
+                        WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                            if pod.metadata.uid.as_ref() != Some(&target.uid) {
+                                return None;
+                            }
+                            if let Some(id) = running_container(&pod, &target.container)
+                                && id != target.container_id
+                            {
+                                return Some(id);
+                            }
+                        }
+                        WatchEvent::Deleted(_) => return None,
+                        WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
+                    }
+                }
+            }
+            Err(failure) => tracing::debug!(%failure, "the target's pod cannot be watched now"),
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+fn running_container(pod: &Pod, name: &str) -> Option<String> {
+    let mut statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let status = statuses.find(|status| status.name == name)?;
+    status.state.as_ref()?.running.as_ref()?;
+    status.container_id.as_deref()?.split_once("://").map(|(_, id)| id.to_owned())
 }
 
 /// The agent is built for this machine's architecture only. Who may not read nodes is let through: the

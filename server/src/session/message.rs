@@ -21,6 +21,8 @@ pub struct Start {
     pub spec: String,
     /// For messages: the program's name.
     pub program: String,
+    /// The user wants to be told of failures only.
+    pub quiet: bool,
 }
 
 /// The steps of a start, as a user follows them.

@@ -15,6 +15,7 @@ mod readiness;
 mod refusing;
 mod relay;
 mod request;
+mod restart;
 mod rules;
 mod sock_diag;
 pub mod spawn;

@@ -186,6 +186,8 @@ pub struct IncomingOptions {
     pub ignored_ports: Vec<u16>,
     /// Port of the program, port of the pod.
     pub mapping: Vec<(u16, u16)>,
+    /// Port of the program, port of this machine where it really listens.
+    pub listen_ports: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
     /// Connections to a stolen port that stand are reset.

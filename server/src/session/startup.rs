@@ -17,7 +17,6 @@ use crate::kube::agent::{Agent, AgentPlan};
 use crate::kube::agent_start;
 use crate::kube::client::Cluster;
 use crate::kube::port_forward::PortForward;
-use crate::kube::probes::Probe;
 use crate::kube::target::{self, PodTarget};
 
 /// Where an agent in a pod of its own listens, on its loopback.
@@ -64,8 +63,8 @@ pub(super) struct Started {
     pub(super) description: Description,
     /// Whether connections of the target may be asked for.
     pub(super) takes_connections: bool,
-    /// What the kubelet asks of the target's ports.
-    pub(super) probes: Vec<Probe>,
+    /// Whose place the program takes.
+    pub(super) target: Option<PodTarget>,
 }
 
 /// Tells the starter how far things are.
@@ -175,8 +174,7 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
             tokio::spawn(async move {
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
-            let probes = target.map(|target| target.probes).unwrap_or_default();
-            Ok(Started { cluster, agent, links, pod_environment, description, takes_connections, probes })
+            Ok(Started { cluster, agent, links, pod_environment, description, takes_connections, target })
         }
         Err(failure) => {
             created.agent.remove(&cluster).await.ok();
