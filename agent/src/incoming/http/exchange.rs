@@ -55,28 +55,31 @@ pub(super) async fn exchange(
     let head = request.head;
     let (begun, sent) = (Cell::new(request.body != head.body), Cell::new(false));
     let progress = Progress { patience, begun, sent, news: Notify::new() };
-    let (there, back) = directions(client, other);
+    let (there, mut back) = directions(client, other);
     let mut asking = pin!(ask(there, request, copy, &progress));
-    let answer = answer(back, head, &progress);
+    let answer = answer(&mut back, head, &progress);
     let end = tokio::select! {
         biased;
         end = answer => end?,
         broken = &mut asking => return Err(broken),
         () = progress.patience.ended() => return Err(Broken::Late),
     };
-    if end != End::Next || progress.sent.get() {
+    if end == End::Other || progress.sent.get() {
         return Ok(end);
     }
+    let is_last = end == End::Last;
     if head.expects && !progress.begun.get() {
         // Whether the body comes at all is the client's choice now.
-        return Ok(End::Other);
+        return Ok(if is_last { End::Last } else { End::Other });
     }
     tokio::select! {
         biased;
         () = progress.news.notified() => {}
         broken = &mut asking => return Err(broken),
+        // Who has answered for the last time may want the rest of the request, or end.
+        _ = back.read(), if is_last => {}
     }
-    Ok(if progress.sent.get() { End::Next } else { End::Other })
+    Ok(if is_last || progress.sent.get() { end } else { End::Other })
 }
 
 #[derive(Debug)]
@@ -188,7 +191,7 @@ async fn carry(
 }
 
 /// Carries the answer, with all that comes before it (1xx).
-async fn answer(mut back: Direction<'_>, request: &RequestHead, progress: &Progress) -> Result<End, Broken> {
+async fn answer(back: &mut Direction<'_>, request: &RequestHead, progress: &Progress) -> Result<End, Broken> {
     let method = &request.request.method;
     loop {
         let mut looker = Looker::default();
@@ -208,7 +211,7 @@ async fn answer(mut back: Direction<'_>, request: &RequestHead, progress: &Progr
             back.write(length).await.map_err(Broken::Client)?;
             return Ok(End::Other);
         }
-        match carry(&mut back, length, &mut body, |_| {}).await {
+        match carry(back, length, &mut body, |_| {}).await {
             Ok(()) if !body.is_over() => return Ok(End::Last),
             Ok(()) => {}
             Err(Stopped::Read(error)) => return Err(Broken::Answerer(error)),
