@@ -7,7 +7,7 @@ use tests::{Cluster, Running, monotonic};
 
 use super::Pods;
 
-/// Tells of each request when it was begun, on the clock that all pods share, and what came of it.
+/// Tells of each request when it was begun and when it ended, on the clock that all pods share, and what came of it.
 const LOAD: &str = r#"
 import asyncio, sys, time
 address, port, rate, tasks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), set()
@@ -24,7 +24,7 @@ async def ask_and_tell(begun):
         answer = await asyncio.wait_for(ask(), 10)
     except Exception as error:
         answer = "failed " + type(error).__name__
-    print(f"{begun:.6f} {answer}", flush=True)
+    print(f"{begun:.6f} {time.monotonic():.6f} {answer}", flush=True)
 async def main():
     end, at = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read), time.monotonic()
     while not end.done():
@@ -44,17 +44,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The running client.
 pub(super) struct Load(Running);
 
-/// A request: when it was begun, and what came of it.
+/// A request: when it was begun, when it ended, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) begun: Duration,
+    pub(super) ended: Duration,
     pub(super) answer: String,
 }
 
 impl Request {
     fn read(line: &str) -> Option<Self> {
-        let (begun, answer) = line.split_once(' ')?;
-        Some(Self { begun: Duration::from_secs_f64(begun.parse().ok()?), answer: answer.to_owned() })
+        let mut parts = line.splitn(3, ' ');
+        let mut moment = || Some(Duration::from_secs_f64(parts.next()?.parse().ok()?));
+        let (begun, ended) = (moment()?, moment()?);
+        Some(Self { begun, ended, answer: parts.next()?.to_owned() })
     }
 
     pub(super) fn has_failed(&self) -> bool {
