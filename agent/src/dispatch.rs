@@ -1,15 +1,21 @@
 //! One match over the protocol's table: which function answers which request.
 
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
-use protocol::agent::{AnyRequest, Describe, GetEnvironment, QueryDns, Request, Resolve, ResolveError, ReverseResolve};
+use protocol::agent::{
+    AnyRequest, Describe, FollowTarget, GetEnvironment, QueryDns, RemoteError, Request, Resolve, ResolveError,
+    ReverseResolve,
+};
 use protocol::files::LookAt;
+use protocol::launch::Launch;
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
-use tracing::debug;
+use tokio::sync::Notify;
+use tracing::{debug, info};
 
 use crate::describe::describe;
 use crate::environment;
@@ -17,7 +23,7 @@ use crate::files::{self, Root};
 use crate::incoming::Incoming;
 use crate::names::{self, Names};
 use crate::outgoing;
-use crate::target::{FindError, Target};
+use crate::target::{self, FindError, Target};
 
 /// What the agent has done so far, for its last log line.
 #[derive(Debug, Default)]
@@ -45,8 +51,9 @@ impl Counters {
 /// The pod that requests are about: the target's, or the agent's own when there is no target.
 #[derive(Debug)]
 pub(crate) struct Pod {
-    pub(crate) target: Option<Target>,
-    pub(crate) root: Arc<Root>,
+    target: RefCell<Option<Rc<Target>>>,
+    followed: Notify,
+    pub(crate) root: Rc<Root>,
     pub(crate) names: Names,
     pub(crate) incoming: Rc<Incoming>,
     pub(crate) counters: Rc<Counters>,
@@ -54,14 +61,54 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// Opens what is needed of the target.
-    pub(crate) fn new(target: Option<Target>) -> Result<Self, FindError> {
+    pub(crate) fn new(launch: &Launch, target: Option<Target>) -> Result<Self, FindError> {
         let root = match &target {
-            Some(target) => Root::open(target.proc_path("root")),
-            None => Root::open("/"),
+            Some(target) => target.root()?,
+            None => Root::open("/").map_err(FindError::OwnRoot)?,
         };
-        let root = Arc::new(root.map_err(FindError::Root)?);
-        let names = Names::new(Arc::clone(&root));
-        Ok(Self { target, root, names, incoming: Rc::default(), counters: Rc::default() })
+        let root = Rc::new(root);
+        let names = Names::new(Rc::clone(&root));
+        Ok(Self {
+            target: RefCell::new(target.map(Rc::new)),
+            followed: Notify::new(),
+            root,
+            names,
+            incoming: Rc::new(Incoming::new(launch)),
+            counters: Rc::default(),
+        })
+    }
+
+    /// The target as it is now, if there is one.
+    fn target(&self) -> Option<Rc<Target>> {
+        self.target.borrow().clone()
+    }
+
+    /// Asks the target something, if there is one.
+    pub(crate) fn with_target<T>(&self, ask: impl FnOnce(&Target) -> T) -> Option<T> {
+        self.target().as_deref().map(ask)
+    }
+
+    /// Returns once the target is another process.
+    pub(crate) async fn followed(&self) {
+        self.followed.notified().await;
+    }
+
+    /// Takes the process of a container of the same pod for the target.
+    fn follow(&self, container_id: &str) -> Result<(), RemoteError> {
+        let failed = |errno: Errno, error: FindError| RemoteError {
+            errno: errno.raw_os_error(),
+            context: crate::with_causes(error),
+        };
+        let target = target::find(container_id).map_err(|error| failed(Errno::SRCH, error))?;
+        if !target.is_in_own_network() {
+            let context = "the target's pod has another network now".to_owned();
+            return Err(RemoteError { errno: Errno::STALE.raw_os_error(), context });
+        }
+        target.follow_with(&self.root).map_err(|error| failed(Errno::ACCESS, error))?;
+        info!(container = container_id, pid = target.pid.as_raw_nonzero().get(), "the target has a new process");
+        self.target.replace(Some(Rc::new(target)));
+        self.followed.notify_one();
+        Ok(())
     }
 }
 
@@ -71,7 +118,11 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
     let root = &pod.root;
     // Boxed: thousands of idle connections must not keep the room that a look-up needs.
     let replied = match call.request.clone() {
-        AnyRequest::GetEnvironment(_) => reply::<GetEnvironment>(call, &environment::read(pod.target.as_ref())).await,
+        AnyRequest::GetEnvironment(_) => {
+            let environment = environment::read(pod.target().as_deref());
+            reply::<GetEnvironment>(call, &environment).await
+        }
+        AnyRequest::FollowTarget(request) => reply::<FollowTarget>(call, &pod.follow(&request.container_id)).await,
         AnyRequest::Describe(_) => reply::<Describe>(call, &describe(root)).await,
         AnyRequest::Resolve(request) => {
             let looking = Box::pin(pod.names.resolve(&request));
@@ -91,13 +142,17 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
         AnyRequest::OpenPort(request) => pod.incoming.serve_port(counters, call, request).await,
         AnyRequest::Accept(_) => Box::pin(pod.incoming.serve_accept(counters, call)).await,
         AnyRequest::LookAt(request) => {
-            let looked = files::look_at(root, pod.target.as_ref(), &request);
+            let looked = files::look_at(root, pod.target().as_deref(), &request);
             reply::<LookAt>(call, &looked).await
         }
         AnyRequest::ListDirectory(request) => {
-            Box::pin(files::list_directory(root, pod.target.as_ref(), call, request)).await
+            let target = pod.target();
+            Box::pin(files::list_directory(root, target.as_deref(), call, request)).await
         }
-        AnyRequest::ReadFile(request) => Box::pin(files::read_file(root, pod.target.as_ref(), call, request)).await,
+        AnyRequest::ReadFile(request) => {
+            let target = pod.target();
+            Box::pin(files::read_file(root, target.as_deref(), call, request)).await
+        }
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),
     };

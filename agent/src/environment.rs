@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::path::Path;
 
 use protocol::agent::{Environment, RemoteError};
 use rustix::io::Errno;
 
-use crate::files::Rights;
+use crate::sys;
 use crate::target::Target;
 
 /// Largest environment in bytes: what `execve(2)` permits with the usual stack limit.
@@ -17,14 +18,12 @@ const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
 /// pod and image.
 pub(crate) fn read(target: Option<&Target>) -> Result<Environment, RemoteError> {
     let path = target.map_or_else(|| "/proc/self/environ".into(), |target| target.proc_path("environ"));
-    let read = read_bounded(&path).or_else(|error| match Rights::of(target) {
-        // It is its user's file, and the agent's root overrides no mode.
-        Ok(Some(user)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            user.lend(|| read_bounded(&path)).unwrap_or(Err(error))
-        }
-        _ => Err(error),
-    });
-    let bytes = read.map_err(|error| RemoteError {
+    let bytes = match (read_bounded(&path), target) {
+        // The file is its user's own, and root is nobody else's without `DAC_OVERRIDE`.
+        (Err(error), Some(target)) if error.kind() == io::ErrorKind::PermissionDenied => read_memory(target),
+        (read, _) => read,
+    };
+    let bytes = bytes.map_err(|error| RemoteError {
         errno: error.raw_os_error().unwrap_or(Errno::TOOBIG.raw_os_error()),
         context: format!("read {}: {error}", path.display()),
     })?;
@@ -38,6 +37,25 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         true => Err(io::Error::other(format!("longer than {MAX_ENVIRONMENT} bytes"))),
         false => Ok(bytes),
     }
+}
+
+/// The same from the process's memory, for which `SYS_PTRACE` is enough (`process_vm_readv(2)`).
+fn read_memory(target: &Target) -> io::Result<Vec<u8>> {
+    let stat = std::fs::read(target.proc_path("stat"))?;
+    let place = place(&String::from_utf8_lossy(&stat)).ok_or(Errno::ACCESS)?;
+    if place.len() as u64 > MAX_ENVIRONMENT {
+        return Err(io::Error::other(format!("longer than {MAX_ENVIRONMENT} bytes")));
+    }
+    sys::read_memory(target.pid, place)
+}
+
+/// Where the environment stands: fields 50 and 51 of `/proc/<pid>/stat` (`proc_pid_stat(5)`), which count from the last
+/// parenthesis, since the program's name may contain anything. Zeros are for those who may not know.
+fn place(stat: &str) -> Option<Range<usize>> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(47).map(str::parse);
+    let place = fields.next()?.ok()?..fields.next()?.ok()?;
+    Some(place).filter(|place| place.start > 0 && place.start <= place.end)
 }
 
 /// Splits `/proc/<pid>/environ`. A process may have written anything over its environment: what is no
@@ -72,6 +90,28 @@ mod tests {
             let expected = expected.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
             assert_eq!(parse(bytes).0, Environment(expected).0, "{}", bytes.escape_ascii());
         }
+    }
+
+    #[test]
+    fn the_memory_of_a_process_says_the_same_as_the_file() {
+        let mut child = std::process::Command::new("sleep").arg("60").env("A", "b").spawn().expect("starts");
+        let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a number");
+        let file = |name: &str| std::fs::read(format!("/proc/{}/{name}", child.id())).expect("reads");
+        let place = place(&String::from_utf8_lossy(&file("stat"))).expect("a place");
+        let read = sys::read_memory(pid, place);
+        let expected = file("environ");
+        child.kill().expect("ends");
+        child.wait().expect("ended");
+        assert_eq!(read.expect("reads"), expected);
+        assert!(!expected.is_empty());
+    }
+
+    #[test]
+    fn who_may_not_know_the_place_gets_none() {
+        let stat = |place: &str| format!("7 (a ) b) S {}{place} 0", "1 ".repeat(46));
+        assert_eq!(super::place(&stat("4096 4100")), Some(4096..4100));
+        assert_eq!(super::place(&stat("0 0")), None);
+        assert_eq!(super::place("7 (a) S 1"), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 mod answers;
 mod rights;
 
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,29 +12,61 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use protocol::agent::POD_FILES;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 pub(crate) use answers::{list_directory, look_at, read_file};
-pub(crate) use rights::Rights;
 
 /// Links that one path may lead through (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// A root directory. The open descriptor goes on meaning the same one when its process is replaced.
+/// Longest file of which a copy is kept, in bytes.
+const MAX_COPY: u64 = 1 << 20;
+
+/// A root directory, which goes on meaning the same one when its process is replaced.
 #[derive(Debug)]
 pub(crate) struct Root {
-    directory: OwnedFd,
+    directory: RefCell<OwnedFd>,
+    /// The files that are read again and again, as they were at the beginning: what is mounted on them is gone when the
+    /// root's last process has ended.
+    copies: RefCell<HashMap<&'static str, Vec<u8>>>,
+    is_kept: Cell<bool>,
 }
 
 impl Root {
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { directory: openat(CWD, path.as_ref(), flags, Mode::empty())? })
+        let directory = RefCell::new(open_root(path)?);
+        let root = Self { directory, copies: RefCell::default(), is_kept: Cell::new(false) };
+        root.copy();
+        Ok(root)
+    }
+
+    /// From now on, or until there is another root, its files are those of the beginning.
+    pub(crate) fn keep(&self) {
+        self.is_kept.set(true);
+    }
+
+    /// Takes the place of another root.
+    pub(crate) fn follow(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.directory.replace(open_root(path)?);
+        self.is_kept.set(false);
+        self.copy();
+        Ok(())
+    }
+
+    fn copy(&self) {
+        let files = POD_FILES.map(|path| path.trim_start_matches('/'));
+        let copies = files.into_iter().filter_map(|path| Some((path, self.read(path, MAX_COPY).ok()?)));
+        self.copies.replace(copies.collect());
     }
 
     /// Contents of a regular file of at most `limit` bytes; `path` is relative to the root.
     pub(crate) fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        if self.is_kept.get() {
+            let copies = self.copies.borrow();
+            return copies.get(path).cloned().ok_or(io::ErrorKind::NotFound.into());
+        }
         let file = File::from(self.open_file(path)?);
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > limit {
@@ -51,7 +84,7 @@ impl Root {
             let link = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
             Ok::<_, Errno>(readlinkat(CWD, link, Vec::new())?.into_bytes())
         };
-        let (root, path) = (shown(&self.directory)?, shown(descriptor)?);
+        let (root, path) = (shown(&self.directory.borrow())?, shown(descriptor)?);
         let root = root.strip_suffix(b"/").unwrap_or(&root);
         let below = path.strip_prefix(root).ok_or(Errno::XDEV)?;
         Ok(if below.is_empty() { b"/".to_vec() } else { below.to_vec() })
@@ -73,7 +106,7 @@ impl Root {
     }
 
     fn open_with(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        match openat2(&self.directory, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+        match openat2(&*self.directory.borrow(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
             // Kernels before 5.6, and seccomp filters that do not know the call.
             Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
             opened => Ok(opened?),
@@ -84,7 +117,7 @@ impl Root {
     /// are remembered instead of asked for, so that a rename meanwhile cannot lead outside.
     fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         let mut ahead: VecDeque<OsString> = components(path).collect();
-        let mut above = vec![self.directory.try_clone()?];
+        let mut above = vec![self.directory.borrow().try_clone()?];
         let mut links = 0;
         while let Some(name) = ahead.pop_front() {
             if name == ".." {
@@ -125,6 +158,11 @@ impl Root {
             _ => Err(Errno::ISDIR.into()),
         }
     }
+}
+
+fn open_root(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(CWD, path.as_ref(), flags, Mode::empty())?)
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> {
@@ -197,6 +235,25 @@ mod tests {
         assert!(root.read("fifo", 100).is_err());
         assert!(root.read("large", 4).is_err());
         assert_eq!(root.read("large", 5).expect("reads"), b"12345");
+    }
+
+    #[test]
+    fn the_files_of_the_beginning_are_read_until_there_is_another_root() {
+        let (first, second) = (tempfile::tempdir().expect("creates"), tempfile::tempdir().expect("creates"));
+        for (folder, text) in [(&first, "first"), (&second, "second")] {
+            std::fs::create_dir(folder.path().join("etc")).expect("creates");
+            std::fs::write(folder.path().join("etc/hosts"), text).expect("writes");
+        }
+        let root = Root::open(first.path()).expect("opens");
+        std::fs::write(first.path().join("etc/hosts"), "changed").expect("writes");
+        let hosts = || root.read("etc/hosts", 100).map_err(|error| error.kind());
+        assert_eq!(hosts().as_deref(), Ok(&b"changed"[..]));
+        root.keep();
+        std::fs::remove_file(first.path().join("etc/hosts")).expect("removes");
+        assert_eq!(hosts().as_deref(), Ok(&b"first"[..]));
+        assert!(root.read("etc/other", 100).is_err());
+        root.follow(second.path()).expect("opens");
+        assert_eq!(hosts().as_deref(), Ok(&b"second"[..]));
     }
 
     #[test]

@@ -3,11 +3,15 @@
 //! `steering` brings new connections here, `ports` keeps them until the session takes them, and `passing` hands
 //! those on to the application that are not the session's.
 
+mod canary;
+
 mod copies;
 
 mod flush;
 
 mod http;
+
+mod news;
 
 mod order;
 
@@ -18,6 +22,8 @@ mod ports;
 mod probes;
 
 mod program;
+
+mod splice;
 
 mod steering;
 
@@ -30,20 +36,25 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use link::{Call, MessageError, Watch};
-use protocol::agent::{Accept, Accepted, OpenPort, PortMode, RemoteError};
+use protocol::agent::{Accept, Accepted, OpenPort, PortMode, PortOpened, RemoteError};
+use protocol::launch::Launch;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::dispatch::{Counters, reply};
 use crate::outgoing::{abort, refusal};
+use crate::sys::bpf::ProgramKind;
+use canary::Canaries;
+use news::{Happened, News};
 use order::{Passing, Place, Told};
 use passing::Way;
 use ports::{Arrived, Opened, Ports};
@@ -63,11 +74,15 @@ const DRAIN: Duration = Duration::from_secs(25);
 pub(crate) struct Incoming {
     ports: Ports,
     filters: http::Filters,
+    canaries: Canaries,
+    news: News,
     active: RefCell<Option<Active>>,
     /// Tells when the host was heard of.
     host: RefCell<Option<Watch>>,
     /// No connection could be accepted.
     exhausted: Cell<bool>,
+    /// Behave as on a kernel that cannot steer.
+    without_sk_lookup: bool,
 }
 
 /// Steering, with the tasks that serve it. Stays when the last port is closed: connections may be on their way
@@ -87,6 +102,11 @@ impl Drop for Active {
 }
 
 impl Incoming {
+    /// As the arguments say.
+    pub(crate) fn new(launch: &Launch) -> Self {
+        Self { without_sk_lookup: launch.without_sk_lookup, ..Self::default() }
+    }
+
     /// Opens a port, and closes it when the host gives the stream up.
     pub(crate) async fn serve_port(
         self: &Rc<Self>,
@@ -95,10 +115,11 @@ impl Incoming {
         request: OpenPort,
     ) -> Result<(), MessageError> {
         let port = request.port;
-        if let Err(error) = self.open(counters, &request, call.stream.watch()).await {
-            return reply::<OpenPort>(call, &Err(error)).await;
-        }
-        let mut stream = match call.reply::<OpenPort>(&Ok(())).await {
+        let opened = match self.open(counters, &request, call.stream.watch()).await {
+            Ok(opened) => opened,
+            Err(error) => return reply::<OpenPort>(call, &Err(error)).await,
+        };
+        let mut stream = match call.reply::<OpenPort>(&Ok(opened)).await {
             Ok(stream) => stream,
             Err(error) => {
                 self.close(port);
@@ -131,6 +152,7 @@ impl Incoming {
                 Counters::add(&counters.mirrored, 1);
                 if !copy.send(stream).await {
                     debug!(peer = %accepted.peer, "the copy of a connection was cut");
+                    self.news.note(Happened::CopyCut, accepted.local.port());
                 }
             }
             (Ok(stream), Arrived::Wanted(wanted)) => {
@@ -138,7 +160,7 @@ impl Incoming {
                 http::hand_over(stream, wanted).await;
             }
             (Err(error), arrived) => {
-                self.give_back(arrived, accepted.peer);
+                self.give_back(arrived, accepted);
                 return Err(error);
             }
         }
@@ -164,8 +186,8 @@ impl Incoming {
         counters: &Rc<Counters>,
         request: &OpenPort,
         host: Watch,
-    ) -> Result<(), RemoteError> {
-        let OpenPort { port, mode, alone, probed, flush, ref filter } = *request;
+    ) -> Result<PortOpened, RemoteError> {
+        let OpenPort { port, mode, alone, probed, flush, .. } = *request;
         let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
         if self.ports.get(port).is_some() {
             return refuse(Errno::ADDRINUSE, format!("open port {port}"));
@@ -175,23 +197,27 @@ impl Incoming {
         if alone && place.is_stolen(port).await {
             return refuse(Errno::BUSY, format!("another session steals port {port}"));
         }
-        if let Err(context) = self.filters.set(port, filter.as_ref()) {
+        if let Err(context) = self.filters.set(request) {
             return refuse(Errno::INVAL, context);
         }
         let standing = flush.then(|| flush::Standing::on(port));
         // Known before the first connection can come.
         self.ports.insert(port, Opened { mode, probed });
-        match steering.add(port) {
-            Ok(()) => {
-                info!(port, ?mode, "port opened");
-                standing.map(|standing| spawn_local(standing.flush()));
-                Ok(())
-            }
-            Err(error) => {
-                self.ports.remove(port);
-                Err(refusal(&error, format!("open port {port}")))
-            }
+        if let Err(error) = steering.add(port) {
+            self.ports.remove(port);
+            return Err(refusal(&error, format!("open port {port}")));
         }
+        let opened = self.canaries.check(place.canary_ports(), port).await;
+        if let (true, Some(ip)) = (opened.verified.is_empty(), opened.failed.first()) {
+            self.close(port);
+            return refuse(
+                Errno::HOSTUNREACH,
+                format!("a connection of our own to {ip} port {port} did not come here"),
+            );
+        }
+        info!(port, ?mode, ?opened, "port opened");
+        standing.map(|standing| spawn_local(standing.flush()));
+        Ok(opened)
     }
 
     fn started(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<(Rc<Steering>, Rc<Place>), RemoteError> {
@@ -216,7 +242,7 @@ impl Incoming {
             warn!(port, %error, "close a port");
         }
         info!(port, "port closed");
-        waiting.into_iter().for_each(|(arrived, accepted)| self.give_back(arrived, accepted.peer));
+        waiting.into_iter().for_each(|(arrived, accepted)| self.give_back(arrived, accepted));
     }
 
     fn way(&self) -> Option<Rc<Way>> {
@@ -224,15 +250,23 @@ impl Incoming {
     }
 
     /// The application gets what the session does not take.
-    fn give_back(&self, arrived: Arrived, peer: SocketAddr) {
-        if let (Arrived::Stolen(socket), Some(way)) = (arrived, self.way()) {
-            way.pass(socket, peer, None);
+    fn give_back(&self, arrived: Arrived, accepted: Accepted) {
+        match (arrived, self.way()) {
+            (Arrived::Stolen(socket), Some(way)) => way.pass(socket, accepted.peer, None),
+            (Arrived::Mirrored(_), _) => self.news.note(Happened::CopyCut, accepted.local.port()),
+            _ => {}
         }
     }
 
+    /// What users should know from now on.
+    pub(crate) fn news(&self) -> broadcast::Receiver<String> {
+        self.news.listen()
+    }
+
     fn start(self: &Rc<Self>, counters: &Rc<Counters>) -> Result<Active, SteeringError> {
+        let kind = if self.without_sk_lookup { ProgramKind::Unknown } else { ProgramKind::Lookup };
         let attach = |place: &Place| {
-            let (steering, listeners) = Steering::start(&place.passed_ports())?;
+            let (steering, listeners) = Steering::start(kind, &place.passed_ports())?;
             steering.beat().map_err(SteeringError::Map)?;
             Ok::<_, SteeringError>((Rc::new(steering), listeners))
         };
@@ -268,8 +302,9 @@ impl Incoming {
                 warn!(%error, "say that the agent lives");
             }
             for (arrived, accepted) in self.ports.late() {
-                self.give_back(arrived, accepted.peer);
+                self.give_back(arrived, accepted);
             }
+            self.news.tell(Instant::now());
         }
     }
 
@@ -294,6 +329,9 @@ impl Incoming {
     /// Gives a new connection to its port. `own` is the listener's, which nobody has to know.
     async fn take(self: Rc<Self>, way: Rc<Way>, socket: TcpStream, peer: SocketAddr, own: u16) {
         let Some(local) = socket.local_addr().ok().filter(|local| local.port() != own) else { return abort(&socket) };
+        if self.canaries.is_one(peer, local) {
+            return;
+        }
         let peer = order::client(peer, local).await;
         debug!(%peer, %local, "new connection to the pod");
         let _ = socket.set_nodelay(true);
@@ -305,10 +343,8 @@ impl Incoming {
             _ => self.ports.get(local.port()),
         };
         let Some(opened) = opened else { return way.pass(socket, peer, None) };
-        if opened.mode == PortMode::Steal
-            && let Some(filter) = self.filters.get(local.port())
-        {
-            return Box::pin(http::serve(&self, &way, socket, Accepted { peer, local }, &filter)).await;
+        if let Some(port) = self.filters.get(local.port()) {
+            return Box::pin(http::serve(self, way, socket, Accepted { peer, local }, port)).await;
         }
         let arrived = match opened.mode {
             PortMode::Steal => Arrived::Stolen(socket),
@@ -318,16 +354,21 @@ impl Incoming {
                 Arrived::Mirrored(copy)
             }
         };
-        if let Err(arrived) = self.ports.push(arrived, Accepted { peer, local }) {
-            self.give_back(arrived, peer);
+        let accepted = Accepted { peer, local };
+        if let Err(arrived) = self.ports.push(arrived, accepted) {
+            self.give_back(arrived, accepted);
         }
     }
 }
 
 impl SteeringError {
     fn errno(&self) -> i32 {
-        let (Self::Place(error) | Self::Listen(error) | Self::Map(error) | Self::Load(error) | Self::Attach(error)) =
-            self;
+        let (Self::Place(error)
+        | Self::Listen(error)
+        | Self::Map(error)
+        | Self::Load(error)
+        | Self::Kernel(_, error)
+        | Self::Attach(error)) = self;
         io::Error::raw_os_error(error).unwrap_or(Errno::IO.raw_os_error())
     }
 }

@@ -2,7 +2,7 @@
 //! asks over [`link`]. It is told everything it needs to know by its arguments, asks no API server, and
 //! leaves by itself.
 //!
-//! Reading order: [`server`] (clients and the agent's own life), [`life`], [`dispatch`], then one file for
+//! Reading order: [`server`] (clients and the agent's own life), [`life`], [`vigil`], [`dispatch`], then one file for
 //! each kind of request: [`environment`], [`describe`], [`names`], [`outgoing`]. What touches the node stands in
 //! [`target`], [`files`], [`interfaces`] and [`namespaces`].
 
@@ -11,6 +11,8 @@
 mod server;
 
 mod life;
+
+mod vigil;
 
 mod dispatch;
 
@@ -40,9 +42,11 @@ mod sys;
 #[cfg(any(test, fuzzing))]
 pub use incoming::fuzzing;
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use protocol::launch::Launch;
+use protocol::launch::{Launch, NOT_PERMITTED};
 use tracing::{error, info};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -57,20 +61,34 @@ pub fn run() -> ExitCode {
         .with_writer(std::io::stdout)
         .compact()
         .init();
-    match launch.map_err(with_causes).and_then(|launch| server::run(&launch).map_err(with_causes)) {
+    let launch = match launch {
+        Ok(launch) => launch,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match server::run(&launch) {
         Ok(reason) => {
             info!(%reason, "agent leaves");
             ExitCode::SUCCESS
         }
         Err(error) => {
-            error!("{error}");
-            ExitCode::FAILURE
+            let code = if is_about_rights(&error) { NOT_PERMITTED.into() } else { ExitCode::FAILURE };
+            error!("{}", with_causes(error));
+            code
         }
     }
 }
 
+/// Whether the kernel's answer behind an error is that we may not.
+fn is_about_rights(error: &(dyn Error + 'static)) -> bool {
+    let here = error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied);
+    here || error.source().is_some_and(is_about_rights)
+}
+
 /// An error with its causes on one line.
-fn with_causes(error: impl std::error::Error) -> String {
+fn with_causes(error: impl Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

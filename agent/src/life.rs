@@ -127,6 +127,7 @@ mod tests {
                 linger: LINGER,
                 grace: GRACE,
                 log: "info".to_owned(),
+                without_sk_lookup: false,
             };
             let mut life = Life::new(&launch, now);
             for step in &steps {

@@ -17,7 +17,7 @@ mod search;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::rc::Rc;
 
 use decide::{hosts, names::is_localhost};
 use hickory_proto::op::Message;
@@ -36,7 +36,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// Resolves names with the files below a root directory, from the calling thread's network namespace.
 #[derive(Debug)]
 pub(crate) struct Names {
-    root: Arc<Root>,
+    root: Rc<Root>,
     /// Where name servers listen.
     port: u16,
 }
@@ -50,7 +50,7 @@ pub(crate) fn subject(request: &QueryDns) -> String {
 }
 
 impl Names {
-    pub(crate) fn new(root: Arc<Root>) -> Self {
+    pub(crate) fn new(root: Rc<Root>) -> Self {
         Self { root, port: 53 }
     }
 

@@ -1,7 +1,5 @@
 //! Connections and datagrams that leave from the pod, one file for each kind.
 
-mod arrivals;
-
 mod source;
 
 mod tcp;
@@ -15,7 +13,6 @@ use std::io;
 use protocol::agent::RemoteError;
 use rustix::io::Errno;
 
-pub(crate) use arrivals::Arrivals;
 pub(crate) use tcp::{abort, failure, serve as serve_tcp};
 pub(crate) use udp::serve as serve_udp;
 pub(crate) use unix::serve as serve_unix;

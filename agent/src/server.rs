@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,10 +16,9 @@ use protocol::handshake::Channel;
 use protocol::launch::Launch;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
-use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{sleep_until, timeout};
 use tracing::{info, warn};
@@ -28,8 +26,8 @@ use tracing::{info, warn};
 use crate::dispatch::{Pod, answer};
 use crate::life::{Life, Reason};
 use crate::namespaces::{self, EnterError};
-use crate::sys;
 use crate::target::{self, FindError};
+use crate::vigil::{Change, Vigil};
 
 /// How long a client may take to prove who it is.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
@@ -73,21 +71,17 @@ pub(crate) fn run(launch: &Launch) -> Result<Reason, RunError> {
     let pid = target.as_ref().map(|target| target.pid.as_raw_nonzero().get());
     let limit = raise_descriptor_limit();
     info!(version = protocol::VERSION, mode, container, pid, descriptors = limit, "agent starts");
-    let target_end = target.as_ref().map(|target| target.end.try_clone()).transpose();
-    let target_end = target_end.map_err(RunError::Runtime)?;
-    let pod = Rc::new(Pod::new(target)?);
+    let pod = Rc::new(Pod::new(launch, target)?);
     let counters = Rc::clone(&pod.counters);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)?;
     let reason = LocalSet::new().block_on(&runtime, async {
         let mut server = Server::bind(launch, key, Rc::clone(&pod)).await?;
-        if let Some(target) = &pod.target {
-            namespaces::enter(target)?;
-        }
+        pod.with_target(namespaces::enter).transpose()?;
         if limit < FEW_DESCRIPTORS {
             let warning = format!("the agent may hold only {limit} connections at a time (open files limit)");
             server.warnings = Arc::new([warning]);
         }
-        server.serve(launch, target_end).await
+        server.serve(launch).await
     })?;
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     info!(
@@ -125,6 +119,8 @@ struct Server {
     current: HashMap<Channel, oneshot::Sender<()>>,
     clients: JoinSet<(Channel, Ended)>,
     leaving: watch::Sender<Option<Leaving>>,
+    /// How often the target's process has ended.
+    ends: watch::Sender<usize>,
     /// Told to everyone who subscribes to events.
     warnings: Arc<[String]>,
 }
@@ -150,15 +146,16 @@ impl Server {
             current: HashMap::new(),
             clients: JoinSet::new(),
             leaving: watch::Sender::new(None),
+            ends: watch::Sender::new(0),
             warnings: Arc::new([]),
         })
     }
 
-    async fn serve(mut self, launch: &Launch, target_end: Option<OwnedFd>) -> Result<Reason, RunError> {
+    async fn serve(mut self, launch: &Launch) -> Result<Reason, RunError> {
         let mut life = Life::new(launch, Instant::now());
         let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-        let target_end = target_end.map(sys::watch).transpose().map_err(RunError::Runtime)?;
+        let mut vigil = Vigil::new(Rc::clone(&self.pod)).map_err(RunError::Runtime)?;
         loop {
             tokio::select! {
                 accepted = accept(&self.v4, self.v6.as_ref()) => self.shake_hands(accepted),
@@ -181,10 +178,13 @@ impl Server {
                     self.pod.incoming.drain().await;
                     return Ok(reason);
                 }
-                () = readable(target_end.as_ref()) => {
-                    self.leave(Leaving::TargetEnded).await;
-                    return Ok(Reason::TargetEnded);
-                }
+                change = vigil.change() => match change {
+                    Change::Ended => self.ends.send_modify(|ends| *ends += 1),
+                    Change::Gone => {
+                        self.leave(Leaving::TargetEnded).await;
+                        return Ok(Reason::TargetEnded);
+                    }
+                },
                 _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
                     self.leave(Leaving::Terminated).await;
                     self.pod.incoming.drain().await;
@@ -228,9 +228,11 @@ impl Server {
             incoming,
             pod: Rc::clone(&self.pod),
             leaving: self.leaving.subscribe(),
+            ends: self.ends.subscribe(),
             replaced,
             subscribers: Vec::new(),
             warnings: Arc::clone(&self.warnings),
+            news: self.pod.incoming.news(),
         };
         self.clients.spawn_local(async move { (channel, client.serve().await) });
     }
@@ -247,9 +249,11 @@ struct Client {
     incoming: Incoming,
     pod: Rc<Pod>,
     leaving: watch::Receiver<Option<Leaving>>,
+    ends: watch::Receiver<usize>,
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
     warnings: Arc<[String]>,
+    news: broadcast::Receiver<String>,
 }
 
 impl Client {
@@ -268,8 +272,17 @@ impl Client {
                     let _ = timeout(LAST_WORDS, self.incoming.goodbye()).await;
                     return Ended::Closed;
                 }
+                Ok(()) = self.ends.changed() => self.tell(&Event::TargetEnded).await,
+                Ok(text) = self.news.recv() => self.tell(&Event::Warning(text)).await,
                 _ = &mut self.replaced => return Ended::Closed,
             }
+        }
+    }
+
+    /// Tells everyone who listens. One who does not read loses it.
+    async fn tell(&mut self, event: &Event) {
+        for stream in &mut self.subscribers {
+            let _ = timeout(LAST_WORDS, link::write_message(stream, event)).await;
         }
     }
 
@@ -314,13 +327,6 @@ async fn time_is_up(life: &Life) -> Reason {
             sleep_until(at.into()).await;
             reason
         }
-        None => std::future::pending().await,
-    }
-}
-
-async fn readable(descriptor: Option<&AsyncFd<OwnedFd>>) {
-    match descriptor {
-        Some(descriptor) => drop(descriptor.readable().await),
         None => std::future::pending().await,
     }
 }

@@ -3,8 +3,10 @@
 pub(crate) mod bpf;
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
+use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -27,6 +29,18 @@ pub(crate) fn set_file_user(user: u32, group: u32) -> (u32, u32) {
         libc::setfsgid(group);
         (old_user as u32, old_group as u32)
     }
+}
+
+/// Reads a part of another process's memory (`process_vm_readv(2)`); a shorter part where the rest is not there.
+pub(crate) fn read_memory(pid: Pid, place: Range<usize>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; place.len()];
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let remote = libc::iovec { iov_base: place.start as *mut libc::c_void, iov_len: place.len() };
+    // SAFETY: the kernel writes to the whole of `bytes` at most, and checks the other process's addresses itself.
+    let count =
+        unsafe { libc::process_vm_readv(pid.as_raw_nonzero().get(), &raw const local, 1, &raw const remote, 1, 0) };
+    bytes.truncate(usize::try_from(count).map_err(|_| io::Error::last_os_error())?);
+    Ok(bytes)
 }
 
 /// Moves the calling thread into a new network, which has nothing but loopback, and that is down.

@@ -1,26 +1,39 @@
-//! Finds the target's process on the node by its container's id, and notices its end.
+//! Finds the target's process by its container's id, and what is left of its pod when that has ended.
 //!
-//! Needs `hostPID`. Container runtimes put every container into a control group whose path names it
+//! It is looked for among the processes that the agent sees: those of the node (`hostPID`), or for an ephemeral
+//! container those of the target or of its whole pod (`shareProcessNamespace`). Container runtimes put every container into a control group whose path names it
 //! (`cgroups(7)`, `/proc/<pid>/cgroup`); the text of all of them is known to [`names_container`].
 
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::files::Root;
 
 /// Why there is no target.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FindError {
     #[error("list /proc")]
     List(#[source] io::Error),
-    #[error("no process of container {0} on this node: it ended, was restarted, or its runtime is sandboxed")]
+    #[error("no process of container {0} is in sight: it ended, was restarted, or its runtime is sandboxed")]
     NotFound(String),
     #[error("watch the target's process")]
     Watch(#[source] io::Error),
-    #[error("open the target's root directory (needs SYS_PTRACE)")]
-    Root(#[source] io::Error),
+    #[error(
+        "open the root directory of the target, which is user {uid}:{gid} (needs SYS_PTRACE, or the same user and group)"
+    )]
+    Root {
+        uid: u32,
+        gid: u32,
+        #[source]
+        source: io::Error,
+    },
+    #[error("open the root directory")]
+    OwnRoot(#[source] io::Error),
 }
 
 /// The target's first process.
@@ -29,6 +42,9 @@ pub(crate) struct Target {
     pub(crate) pid: Pid,
     /// Becomes readable when the process ends (`pidfd_open(2)`).
     pub(crate) end: OwnedFd,
+    container_id: String,
+    /// What the paths of the control groups of all the pod's containers begin with.
+    pod: String,
 }
 
 impl Target {
@@ -36,17 +52,49 @@ impl Target {
     pub(crate) fn proc_path(&self, name: &str) -> PathBuf {
         Path::new("/proc").join(self.pid.to_string()).join(name)
     }
+
+    /// Its root directory.
+    pub(crate) fn root(&self) -> Result<Root, FindError> {
+        Root::open(self.proc_path("root")).map_err(|source| self.without_root(source))
+    }
+
+    /// Its root directory takes the place of that of the process before.
+    pub(crate) fn follow_with(&self, root: &Root) -> Result<(), FindError> {
+        root.follow(self.proc_path("root")).map_err(|source| self.without_root(source))
+    }
+
+    fn without_root(&self, source: io::Error) -> FindError {
+        // As the kernel compares them: a folder of `/proc` belongs to its process (proc(5)).
+        let (uid, gid) = fs::metadata(self.proc_path("")).map_or((0, 0), |folder| (folder.uid(), folder.gid()));
+        FindError::Root { uid, gid, source }
+    }
+
+    /// Whether the process is in the network of the calling thread.
+    pub(crate) fn is_in_own_network(&self) -> bool {
+        is_in_own_network(self.pid.as_raw_nonzero().get())
+    }
+
+    /// The oldest process of the pod's other containers, by what [`Target::end`] is for the target: while there is one,
+    /// the pod still has its network, and the target may be started again. Most runtimes keep a process for just that.
+    pub(crate) fn survivor(&self) -> Option<OwnedFd> {
+        let members = members(Path::new("/proc"), |cgroup| {
+            is_below(cgroup, &self.pod) && container_path(cgroup, &self.container_id).is_none()
+        });
+        let members = members.ok()?.into_iter().filter(|member| is_in_own_network(member.pid));
+        let oldest = members.min_by_key(|member| member.started)?;
+        pidfd_open(Pid::from_raw(oldest.pid)?, PidfdFlags::NONBLOCK).ok()
+    }
 }
 
 /// Finds the first process of the container.
 pub(crate) fn find(container_id: &str) -> Result<Target, FindError> {
     let proc = Path::new("/proc");
-    let pid = find_in(proc, container_id)?;
+    let (pid, pod) = find_in(proc, container_id)?;
     let watch = |errno: rustix::io::Errno| FindError::Watch(errno.into());
     let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(watch)?;
     // Its number may have gone to another process before the descriptor was there to hold it.
-    match find_in(proc, container_id)? == pid {
-        true => Ok(Target { pid, end }),
+    match find_in(proc, container_id)?.0 == pid {
+        true => Ok(Target { pid, end, container_id: container_id.to_owned(), pod }),
         false => Err(FindError::NotFound(container_id.to_owned())),
     }
 }
@@ -60,7 +108,19 @@ struct Member {
     started: u64,
 }
 
-fn find_in(proc: &Path, container_id: &str) -> Result<Pid, FindError> {
+/// The first process of the container, and what the control groups of its pod begin with.
+fn find_in(proc: &Path, container_id: &str) -> Result<(Pid, String), FindError> {
+    let members = members(proc, |cgroup| container_path(cgroup, container_id).is_some())?;
+    let first = first_of(&members).and_then(|first| {
+        let cgroup = fs::read(proc.join(first.pid.to_string()).join("cgroup")).ok()?;
+        let pod = container_path(&String::from_utf8_lossy(&cgroup), container_id)?.to_owned();
+        Some((Pid::from_raw(first.pid)?, pod))
+    });
+    first.ok_or_else(|| FindError::NotFound(container_id.to_owned()))
+}
+
+/// The processes of whose `/proc/<pid>/cgroup` something is true.
+fn members(proc: &Path, is_one: impl Fn(&str) -> bool) -> Result<Vec<Member>, FindError> {
     let mut members = Vec::new();
     for entry in fs::read_dir(proc).map_err(FindError::List)? {
         // Processes come and go while the list is read.
@@ -69,14 +129,18 @@ fn find_in(proc: &Path, container_id: &str) -> Result<Pid, FindError> {
             continue;
         };
         let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
-        if names_container(&String::from_utf8_lossy(&read("cgroup")), container_id)
+        if is_one(&String::from_utf8_lossy(&read("cgroup")))
             && let Some((parent, started)) = parent_and_start(&String::from_utf8_lossy(&read("stat")))
         {
             members.push(Member { pid, parent, started });
         }
     }
-    let first = first_of(&members).and_then(|member| Pid::from_raw(member.pid));
-    first.ok_or_else(|| FindError::NotFound(container_id.to_owned()))
+    Ok(members)
+}
+
+fn is_in_own_network(pid: i32) -> bool {
+    let network = |process: &str| fs::read_link(format!("/proc/{process}/ns/net")).ok();
+    network(&pid.to_string()).is_some_and(|network_of| Some(network_of) == network("thread-self"))
 }
 
 /// The container's first process: its parent is outside. So is that of what `kubectl exec` starts, but
@@ -86,23 +150,48 @@ fn first_of(members: &[Member]) -> Option<Member> {
     members.iter().filter(|member| !is_member(member.parent)).min_by_key(|member| member.started).copied()
 }
 
-/// Whether `/proc/<pid>/cgroup` names the container as a whole component of one of its paths.
-fn names_container(cgroup: &str, container_id: &str) -> bool {
+/// The paths in `/proc/<pid>/cgroup`.
+fn paths(cgroup: &str) -> impl Iterator<Item = &str> {
+    cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2))
+}
+
+/// Whether `/proc/<pid>/cgroup` has a path below one. A private namespace shows what is above it as `..`.
+fn is_below(cgroup: &str, path: &str) -> bool {
+    paths(cgroup).filter_map(|of| of.strip_prefix(path)).any(|rest| !rest.starts_with(".."))
+}
+
+/// If `/proc/<pid>/cgroup` names the container as a whole component of one of its paths: what stands before that name,
+/// which the containers of a pod have in common.
+fn container_path<'a>(cgroup: &'a str, container_id: &str) -> Option<&'a str> {
     if container_id.is_empty() {
-        return false;
+        return None;
     }
-    let paths = cgroup.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.flat_map(|path| path.split('/')).any(|component| {
-        let scope = component.strip_suffix(".scope").unwrap_or(component);
-        // `slice:cri-containerd:id` is what containerd writes when it is told cgroupfs but the kubelet
-        // names the parent in systemd's way.
-        let (before, id) = match scope.len().checked_sub(container_id.len()) {
-            Some(at) if scope.is_char_boundary(at) => scope.split_at(at),
-            _ => return false,
-        };
-        let prefixes = ["", "cri-containerd-", "crio-", "docker-", "libpod-"];
-        id == container_id && (prefixes.contains(&before) || before.ends_with(":cri-containerd:"))
+    paths(cgroup).find_map(|path| {
+        let mut at = 0;
+        path.split('/').find_map(|component| {
+            let begin = at;
+            at += component.len() + 1;
+            let before = names_container(component, container_id)?;
+            path.get(..begin + before)
+        })
     })
+}
+
+/// If a component of a path names the container: how many bytes before the name are the pod's.
+fn names_container(component: &str, container_id: &str) -> Option<usize> {
+    let scope = component.strip_suffix(".scope").unwrap_or(component);
+    // `slice:cri-containerd:id` is what containerd writes when it is told cgroupfs but the kubelet
+    // names the parent in systemd's way.
+    let (before, id) = match scope.len().checked_sub(container_id.len()) {
+        Some(at) if scope.is_char_boundary(at) => scope.split_at(at),
+        _ => return None,
+    };
+    let prefixes = ["", "cri-containerd-", "crio-", "docker-", "libpod-"];
+    match id == container_id {
+        true if prefixes.contains(&before) => Some(0),
+        true if before.ends_with(":cri-containerd:") => Some(before.len()),
+        _ => None,
+    }
 }
 
 /// Parent and start time from `/proc/<pid>/stat`. The program's name in it may contain anything, so the
@@ -170,9 +259,14 @@ mod tests {
             ("garbage", "\u{fffd}:::\n::é\n".to_owned(), false),
         ];
         for (what, cgroup, expected) in table {
-            assert_eq!(names_container(&cgroup, ID), expected, "{what}");
+            let path = container_path(&cgroup, ID);
+            assert_eq!(path.is_some(), expected, "{what}");
+            // The pod's other containers stand beside it.
+            let sibling = cgroup.replace(ID, &ID.replace('0', "9"));
+            assert!(path.is_none_or(|path| path.len() > 1 && is_below(&sibling, path)), "{what}: {path:?}");
         }
-        assert!(!names_container("0::/\n", ""));
+        assert_eq!(container_path("0::/\n", ""), None);
+        assert!(!is_below("0::/../../x\n", "/../") && is_below("0::/../x\n", "/../"));
     }
 
     #[test]
@@ -218,7 +312,8 @@ mod tests {
         process("40", &inside, 30, 7);
         process("self", &inside, 30, 1);
         fs::create_dir(proc.path().join("99")).expect("creates");
-        assert_eq!(find_in(proc.path(), ID).expect("found").as_raw_nonzero().get(), 40);
+        let (pid, pod) = find_in(proc.path(), ID).expect("found");
+        assert_eq!((pid.as_raw_nonzero().get(), pod.as_str()), (40, "/kubepods/pod/"));
         assert!(matches!(find_in(proc.path(), "other"), Err(FindError::NotFound(_))));
     }
 }

@@ -8,7 +8,7 @@ use decide::debuggers::Ports;
 use decide::outgoing::{Rules, is_loopback, unmapped};
 use protocol::agent::POD_FILES;
 use protocol::codec;
-use protocol::layer::{self, AttachReply, MAX_HOST_NAME, PodFile, Request, Settings, Token};
+use protocol::layer::{self, AttachReply, MAX_HOST_NAME, MAX_LISTEN_PORTS, PodFile, Request, Settings, Token};
 
 use crate::client::{self, Patience};
 use crate::ops::shadow::Shadow;
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) unix: bool,
     /// Connections of the pod come to the program's listeners.
     pub(crate) incoming: bool,
+    /// Where the program says that it listens, and where it really does.
+    pub(crate) listen_ports: [(u16, u16); MAX_LISTEN_PORTS],
     /// `AF_INET6` sockets of this machine can reach the host, so that IPv6 addresses are of use.
     pub(crate) has_v6: bool,
     /// The pod's version of each of [`POD_FILES`].
@@ -99,6 +101,7 @@ impl Session {
             dns: true,
             unix: false,
             incoming: false,
+            listen_ports: [(0, 0); MAX_LISTEN_PORTS],
             has_v6: true,
             files: LOST_FILES,
             shadow: None,
@@ -132,6 +135,7 @@ impl Session {
             outgoing_udp,
             unix,
             incoming,
+            listen_ports,
             ignore_localhost,
             dns,
             ipv6,
@@ -142,6 +146,7 @@ impl Session {
         self.dns = dns;
         self.unix = unix;
         self.incoming = incoming;
+        self.listen_ports = listen_ports;
         self.has_v6 = ipv6 && relay_v6.is_some();
         self.files = files;
         self.host = host;
@@ -159,7 +164,7 @@ pub(crate) struct Joining<'a> {
 }
 
 /// What the host says to a process that joins.
-#[expect(clippy::large_enum_variant, reason = "there is one, and only for a moment")]
+#[expect(clippy::large_enum_variant, reason = "stands on the stack for a moment")]
 enum Reply {
     Member(Settings, Option<HostName>, Option<Shadow>),
     Skipped,
@@ -174,7 +179,7 @@ pub(crate) fn attach(value: &[u8], process: &Joining<'_>) {
     let program = program.get(..PROGRAM_ROOM).unwrap_or(program);
     let executable = executable.get(executable.len().saturating_sub(PROGRAM_ROOM)..).unwrap_or_default();
     let request = Request::Attach { program, executable };
-    match client::ask_as::<_, 768, 512>(&session, request, Patience::Brief, reply) {
+    match client::ask_as::<_, 768, 640>(&session, request, Patience::Brief, reply) {
         Ok(Reply::Member(settings, host_name, shadow)) => {
             session.follow(settings);
             session.host_name = host_name;

@@ -77,10 +77,11 @@ pub fn users(bytes: &[u8]) {
                 let half = &mut streams.get_mut(&id).expect("known")[side];
                 number = number.wrapping_add(1);
                 let text = vec![number; 1 + usize::from(*what) * 37];
-                if half.is_here && !half.has_ended {
-                    if let Write::Bytes(count) = sides[side].write(id, &text, Waker::noop()) {
-                        half.written.extend_from_slice(&text[..count]);
-                    }
+                if half.is_here
+                    && !half.has_ended
+                    && let Write::Bytes(count) = sides[side].write(id, &text, Waker::noop())
+                {
+                    half.written.extend_from_slice(&text[..count]);
                 }
             }
             (41..=80, Some(id)) => read(&mut sides[side], &mut streams, id, side, usize::from(*what) * 53),
@@ -93,14 +94,18 @@ pub fn users(bytes: &[u8]) {
                 streams.get_mut(&id).expect("known").iter_mut().for_each(|half| half.may_reset = true);
                 streams.get_mut(&id).expect("known")[side].is_here = false;
             }
-            _ => exchange(&mut sides, &mut streams, 1 + usize::from(*which) * 256),
+            _ => {
+                exchange(&mut sides, &mut streams, 1 + usize::from(*which) * 256);
+            }
         }
     }
     // In the end everybody reads everything.
-    for _ in 0..64 {
-        exchange(&mut sides, &mut streams, MAX_PAYLOAD);
+    loop {
         let ids: Vec<u32> = streams.keys().copied().collect();
-        ids.iter().for_each(|id| (0..2).for_each(|side| read(&mut sides[side], &mut streams, *id, side, 1 << 20)));
+        ids.iter().for_each(|id| (0..2).for_each(|side| read(&mut sides[side], &mut streams, *id, side, 1 << 16)));
+        if !exchange(&mut sides, &mut streams, MAX_PAYLOAD) {
+            break;
+        }
     }
     for [one, other] in streams.values() {
         for (writer, reader) in [(one, other), (other, one)] {
@@ -134,17 +139,20 @@ fn read(mux: &mut Mux, streams: &mut HashMap<u32, [Half; 2]>, id: u32, side: usi
     }
 }
 
-/// Each side sends a packet.
-fn exchange(sides: &mut [Mux; 2], streams: &mut HashMap<u32, [Half; 2]>, length: usize) {
+/// Each side sends a packet, if it has anything to say.
+fn exchange(sides: &mut [Mux; 2], streams: &mut HashMap<u32, [Half; 2]>, length: usize) -> bool {
+    let mut has_said = false;
     for from in 0..2 {
         let mut packet = Vec::new();
         sides[from].fill(&mut packet, length);
         assert!(packet.len() <= length, "a packet of {} bytes", packet.len());
         sides[1 - from].receive(&packet).expect("both keep to the protocol");
+        has_said |= !packet.is_empty();
     }
     for id in sides[1].take_arrived() {
         streams.get_mut(&id).expect("opened")[1].is_here = true;
     }
+    has_said
 }
 
 #[cfg(test)]

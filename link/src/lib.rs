@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod client;
 mod driver;
 mod error;
@@ -36,11 +37,12 @@ mod stream;
 
 use std::time::Duration;
 
+pub use arrivals::Arrivals;
 pub use client::{Link, connect};
 pub use error::{AcceptError, ConnectError, Ended, LinkError, MessageError};
 pub use incoming::{Call, Incoming, accept};
 pub use message::{read_message, write_message};
-pub use pump::pump;
+pub use pump::{pump, pump_little};
 pub use stream::{Stream, Watch};
 
 /// What one side of a link may use, and when it gives its peer up.

@@ -33,13 +33,37 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 ///
 /// An idle copy owns no buffer. One whose writer is slow owns what one read gave: at most 32 KiB, or 2 KiB
 /// once all copies together keep 8 MiB.
-pub async fn pump<R, W>(mut reader: R, mut writer: W, mut on_bytes: impl FnMut(usize)) -> io::Result<()>
+pub async fn pump<R, W>(reader: R, writer: W, on_bytes: impl FnMut(usize)) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    run(reader, writer, on_bytes, false).await.map(drop)
+}
+
+/// Like [`pump`] while little comes at a time. Returns after a read that has filled its buffer, with everything
+/// written: who knows a better way for much takes over. `true` means that `reader` has ended.
+pub async fn pump_little<R, W>(reader: R, writer: W) -> io::Result<bool>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    run(reader, writer, |_| {}, true).await
+}
+
+/// Whether `reader` has ended.
+async fn run<R, W>(
+    mut reader: R,
+    mut writer: W,
+    mut on_bytes: impl FnMut(usize),
+    stops_when_full: bool,
+) -> io::Result<bool>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let mut rest = Rest::default();
-    let mut ended = false;
+    let (mut ended, mut is_full) = (false, false);
     poll_fn(|context| {
         loop {
             if let waiting @ [_, ..] = rest.waiting() {
@@ -49,11 +73,14 @@ where
                 }
                 rest.taken(count);
             } else if ended {
-                return Pin::new(&mut writer).poll_shutdown(context);
+                return Pin::new(&mut writer).poll_shutdown(context).map_ok(|()| true);
+            } else if is_full && stops_when_full {
+                return Poll::Ready(Ok(false));
             } else {
-                match ready!(step(context, &mut reader, &mut writer, &mut rest))? {
-                    0 => ended = true,
-                    count => on_bytes(count),
+                let count = ready!(step(context, &mut reader, &mut writer, &mut rest))?;
+                (ended, is_full) = (count == 0, count >= CHUNK);
+                if count > 0 {
+                    on_bytes(count);
                 }
             }
         }
@@ -138,6 +165,24 @@ mod tests {
         pumped.expect("pumps");
         assert!(got == data);
         assert_eq!(counted, data.len());
+    }
+
+    #[tokio::test]
+    async fn a_full_read_is_written_and_told() {
+        let (mut source, mut reader) = duplex(2 * CHUNK);
+        let (mut writer, mut sink) = duplex(4 * CHUNK);
+        source.write_all(&[7; 5]).await.expect("fits");
+        let late = async {
+            tokio::task::yield_now().await;
+            source.write_all(&[7; CHUNK]).await.expect("fits");
+        };
+        let (ended, ()) = tokio::join!(pump_little(&mut reader, &mut writer), late);
+        assert!(!ended.expect("pumps"));
+        let mut got = vec![0; 5 + CHUNK];
+        sink.read_exact(&mut got).await.expect("everything is there");
+        drop(source);
+        assert!(pump_little(&mut reader, &mut writer).await.expect("pumps"), "the end");
+        assert_eq!(sink.read(&mut [0]).await.expect("reads"), 0);
     }
 
     #[tokio::test]

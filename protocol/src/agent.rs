@@ -5,6 +5,7 @@
 //! A new request is one row here and one function in the agent.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -45,6 +46,8 @@ requests! {
     GetEnvironment -> Result<Environment, RemoteError>, Control;
     /// Who the pod is, and the files by which its programs resolve names.
     Describe -> Result<Description, RemoteError>, Control;
+    /// Takes another container of the pod for the target: the one that has followed it.
+    FollowTarget -> Result<(), RemoteError>, Control;
     /// Addresses of a name, as the pod resolves it.
     Resolve -> Result<Resolved, ResolveError>, Control;
     /// Name of an address, as the pod resolves it.
@@ -59,7 +62,7 @@ requests! {
     /// [`UnixDatagram`]s both ways for the other kinds.
     ConnectUnix -> Result<(), RemoteError>, Data;
     /// New connections to a port of the pod, for as long as the stream stands.
-    OpenPort -> Result<(), RemoteError>, Control;
+    OpenPort -> Result<PortOpened, RemoteError>, Control;
     /// The next connection to any open port, whenever it comes. The client's bytes follow; see [`Taken`] for what the
     /// host says.
     Accept -> Accepted, Data;
@@ -106,6 +109,13 @@ pub struct Description {
 
 /// The files by which programs resolve names and find out their host's name. A session shows the pod's.
 pub const POD_FILES: [&str; 4] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/hostname"];
+
+/// Asks to follow the target into its container's next life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowTarget {
+    /// Runtime id of the container, as in [`crate::launch::Launch`].
+    pub container_id: String,
+}
 
 /// Asks for a name's addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -296,6 +306,21 @@ pub struct OpenPort {
     /// Which HTTP requests the mode is for; the others are the application's alone. None is for whole connections. A
     /// filter that cannot be understood is `EINVAL`.
     pub filter: Option<HttpFilter>,
+    /// How long a request that the filter chooses may wait for its answer when the program has it.
+    pub hold: Duration,
+    /// How long one may wait for the program to show that it will read it.
+    pub patience: Duration,
+    /// Whether it is then answered that the program is paused, instead of by the application.
+    pub unavailable: bool,
+}
+
+/// A port that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortOpened {
+    /// Addresses of the pod by which a connection of the agent's own has come to it, at most one of each family.
+    pub verified: Vec<IpAddr>,
+    /// Those by which one has not. If none has come at all, the port is not opened.
+    pub failed: Vec<IpAddr>,
 }
 
 /// Which HTTP requests. Regular expressions are of the crate `regex-lite`.
@@ -330,23 +355,54 @@ pub enum PortMode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accept {}
 
-/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. Of a
-/// connection to a port with a filter the agent sends nothing before.
+/// The host's first byte on the stream of a stolen connection. Until then the program has seen nothing of it. On a port
+/// with a filter the agent sends nothing before, [`Part`]s after it, and gets such a byte for each request, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Taken {
     /// The program has the connection. What it says follows.
-    Taken = 1,
+    ByProgram = 1,
     /// The program does not take it. All bytes follow that the host has of the client's, then the end of its
     /// direction: the application gets these, and whatever else the client sends.
     Returned = 2,
+    /// The program does not take it, and the client is to be told so. Only of a port with a filter.
+    Unavailable = 3,
 }
 
 impl TryFrom<u8> for Taken {
     type Error = u8;
 
     fn try_from(byte: u8) -> Result<Self, u8> {
-        [Self::Taken, Self::Returned].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+        [Self::ByProgram, Self::Returned, Self::Unavailable].into_iter().find(|taken| *taken as u8 == byte).ok_or(byte)
+    }
+}
+
+/// Stands before each part of what the agent says on the stream of a port with a filter. To each that begins a request
+/// the host answers with a [`Taken`], before anything that the program says to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The head of a request, whole: the program is to be seen to read before it gets its end.
+    pub begins: bool,
+    /// Bytes that follow, less than 2³¹.
+    pub length: u32,
+}
+
+impl Part {
+    /// Bytes of a part's own.
+    pub const SIZE: usize = 4;
+
+    const BEGINS: u32 = 1 << 31;
+
+    /// As it travels.
+    pub fn to_bytes(self) -> [u8; Self::SIZE] {
+        let begins = if self.begins { Self::BEGINS } else { 0 };
+        (self.length & !Self::BEGINS | begins).to_le_bytes()
+    }
+
+    /// As it arrives.
+    pub fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        let word = u32::from_le_bytes(bytes);
+        Self { begins: word & Self::BEGINS != 0, length: word & !Self::BEGINS }
     }
 }
 
@@ -370,12 +426,14 @@ pub enum Event {
     Leaving(Leaving),
     /// Something the user should know, ready to be shown.
     Warning(String),
+    /// The target's process has ended, but its pod has not: its container may be started again.
+    TargetEnded,
 }
 
 /// Why the agent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Leaving {
-    /// The target container ended or was restarted.
+    /// The target's pod ended.
     TargetEnded,
     /// Kubernetes asked it to (SIGTERM: the Job was deleted or the node drains).
     Terminated,
@@ -408,8 +466,15 @@ mod tests {
         let request =
             AnyRequest::from(ConnectTcp { destination: SocketAddr::from(([10, 1, 2, 3], 80)), source_port: 0 });
         let bytes = codec::encode(&request).expect("encodes");
-        assert_eq!(bytes, [8, 0, 0, 0, 5, 0, 10, 1, 2, 3, 80, 0]);
+        assert_eq!(bytes, [8, 0, 0, 0, 6, 0, 10, 1, 2, 3, 80, 0]);
         assert_eq!(codec::decode::<AnyRequest>(&bytes[codec::PREFIX..]), Ok(request));
+    }
+
+    #[test]
+    fn a_part_says_its_length_and_whether_it_begins_a_request() {
+        for part in [Part { begins: true, length: 70_000 }, Part { begins: false, length: 0 }] {
+            assert_eq!(Part::from_bytes(part.to_bytes()), part);
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Exit code of an agent that may not do what it must (`EX_NOPERM`, sysexits.h).
+pub const NOT_PERMITTED: u8 = 77;
+
 /// What an agent is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
@@ -23,6 +26,8 @@ pub struct Launch {
     pub grace: Duration,
     /// Log level: error, warn, info, debug or trace.
     pub log: String,
+    /// For tests: behave as on a kernel that has no `sk_lookup` programs.
+    pub without_sk_lookup: bool,
 }
 
 /// Why arguments are not a [`Launch`]: names the argument.
@@ -50,6 +55,7 @@ impl Launch {
             format!("log={}", self.log),
         ];
         args.extend(self.container_id.iter().map(|id| format!("container={id}")));
+        args.extend(self.without_sk_lookup.then(|| "sk-lookup=absent".to_owned()));
         args
     }
 
@@ -75,6 +81,11 @@ impl Launch {
             grace: seconds("grace", take("grace")?)?,
             log: take("log")?,
             container_id: take("container").ok(),
+            without_sk_lookup: match take("sk-lookup").as_deref() {
+                Ok("absent") => true,
+                Ok(_) => return Err(bad("sk-lookup")),
+                Err(_) => false,
+            },
         };
         match values.into_keys().next() {
             Some(unknown) => Err(BadArgument(unknown)),
@@ -107,12 +118,14 @@ mod tests {
             linger: Duration::from_secs(10),
             grace: Duration::from_secs(60),
             log: "info".to_owned(),
+            without_sk_lookup: false,
         }
     }
 
     #[test]
     fn arguments_round_trip() {
-        for launch in [launch(None), launch(Some("0123abcd"))] {
+        let old = Launch { without_sk_lookup: true, ..launch(None) };
+        for launch in [launch(None), launch(Some("0123abcd")), old] {
             assert_eq!(Launch::from_args(launch.to_args()), Ok(launch));
         }
     }

@@ -85,6 +85,9 @@ pub const MAX_ADDRESSES: usize = 256;
 /// Most bytes of all aliases in one answer, each with one byte before it; the host leaves out what is beyond.
 pub const MAX_ALIASES: usize = 2 * 1024;
 
+/// Most ports that listeners are moved from.
+pub const MAX_LISTEN_PORTS: usize = 16;
+
 /// Longest host name in bytes (`gethostname(2)` on Linux).
 pub const MAX_HOST_NAME: usize = 64;
 
@@ -302,6 +305,8 @@ pub struct Settings {
     pub unix: bool,
     /// Connections of the pod come to the program's listeners.
     pub incoming: bool,
+    /// Where the program says that it listens, and where it really does; pairs of zeros stand for none.
+    pub listen_ports: [(u16, u16); MAX_LISTEN_PORTS],
     /// Loopback destinations stay on this machine.
     pub ignore_localhost: bool,
     /// Names are resolved by the pod.

@@ -75,7 +75,9 @@ pub struct Source {
 #[command(after_help = "Examples:
   mirror exec -- curl http://my-service/            as a pod of its own (targetless)
   mirror exec -t deployment/web -- npm run dev      in the place of a pod of the deployment web
-  mirror exec -t pod/web-1 --container app -- sh    in the place of one container
+  mirror exec -t pod/web-1 -c app -- sh             in the place of one container
+  mirror exec -t deployment/web --steal --header 'x-user: ann' -- npm run dev
+                                                    with only those requests that have the header
 
 Every option can also be set in the configuration file and by a MIRROR_… variable;
 an option wins over a variable, a variable over the file.")]
@@ -87,11 +89,15 @@ pub struct Exec {
     #[arg(short, long, value_name = "TARGET")]
     pub target: Option<String>,
     /// Container of the target's pod [default: its main one]
-    #[arg(long, value_name = "NAME", env = "MIRROR_CONTAINER")]
+    #[arg(short, long, value_name = "NAME", env = "MIRROR_CONTAINER")]
     pub container: Option<String>,
     /// Take the target's connections instead of copying them (feature.network.incoming.mode: steal)
     #[arg(short, long)]
     pub steal: bool,
+    /// Steal or copy only HTTP requests with a header that matches, as `Name: value`
+    /// (feature.network.incoming.http_filter.header_filter)
+    #[arg(long, value_name = "REGEX")]
+    pub header: Option<String>,
     /// Image that has the agent inside [default: deliver the agent into an image that the node has]
     #[arg(long, value_name = "IMAGE")]
     pub agent_image: Option<String>,

@@ -76,6 +76,8 @@ pub fn exec_options(exec: &Exec) -> Vec<OptionValue> {
     let mut options = Vec::new();
     options.extend(exec.target.as_ref().map(|value| option("target.path", value, "--target")));
     options.extend(exec.steal.then(|| option("feature.network.incoming.mode", "steal", "--steal")));
+    let header = |value| option("feature.network.incoming.http_filter.header_filter", value, "--header");
+    options.extend(exec.header.as_ref().map(header));
     options.extend(exec.agent_image.as_ref().map(|value| option("agent.image", value, "--agent-image")));
     options
 }
@@ -143,6 +145,7 @@ fn incoming_options(config: &Config) -> Result<IncomingOptions> {
         ports: incoming.ports.clone(),
         ignored_ports: incoming.ignore_ports.clone(),
         mapping: pairs(&incoming.port_mapping),
+        listen_ports: pairs(&incoming.listen_ports),
         ignore_localhost: incoming.ignore_localhost,
         flush_connections: config.agent.flush_connections,
         probes: incoming.probes,
@@ -218,6 +221,9 @@ fn agent_options(config: &Config) -> Result<AgentOptions> {
     };
     Ok(AgentOptions {
         namespace: agent.namespace.clone(),
+        ephemeral: agent.ephemeral,
+        disabled_capabilities: agent.disabled_capabilities.iter().map(|one| one.as_str().to_owned()).collect(),
+        privileged: agent.privileged,
         image: agent.image.as_ref().map(|image| image.0.clone()),
         image_pull_policy: agent.image_pull_policy.as_str().to_owned(),
         image_pull_secrets: agent.image_pull_secrets.iter().map(|secret| secret.name.clone()).collect(),

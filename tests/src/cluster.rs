@@ -11,6 +11,9 @@ use crate::{Running, processes};
 
 static SHARED: LazyLock<Cluster> = LazyLock::new(Cluster::load);
 
+/// What the command line of each agent has.
+pub(crate) const AGENT: &str = "/mirror/loader";
+
 /// The cluster that `cargo xtask cluster up` made.
 pub struct Cluster {
     folder: PathBuf,
@@ -169,13 +172,27 @@ impl Cluster {
         self.kubectl(&["get", "pods", "-A", "-l", label, "-o", format]).lines().map(str::to_owned).collect()
     }
 
-    /// The processes of pods that are agents of ours, as this machine numbers them.
-    pub fn agents(&self, pod_uids: &[String]) -> Vec<i32> {
+    /// The processes of pods that have an argument, as this machine numbers them.
+    pub fn processes(&self, pod_uids: &[String], argument: &str) -> Vec<i32> {
         processes::find(|pid| {
             let groups = String::from_utf8_lossy(&processes::read(pid, "cgroup")).into_owned();
             pod_uids.iter().any(|uid| groups.contains(uid.as_str()))
-                && processes::has(&processes::read(pid, "cmdline"), "/mirror/loader")
+                && processes::has(&processes::read(pid, "cmdline"), argument)
         })
+    }
+
+    /// The processes of pods that are agents of ours.
+    pub fn agents(&self, pod_uids: &[String]) -> Vec<i32> {
+        self.processes(pod_uids, AGENT)
+    }
+
+    /// A command that runs in a pod's network, and for the rest on this machine.
+    pub fn in_network_of(&self, pod_uid: &str, program: &str) -> Command {
+        let uids = [pod_uid.to_owned()];
+        let process = *self.processes(&uids, "/pause").first().unwrap_or_else(|| panic!("pod {pod_uid} runs"));
+        let mut command = Command::new("nsenter");
+        command.args([&format!("--net=/proc/{process}/ns/net"), "--", program]);
+        command
     }
 
     /// Waits until pods have no agent's process any more.

@@ -1,7 +1,7 @@
 //! The laptop side of a test: an unprivileged user with a home of its own and the built `mirror`.
 //!
-//! Root would hide bugs, so commands run as `nobody`. When a [`Laptop`] is dropped it checks that cluster and
-//! machine hold nothing of its sessions.
+//! Root would hide bugs, so commands run as `nobody`. When a [`Laptop`] is dropped it checks that the cluster, the
+//! networks of its pods and the machine hold nothing of its sessions.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::{Cluster, Running, Turn, processes};
+use crate::{Cluster, Running, Turn, processes, remains};
 
 /// The account of the laptop's user, which every Linux has.
 const USER: &str = "nobody";
@@ -206,6 +206,7 @@ impl Drop for Laptop {
         if !std::thread::panicking() {
             self.wait_hosts_gone();
             Cluster::shared().wait_gone(&self.selector(), GONE_WITHIN);
+            remains::wait_none();
         }
     }
 }

@@ -6,15 +6,18 @@
 
 mod cluster;
 pub mod conformance;
+mod image;
 mod laptop;
 mod processes;
 mod random;
+mod remains;
 mod running;
 mod turn;
 
 pub use cluster::{Cluster, Outage};
+pub use image::AgentImage;
 pub use laptop::{Laptop, Outcome};
-pub use processes::{freeze, kill, thaw};
+pub use processes::{freeze, kill, monotonic, thaw};
 pub use random::Random;
 pub use running::Running;
 pub use turn::Turn;

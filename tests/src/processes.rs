@@ -1,10 +1,10 @@
 //! Processes of this machine, as `/proc` shows them. The pods' are among them: the cluster's nodes are namespaces
 //! of this machine.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 
 /// Processes for which `is_it` says yes.
 pub(crate) fn find(is_it: impl Fn(i32) -> bool) -> Vec<i32> {
@@ -34,14 +34,25 @@ pub(crate) fn wait_gone(list: impl Fn() -> Vec<i32>, deadline: Instant) {
     }
 }
 
+/// The time on the clock that this machine and all pods share (`CLOCK_MONOTONIC`).
+pub fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
 /// Kills processes by SIGKILL; that one is gone already is no failure.
 pub fn kill(pids: &[i32]) {
     signal(pids, Signal::KILL);
 }
 
-/// Stops processes where they are.
+/// Stops processes where they are. Children of ours have stopped when this returns: what comes later they do not read.
 pub fn freeze(pids: &[i32]) {
     signal(pids, Signal::STOP);
+    for pid in pids {
+        let pid = Pid::from_raw(*pid).expect("a pid");
+        // Of others nothing is told.
+        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT).ok();
+    }
 }
 
 /// Lets frozen processes go on.

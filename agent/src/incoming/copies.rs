@@ -3,14 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use link::Stream;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
-use tokio::sync::Notify;
 
 /// Bytes of one connection that may wait for the session.
 const MAX_WAITING: usize = 1 << 20;
@@ -30,7 +30,13 @@ thread_local! {
 #[derive(Debug, Default)]
 struct Shared {
     state: RefCell<State>,
-    news: Notify,
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Shared {
+    fn tell_reader(&self) {
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +61,14 @@ impl State {
         self.bytes -= bytes.len();
         KEPT.set(KEPT.get() - bytes.len());
         Some(bytes)
+    }
+
+    fn put_back(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.bytes += bytes.len();
+            KEPT.set(KEPT.get() + bytes.len());
+            self.waiting.push_front(bytes);
+        }
     }
 
     fn forget(&mut self) {
@@ -89,7 +103,8 @@ pub(super) fn copy() -> (Original, Copy) {
 pub(super) struct Original(Rc<Shared>);
 
 impl Original {
-    fn offer(&self, bytes: &[u8]) {
+    /// Adds bytes, or cuts the copy if too many wait.
+    pub(super) fn offer(&self, bytes: &[u8]) {
         let mut state = self.0.state.borrow_mut();
         if state.end.is_some() {
             return;
@@ -100,12 +115,17 @@ impl Original {
         } else {
             state.keep(bytes);
         }
-        self.0.news.notify_one();
+        self.0.tell_reader();
+    }
+
+    /// There is no more to copy.
+    pub(super) fn end_whole(&self) {
+        self.end(End::Whole);
     }
 
     fn end(&self, end: End) {
         self.0.state.borrow_mut().end.get_or_insert(end);
-        self.0.news.notify_one();
+        self.0.tell_reader();
     }
 }
 
@@ -154,26 +174,43 @@ impl Copy {
         };
         let answers = async { tokio::io::copy(&mut reader, &mut tokio::io::sink()).await };
         let result = tokio::try_join!(sending, answers);
-        result.is_ok() || self.0.state.borrow().end != Some(End::Cut)
+        result.is_ok() || !self.is_cut()
+    }
+
+    /// Whether not all of it could be kept.
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.state.borrow().end == Some(End::Cut)
     }
 
     /// The next bytes; none at the end. A cut copy is an error, which resets the stream.
-    async fn next(&self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let news = self.0.news.notified();
-            {
-                let mut state = self.0.state.borrow_mut();
-                if let Some(bytes) = state.next() {
-                    return Ok(Some(bytes));
-                }
-                match state.end {
-                    Some(End::Whole) => return Ok(None),
-                    Some(_) => return Err(io::ErrorKind::ConnectionReset.into()),
-                    None => {}
-                }
-            }
-            news.await;
+    pub(super) async fn next(&self) -> io::Result<Option<Vec<u8>>> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    fn poll_next(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Vec<u8>>>> {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(bytes) = state.next() {
+            return Poll::Ready(Ok(Some(bytes)));
         }
+        match state.end {
+            Some(End::Whole) => Poll::Ready(Ok(None)),
+            Some(_) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            None => {
+                self.0.reader.replace(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// The copy of a request, which says itself how long it is: the end is never read.
+impl AsyncRead for Copy {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(mut bytes) = ready!(self.poll_next(context))? else { return Poll::Pending };
+        let rest = bytes.split_off(bytes.len().min(buffer.remaining()));
+        buffer.put_slice(&bytes);
+        self.0.state.borrow_mut().put_back(rest);
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -93,6 +93,12 @@ impl Place {
         FIRST_PORT..=*self.own_ports().end()
     }
 
+    /// Ports from which newer agents let connections pass, and this one does not.
+    pub(super) fn canary_ports(&self) -> RangeInclusive<u16> {
+        let first = self.own_ports().end() + 1;
+        first..=first + (PORTS - 1)
+    }
+
     /// Answers other agents, until the returned future is dropped.
     pub(super) fn answers(&self, told: Told) -> io::Result<impl Future<Output = ()> + use<>> {
         let told = Rc::new(told);

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
-use link::pump;
+use link::{Arrivals, Stream, pump};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncReadExt, ReadHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
@@ -20,6 +20,7 @@ use tracing::debug;
 
 use super::copies::{Copied, Original};
 use super::order::{Entered, Passing};
+use super::splice::{self, Departures};
 use super::stolen::GivenBack;
 use crate::dispatch::Counters;
 use crate::outgoing::abort;
@@ -47,12 +48,12 @@ impl Way {
     /// Hands a connection of `peer` over; `original` gets what the client sends.
     pub(super) fn pass(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, original: Option<Original>) {
         let way = Rc::clone(self);
-        spawn_local(async move { pass(&way, client, peer, tokio::io::empty(), original).await });
+        spawn_local(async move { pass(&way, client, peer, None, original).await });
     }
 
     /// Hands a connection over, of which the session has some bytes already.
     pub(super) async fn pass_rest(&self, given_back: GivenBack, peer: SocketAddr) {
-        pass(self, given_back.client, peer, given_back.sent, None).await;
+        pass(self, given_back.client, peer, Some(given_back.sent), None).await;
     }
 
     /// Counts a connection that somebody else carries.
@@ -75,7 +76,9 @@ impl Way {
             let socket = if destination.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // One port serves connections to several destinations (`ip(7)`).
             socket.set_reuseaddr(true)?;
-            let source = SocketAddr::new(destination.ip(), port);
+            // An address of a link needs its scope, too.
+            let mut source = destination;
+            source.set_port(port);
             let attempt = async {
                 socket.bind(source)?;
                 // An older agent may get it, and ask.
@@ -108,37 +111,29 @@ impl Drop for Carried<'_> {
     }
 }
 
-/// Carries a connection between client and application to its end: first what is left of `sent`, then what the
-/// client sends. `original` gets the same.
-async fn pass(
-    way: &Way,
-    mut client: TcpStream,
-    peer: SocketAddr,
-    sent: impl AsyncRead + Unpin,
-    original: Option<Original>,
-) {
+/// What the client has sent before.
+type Sent = Option<ReadHalf<Stream>>;
+
+/// Carries a connection between client and application to its end. `original` gets what the client sends.
+async fn pass(way: &Way, client: TcpStream, peer: SocketAddr, sent: Sent, original: Option<Original>) {
     Counters::add(&way.counters.passed, 1);
     let _carried = Carried::new(way);
     let result = async {
-        let (mut application, _entered) = way.connect(client.local_addr()?, peer).await?;
+        let (application, _entered) = way.connect(client.local_addr()?, peer).await?;
         application.set_nodelay(true)?;
         set_socket_keepalive(&application, true)?;
-        let (result, (client, application)) = {
-            let (client_reader, client_writer) = client.split();
-            let (application_reader, application_writer) = application.split();
-            let there = async {
-                let reader = sent.chain(client_reader);
-                match original {
-                    None => pump(reader, application_writer, |_| {}).await,
-                    Some(original) => pump(Copied { reader, original }, application_writer, |_| {}).await,
-                }
-            };
-            let back = pump(application_reader, client_writer, |_| {});
-            (tokio::try_join!(there, back), (&client, &application))
+        let there = async {
+            let (arrivals, departures) = (Arrivals(&client), Departures(&application));
+            match (sent, original) {
+                (None, None) => splice::carry(&client, &application).await,
+                (Some(sent), _) => pump(sent.chain(arrivals), departures, |_| {}).await,
+                (None, Some(original)) => pump(Copied { reader: arrivals, original }, departures, |_| {}).await,
+            }
         };
+        let result = tokio::try_join!(there, splice::carry(&application, &client));
         if result.is_err() {
-            abort(client);
-            abort(application);
+            abort(&client);
+            abort(&application);
         }
         result.map(drop)
     };

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use link::Stream;
 use protocol::agent::{Accepted, PortMode};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use super::copies::Copy;
+use super::http::Wanted;
 
 /// Connections that may wait for the session; more go to the application.
 const MAX_WAITING: usize = 1024;
@@ -48,7 +48,7 @@ pub(super) enum Arrived {
     /// What its client sends.
     Mirrored(Copy),
     /// A connection to the program, for the requests that a filter chooses. Dropped, the application answers them.
-    Wanted(oneshot::Sender<Stream>),
+    Wanted(Wanted),
 }
 
 impl Ports {

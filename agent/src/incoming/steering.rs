@@ -11,11 +11,13 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_reuseaddr;
+use rustix::system::uname;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::program::{self, Maps};
-use crate::sys::bpf::{Map, MapKind, attach, load};
+use crate::sys::bpf::{Map, MapKind, ProgramKind, attach, load};
 
 /// Words of 64 ports each: an array of 8 KiB, since a map of single ports would exceed the memory that a container may
 /// lock before Linux 5.11.
@@ -34,12 +36,23 @@ pub(super) enum SteeringError {
     Place(#[from] io::Error),
     #[error("listen in the pod's network")]
     Listen(#[source] io::Error),
-    #[error("make a BPF map")]
+    #[error("make a BPF map (needs SYS_ADMIN, or BPF and NET_ADMIN)")]
     Map(#[source] io::Error),
-    #[error("load the BPF program that chooses connections (needs Linux 5.9 and SYS_ADMIN, or BPF and NET_ADMIN)")]
+    #[error("load the BPF program that chooses connections (needs SYS_ADMIN, or BPF and NET_ADMIN)")]
     Load(#[source] io::Error),
+    #[error("the node's Linux {0} cannot choose connections: sk_lookup programs need 5.9")]
+    Kernel(String, #[source] io::Error),
     #[error("attach the BPF program to the pod's network")]
     Attach(#[source] io::Error),
+}
+
+impl SteeringError {
+    fn of_loading(error: io::Error) -> Self {
+        match error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+            true => Self::Kernel(uname().release().to_string_lossy().into_owned(), error),
+            false => Self::Load(error),
+        }
+    }
 }
 
 /// Steers new connections for as long as it lives.
@@ -61,7 +74,7 @@ pub(super) struct Listeners {
 impl Steering {
     /// Attaches to the calling thread's network; no port is steered yet. Connections from the source ports `passed`
     /// are those of agents, on their way to the application.
-    pub(super) fn start(passed: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
+    pub(super) fn start(kind: ProgramKind, passed: &RangeInclusive<u16>) -> Result<(Self, Listeners), SteeringError> {
         let v4 = listen((Ipv4Addr::LOCALHOST, 0).into()).map_err(SteeringError::Listen)?;
         let v6 = listen((Ipv6Addr::LOCALHOST, 0).into()).ok();
         let ports = Map::new(MapKind::Array, PORT_WORDS).map_err(SteeringError::Map)?;
@@ -72,7 +85,7 @@ impl Steering {
             listeners.set_socket(1, v6.as_fd()).map_err(SteeringError::Map)?;
         }
         let maps = Maps { ports: ports.number(), state: state.number(), listeners: listeners.number() };
-        let program = load(&program::instructions(&maps, passed), "mirror").map_err(SteeringError::Load)?;
+        let program = load(kind, &program::instructions(&maps, passed), "mirror").map_err(SteeringError::of_loading)?;
         let network = File::open("/proc/thread-self/ns/net").map_err(SteeringError::Attach)?;
         let link = attach(&program, network.as_fd()).map_err(SteeringError::Attach)?;
         Ok((Self { ports, steered: RefCell::default(), state, _link: link }, Listeners { v4, v6 }))
@@ -123,7 +136,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -132,7 +145,7 @@ mod tests {
     const PASSED: RangeInclusive<u16> = 61_000..=61_063;
 
     /// Runs in a new network that has loopback only; needs root.
-    fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
+    pub(crate) fn in_a_new_network(body: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(|| {
             crate::sys::enter_new_network().expect("a new network namespace (needs root)");
             let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
@@ -167,7 +180,7 @@ mod tests {
                 let application = TcpListener::bind(any).expect("listens");
                 let port = application.local_addr().expect("bound").port();
                 serve(application, "application");
-                let (steering, listeners) = Steering::start(&PASSED).expect("starts");
+                let (steering, listeners) = Steering::start(ProgramKind::Lookup, &PASSED).expect("starts");
                 serve(listeners.v4, "agent");
                 serve(listeners.v6.expect("IPv6"), "agent");
                 let (usual, steered) = (format!("application {port}"), format!("agent {port}"));
@@ -189,6 +202,14 @@ mod tests {
                 drop(steering);
                 assert_eq!(answer(there), usual);
             }
+        });
+    }
+
+    #[test]
+    fn a_kernel_without_such_programs_is_told_from_other_failures() {
+        in_a_new_network(|| {
+            let Err(error) = Steering::start(ProgramKind::Unknown, &PASSED) else { panic!("no kernel knows it") };
+            assert!(matches!(error, SteeringError::Kernel(..)), "{error:?}");
         });
     }
 }

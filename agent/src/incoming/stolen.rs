@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use link::{Stream, pump};
+use link::{Arrivals, Stream, pump};
 use protocol::agent::Taken;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf, ReadHalf};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::dispatch::Counters;
-use crate::outgoing::{Arrivals, abort, failure};
+use crate::outgoing::{abort, failure};
 
 /// What the client has sent so far, which the session gives back, and the client.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) async fn carry(counters: &Counters, mut client: TcpStream, stream: St
     let (stop, answered) = (Stop::default(), Notify::new());
     let from_program = async {
         let given_back = match Taken::try_from(stream_reader.read_u8().await?) {
-            Ok(Taken::Taken) => {
+            Ok(Taken::ByProgram) => {
                 pump(stream_reader, client_writer, |count| Counters::add(&counters.sent, count as u64)).await?;
                 None
             }
@@ -37,7 +37,7 @@ pub(super) async fn carry(counters: &Counters, mut client: TcpStream, stream: St
                 stop.stop();
                 Some(stream_reader)
             }
-            Err(byte) => return Err(io::Error::other(format!("byte {byte} where the session says what it takes"))),
+            other => return Err(io::Error::other(format!("{other:?} where the session says what it takes"))),
         };
         answered.notify_one();
         Ok(given_back)

@@ -115,7 +115,7 @@ impl Fixture {
         let folder = tempfile::tempdir().expect("creates");
         std::fs::create_dir(folder.path().join("etc")).expect("creates");
         let (server, asked) = serve().await;
-        let names = Names { root: Arc::new(Root::open(folder.path()).expect("opens")), port: server.port() };
+        let names = Names { root: Rc::new(Root::open(folder.path()).expect("opens")), port: server.port() };
         let fixture = Self { names, folder, asked };
         fixture.write(
             "resolv.conf",

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use link::{Call, MessageError, Stream, pump};
+use link::{Arrivals, Call, MessageError, Stream, pump};
 use protocol::agent::{ConnectTcp, Connected};
 use tokio::io::Interest;
 use tokio::net::tcp::ReadHalf;
@@ -11,7 +11,6 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::arrivals::Arrivals;
 use super::{refusal, source};
 use crate::dispatch::{Counters, reply};
 

@@ -16,8 +16,16 @@ const MAP_UPDATE_ELEM: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 
-/// `BPF_PROG_TYPE_SK_LOOKUP`, and the same place among `enum bpf_attach_type`.
-const PROGRAM_OF_LOOKUP: u32 = 30;
+/// Kinds of programs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ProgramKind {
+    /// `BPF_PROG_TYPE_SK_LOOKUP`.
+    Lookup = 30,
+    /// One that no kernel knows, as kernels before 5.9 do not know [`Self::Lookup`].
+    Unknown = 0xffff,
+}
+
+/// The place of [`ProgramKind::Lookup`] among `enum bpf_attach_type`.
 const ATTACHED_TO_LOOKUP: u32 = 36;
 
 /// Room for the verifier's reasons.
@@ -110,14 +118,14 @@ impl Map<u32, u64> {
     }
 }
 
-/// Has the kernel check and take a program that chooses the socket of new connections (kernel 5.9). An error has
-/// the verifier's last words.
-pub(crate) fn load(instructions: &[u64], name: &str) -> io::Result<OwnedFd> {
+/// Has the kernel check and take a program that chooses the socket of new connections. An error with the verifier's last
+/// words has no number; a kernel that does not know such programs (before 5.9) answers `EINVAL` without words.
+pub(crate) fn load(kind: ProgramKind, instructions: &[u64], name: &str) -> io::Result<OwnedFd> {
     let load = |log: Option<&mut [u8]>| {
         let mut short = [0; 16];
         short.iter_mut().zip(name.bytes().take(15)).for_each(|(to, byte)| *to = byte);
         let mut attributes = Attributes::new()
-            .number(0, PROGRAM_OF_LOOKUP)
+            .number(0, kind as u32)
             .number(4, instructions.len() as u32)
             .pointer(8, instructions.as_ptr())
             .pointer(16, c"Dual MIT/GPL".as_ptr())

@@ -153,5 +153,6 @@ fn launch(
         linger,
         grace,
         log: "debug".to_owned(),
+        without_sk_lookup: false,
     }
 }

@@ -27,12 +27,14 @@ choices! {
 choices! {
     /// A Linux capability that the agent asks for.
     Capability {
-        /// Reset established connections.
+        /// Reset connections that stand; steer new ones in an ephemeral container, and before Linux 6.9.
         NetAdmin = "NET_ADMIN",
         /// Read the environment and files of the target.
         SysPtrace = "SYS_PTRACE",
-        /// Enter the network of the target.
+        /// Enter the network of the target, and steer new connections.
         SysAdmin = "SYS_ADMIN",
+        /// Steer new connections in an ephemeral container.
+        Bpf = "BPF",
     }
 }
 
@@ -64,16 +66,17 @@ section! {
     /// How long the agent waits for a client that has gone silent, in seconds. Traffic goes to the
     /// target meanwhile.
     now grace_time: Duration = "60", Shape::seconds(0, DAY);
-    /// Run in an ephemeral container of the target's pod instead of a Job. Needs `image`; the pod keeps the entry
-    /// until it is gone.
-    later ephemeral: bool = "false", Shape::Bool;
+    /// Run in an ephemeral container of the target's pod instead of a Job, with fewer rights. Needs `image`; the pod
+    /// keeps the entry until it is gone. In namespaces that admit no capabilities the agent runs without, and the
+    /// target's connections are not taken.
+    now ephemeral: bool = "false", Shape::Bool;
     /// Reset connections that stand when stealing begins, each when it is idle and after 10 s at the latest, so that
     /// their clients come back.
     now flush_connections: bool = "true", Shape::Bool;
-    /// Capabilities that the agent does without; what needs them is then refused.
-    later disabled_capabilities: Vec<Capability> = "[]", Shape::List(&Shape::OneOf(Capability::CHOICES));
-    /// Run the agent's container privileged.
-    later privileged: bool = "false", Shape::Bool;
+    /// Capabilities that the agent does without; what needs them is then refused, with the reason.
+    now disabled_capabilities: Vec<Capability> = "[]", Shape::List(&Shape::OneOf(Capability::CHOICES));
+    /// Run the agent's container privileged, for nodes whose security modules forbid what it must do.
+    now privileged: bool = "false", Shape::Bool;
     /// Look whether the node has room for one more pod before the agent is made.
     later check_out_of_pods: bool = "true", Shape::Bool;
     /// Labels of the Job and its pod, beside mirror's own.

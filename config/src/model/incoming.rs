@@ -54,8 +54,8 @@ section! {
     /// listens on.
     now port_mapping: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Pairs `[PORT, LOCAL]`: when the local process listens on PORT, it really listens on LOCAL. For ports that are
-    /// taken or not allowed on your machine.
-    later listen_ports: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
+    /// taken or not allowed on your machine; at most 16.
+    now listen_ports: Vec<PortPair> = "[]", Shape::List(&Shape::Pair(&Shape::PORT));
     /// Ports on which the local process gets nothing. Not together with `ports`.
     now ignore_ports: Vec<u16> = "[]", Shape::PORTS;
     /// The only ports on which the local process gets traffic; all that it listens on if left out.
@@ -69,7 +69,8 @@ section! {
     now on_concurrent_steal: OnConcurrentSteal = "\"abort\"", Shape::OneOf(OnConcurrentSteal::CHOICES);
     /// What happens to stolen requests while the local process stands at a breakpoint.
     now on_pause: OnPause = "\"hold\"", Shape::OneOf(OnPause::CHOICES);
-    /// How long a request waits for a local process at a breakpoint, in seconds.
+    /// How long a request waits for a local process at a breakpoint, in seconds. With an HTTP filter one that it has
+    /// begun to receive and not to answer by then is answered with status 504.
     now hold: Duration = "30", Shape::seconds(0, 3600);
     sections { http_filter: HttpFilterConfig }
 }

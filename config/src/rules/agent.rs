@@ -31,6 +31,26 @@ pub(super) fn namespace_without_effect(facts: &mut Facts<'_>) {
     }
 }
 
+/// What an ephemeral container has no place for, or has of its pod.
+pub(super) fn pod_settings_without_effect(facts: &mut Facts<'_>) {
+    if facts.config.agent.ephemeral {
+        for key in [
+            "annotations",
+            "disable_mesh_sidecar_injection",
+            "image_pull_secrets",
+            "labels",
+            "priority_class",
+            "resources.limits",
+            "resources.requests",
+            "service_account",
+            "tolerations",
+            "ttl",
+        ] {
+            facts.tell_no_effect(&format!("agent.{key}"), "an ephemeral agent is a container of the target's pod");
+        }
+    }
+}
+
 /// With a target the node is given.
 pub(super) fn node_selector_without_effect(facts: &mut Facts<'_>) {
     let path = &facts.config.target.path;
@@ -55,9 +75,13 @@ pub(super) fn patterns_without_files(facts: &mut Facts<'_>) {
     }
 }
 
-/// A privileged container has every capability.
+/// A privileged container has every capability; an agent without a target needs none.
 pub(super) fn privileged_with_fewer_capabilities(facts: &mut Facts<'_>) {
-    if facts.config.agent.privileged {
+    if facts.is_targetless() {
+        for path in ["agent.privileged", "agent.disabled_capabilities"] {
+            facts.tell_no_effect(path, "an agent without a target has no capabilities");
+        }
+    } else if facts.config.agent.privileged {
         facts.tell_no_effect("agent.disabled_capabilities", "a privileged container has every capability");
     }
 }

@@ -8,6 +8,9 @@ use crate::model::{HttpFilter, HttpFilterConfig, IncomingMode, OnPause, PortPair
 
 const MODE: &str = "feature.network.incoming.mode";
 const FILTER: &str = "feature.network.incoming.http_filter";
+/// Most pairs of `listen_ports` (`protocol::layer::MAX_LISTEN_PORTS`).
+const MAX_LISTEN_PORTS: usize = 16;
+
 const MAPPINGS: [&str; 2] = ["feature.network.incoming.port_mapping", "feature.network.incoming.listen_ports"];
 
 /// Without a target there is nothing to steal from.
@@ -133,6 +136,16 @@ pub(super) fn mapping_to_itself(facts: &mut Facts<'_>) {
             let message = format!("port {} is mapped to itself: remove the pair", pair.first);
             facts.tell(Severity::Warning, "no-effect", path, message);
         }
+    }
+}
+
+/// Every process of the session keeps them in a place of fixed size.
+pub(super) fn too_many_listen_ports(facts: &mut Facts<'_>) {
+    let path = MAPPINGS[1];
+    let count = pairs_of(facts, path).len();
+    if count > MAX_LISTEN_PORTS {
+        let message = format!("{count} pairs are more than {MAX_LISTEN_PORTS}: leave some out");
+        facts.tell(Severity::Error, "too-many", path, message);
     }
 }
 

@@ -173,10 +173,38 @@ fn rules_across_keys() {
         "#]],
     );
     check(
+        r#"{"target": "pod/x", "agent": {"ephemeral": true, "image": "x", "ttl": 3, "privileged": true, "disabled_capabilities": ["BPF"]}}"#,
+        expect![[r#"
+            warning no-effect 1:71 `agent.ttl` has no effect: an ephemeral agent is a container of the target's pod
+            warning no-effect 1:119 `agent.disabled_capabilities` has no effect: a privileged container has every capability
+        "#]],
+    );
+    check(
+        r#"{"target": "targetless", "agent": {"privileged": true}}"#,
+        expect![[r#"
+            warning no-effect 1:50 `agent.privileged` has no effect: an agent without a target has no capabilities
+        "#]],
+    );
+    check(
         r#"{"target": "pod/x", "agent": {"node_selector": {"a": "b"}}, "feature": {"fs": {"mode": "local", "not_found": "x"}}}"#,
         expect![[r#"
         warning no-effect 1:48 `agent.node_selector` has no effect: the agent runs on the target's node
         warning no-effect 1:110 `feature.fs.not_found` has no effect: `feature.fs.mode` is "local": use "localwithoverrides"
+    "#]],
+    );
+}
+
+#[test]
+fn listeners_are_moved_from_a_bounded_number_of_ports() {
+    let file = |count: usize| {
+        let pairs: Vec<_> = (1..=count).map(|port| format!("[{port}, {}]", port + 1000)).collect();
+        format!(r#"{{"feature": {{"network": {{"incoming": {{"listen_ports": [{}]}}}}}}}}"#, pairs.join(", "))
+    };
+    check(&file(16), expect![[""]]);
+    check(
+        &file(17),
+        expect![[r#"
+        error too-many 1:55 17 pairs are more than 16: leave some out
     "#]],
     );
 }

@@ -1,7 +1,9 @@
-//! What `getpeername` and `getsockname` say of a socket of the session, and what `bind` makes of the pod's address.
+//! What `getpeername` and `getsockname` say of a socket of the session, and what `bind` makes of the pod's address and
+//! of ports that are somewhere else on this machine.
 
 use std::net::SocketAddr;
 
+use decide::incoming::{local_port, program_port};
 use decide::outgoing::unmapped;
 use libc::c_int;
 use protocol::codec;
@@ -50,29 +52,46 @@ pub(crate) fn pod_side_name(fd: c_int, end: End, said: SocketAddr) -> Option<Enc
             if let Some(peer) = candidate.unsure {
                 note_local(Subject::Connected { cookie: candidate.cookie, peer });
             }
-            in_pod(candidate.session, said)
+            in_form_of(said, in_pod(candidate.session, fd, end, said)?)
         }
-        (Err(_), _) => in_pod(candidate.session, said),
+        (Err(_), _) => in_form_of(said, in_pod(candidate.session, fd, end, said)?),
     })
 }
 
-/// Where `fd` is bound in place of the address `own` of the pod; `None` is `own` itself.
+/// Where `fd` is bound in place of `own`, which may be an address of the pod, or have a port that is another one here;
+/// `None` is `own` itself.
 pub(crate) fn stand_in(fd: c_int, own: SocketAddr) -> Option<Encoded> {
     guard(Stage::Before, None, || {
-        let rules = session::get()?.rules;
-        let place = rules.stand_in(own)?;
-        let is_ours = match sys::speaks(fd) {
+        let session = session::get()?;
+        let (rules, port) = (session.rules, local_port(&session.listen_ports, own.port()));
+        let place = rules.stand_in(own);
+        if place.is_none() && port == own.port() {
+            return None;
+        }
+        let speaks = sys::speaks(fd);
+        let is_ours = match speaks {
             Speaks::Tcp => rules.tcp,
             Speaks::Udp => rules.udp,
             Speaks::Other => false,
         };
-        if is_ours { in_form_of(own, place) } else { None }
+        let mut place = place.filter(|_| is_ours).unwrap_or(own);
+        if speaks == Speaks::Tcp {
+            place.set_port(port);
+        }
+        if place == own { None } else { in_form_of(own, place) }
     })
 }
 
-/// The pod's name for an address that stands in for its own, in the form of that.
-fn in_pod(session: &Session, said: SocketAddr) -> Option<Encoded> {
-    in_form_of(said, session.rules.in_pod(said)?)
+/// The pod's name for an address that stands in for its own, with the port that the program has asked for.
+fn in_pod(session: &Session, fd: c_int, end: End, said: SocketAddr) -> Option<SocketAddr> {
+    let there = session.rules.in_pod(said);
+    let port = program_port(&session.listen_ports, said.port());
+    if end == End::Peer || port == said.port() || sys::speaks(fd) != Speaks::Tcp {
+        return there;
+    }
+    let mut there = there.unwrap_or(said);
+    there.set_port(port);
+    Some(there)
 }
 
 /// A socket about which the host is to be asked, or the answer.
@@ -92,11 +111,11 @@ fn candidate(fd: c_int, end: End, said: SocketAddr) -> Result<Candidate, Option<
         None if sys::cookie(fd).is_ok_and(|cookie| is_address_ours(cookie, said)) => {
             return Err(expected(session, said));
         }
-        _ => return Err(session.rules.in_pod(said)),
+        _ => return Err(in_pod(session, fd, end, said)),
     };
     let cookie = sys::cookie(fd).map_err(|_| None)?;
     if unsure.is_some_and(|peer| is_local(Subject::Connected { cookie, peer })) {
-        return Err(session.rules.in_pod(said));
+        return Err(in_pod(session, fd, end, said));
     }
     Ok(Candidate { session, cookie, peer, form, unsure, port_only })
 }

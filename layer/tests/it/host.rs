@@ -191,6 +191,7 @@ impl FakeHost {
             outgoing_udp: false,
             unix: false,
             incoming: false,
+            listen_ports: [(0, 0); 16],
             ignore_localhost: true,
             dns: true,
             ipv6: true,

@@ -84,6 +84,27 @@ fn an_ipv6_listener_sees_its_clients_in_its_own_form() {
 }
 
 #[test]
+fn a_listener_is_moved_to_another_port_and_does_not_know_it() {
+    for (own, in_pod) in [("127.0.0.1", "127.0.0.1:81/16"), ("10.244.0.9", "10.244.0.9:81/16"), ("::1", "[::1]:81/28")]
+    {
+        let host = FakeHost::with_settings(
+            |settings| {
+                settings.incoming = true;
+                settings.listen_ports[3] = (81, 48_081);
+            },
+            |_| Reply::Default,
+        );
+        let shown = shown(&host, &[own, "nobody", "81"]);
+        assert_eq!(shown, format!("own={in_pod} listen=0"), "{own}");
+        let told = host.asked().into_iter().find_map(|asked| match asked {
+            Asked::Listen { bound, .. } => Some(bound.port()),
+            _ => None,
+        });
+        assert_eq!(told, Some(48_081), "{own}");
+    }
+}
+
+#[test]
 fn a_session_without_incoming_traffic_is_not_told_of_listeners() {
     let host = FakeHost::start(|_| Reply::Default);
     assert_eq!(shown(&host, &["127.0.0.1", "nobody"]), "listen=0");

@@ -72,7 +72,12 @@ fn start(
     let layer = bundle::layer_path()?;
     let json = serde_json::to_string(&spec)
         .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
-    let start = Start { pid: std::process::id() as i32, spec: json, program: Path::new(name).display().to_string() };
+    let start = Start {
+        pid: std::process::id() as i32,
+        spec: json,
+        program: Path::new(name).display().to_string(),
+        quiet: exec.quiet,
+    };
     let mut host = Host::start(&start)?;
     let ready = follow(&mut host, progress)?;
     summarise(&spec, &ready, exec.verbose, progress);
@@ -103,7 +108,7 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
     let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
     progress.note("files", &files);
-    progress.note("incoming", incoming(spec));
+    progress.note("incoming", incoming(spec, ready));
     let network = &spec.network;
     progress.note("outgoing", &outgoing(network));
     let filtered = if network.dns_filter == AddressFilters::All { "" } else { ", filtered" };
@@ -116,12 +121,15 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     }
 }
 
-fn incoming(spec: &SessionSpec) -> &'static str {
-    match spec.incoming.mode {
+fn incoming(spec: &SessionSpec, ready: &Ready) -> &'static str {
+    match (spec.incoming.mode, spec.incoming.filter.is_some()) {
         _ if spec.target == config::Target::Targetless => "off (no target)",
-        None => "off",
-        Some(PortMode::Steal) => "steal: connections to ports that the program listens on come here",
-        Some(PortMode::Mirror) => "mirror: connections to ports that the program listens on are copied to it",
+        (None, _) => "off",
+        _ if !ready.takes_connections => "none: see above",
+        (Some(PortMode::Steal), false) => "steal: connections to ports that the program listens on come here",
+        (Some(PortMode::Steal), true) => "steal: HTTP requests that match the filter come here",
+        (Some(PortMode::Mirror), false) => "mirror: connections to ports that the program listens on are copied to it",
+        (Some(PortMode::Mirror), true) => "mirror: HTTP requests that match the filter are copied to the program",
     }
 }
 
@@ -190,6 +198,7 @@ mod tests {
             set: set.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect(),
             unset: unset.iter().map(|name| (*name).to_owned()).collect(),
             from_pod: 0,
+            takes_connections: true,
             session: String::new(),
             log: String::new(),
         };

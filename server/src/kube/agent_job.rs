@@ -13,14 +13,13 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use protocol::launch::Launch;
 use serde_json::{Value, json};
 
+use super::agent::AgentPlan;
 use super::client::{Cluster, Operation};
-use super::target::PodTarget;
+use super::rights::Rights;
 use crate::bundle::AgentFiles;
 use crate::failure::{Class, Failure, Result};
-use crate::session::spec::AgentOptions;
 
 /// Seconds after which the cluster ends an agent that nobody has contacted.
 const DEADLINE: u32 = 60;
@@ -28,33 +27,14 @@ const DEADLINE: u32 = 60;
 /// Seconds that an agent gets to leave: it carries connections to the application on for 25 of them.
 const GRACE_PERIOD: u32 = 30;
 
+/// Name of the agent's container in its pod.
+pub(super) const CONTAINER: &str = "agent";
+
 /// Where the agent's files are mounted in its container.
 const MOUNT: &str = "/mirror";
 
 /// Most bytes of files in one ConfigMap: the API server allows 1 MiB (`MaxSecretSize`).
 const CONFIG_MAP_LIMIT: usize = 1024 * 1024;
-
-/// What makes one agent.
-pub struct AgentPlan<'a> {
-    /// Name of the Job.
-    pub name: String,
-    /// Whether connections of the target are asked for.
-    pub incoming: bool,
-    /// Whether files of the target are asked for.
-    pub files_of_target: bool,
-    /// Whose place it takes; none is targetless.
-    pub target: Option<&'a PodTarget>,
-    /// How to run it.
-    pub options: &'a AgentOptions,
-    /// Its arguments.
-    pub launch: Launch,
-    /// Who runs the session: user and host.
-    pub owner: String,
-    /// Namespace of the Job.
-    pub namespace: String,
-    /// What it is made of; none when `options.image` has it inside.
-    pub files: Option<&'a AgentFiles>,
-}
 
 /// An image that some node has, and that node.
 struct Borrowed {
@@ -66,15 +46,13 @@ struct Borrowed {
 /// A Job that was made.
 #[derive(Debug, Clone)]
 pub struct AgentJob {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
     uid: String,
 }
 
 /// Makes the Job, its files, and lets it run.
-pub async fn create(cluster: &Cluster, plan: &AgentPlan<'_>) -> Result<AgentJob> {
+pub(super) async fn create(cluster: &Cluster, plan: &AgentPlan<'_>) -> Result<AgentJob> {
     let borrowed = match (&plan.options.image, plan.target) {
         (Some(_), _) => None,
         (None, Some(target)) => Some(Borrowed {
@@ -117,7 +95,7 @@ async fn fill_and_release(cluster: &Cluster, plan: &AgentPlan<'_>, job: &AgentJo
 
 /// Takes the deadline away: from the first contact on the agent itself watches its client. Tried again while
 /// there is time, because the cluster ends the session otherwise.
-pub async fn keep(cluster: &Cluster, job: &AgentJob) -> Result<()> {
+pub(super) async fn keep(cluster: &Cluster, job: &AgentJob) -> Result<()> {
     let mut pause = Duration::from_secs(1);
     loop {
         match patch(cluster, job, json!({"spec": {"activeDeadlineSeconds": null}})).await {
@@ -132,7 +110,7 @@ pub async fn keep(cluster: &Cluster, job: &AgentJob) -> Result<()> {
 }
 
 /// Removes the Job and, by ownership, everything of it. Who may not delete it moves its deadline to now.
-pub async fn delete(cluster: &Cluster, job: &AgentJob) -> Result<()> {
+pub(super) async fn delete(cluster: &Cluster, job: &AgentJob) -> Result<()> {
     let api: Api<Job> = Api::namespaced(cluster.client.clone(), &job.namespace);
     let operation = operation("delete", "batch", "jobs", &job.namespace, &job.name);
     match cluster.find(operation, api.delete(&job.name, &DeleteParams::background())).await {
@@ -345,28 +323,13 @@ fn pod_security(plan: &AgentPlan<'_>) -> Value {
 }
 
 fn container(plan: &AgentPlan<'_>, image: Option<&str>) -> Value {
-    // Before Linux 6.9 a map of sockets needs `NET_ADMIN`. Files are read as the target's user.
-    let needs = [
-        (plan.incoming, "NET_ADMIN"),
-        (plan.files_of_target, "SETGID"),
-        (plan.files_of_target, "SETUID"),
-        (true, "SYS_ADMIN"),
-        (true, "SYS_PTRACE"),
-    ];
-    let needed = needs.iter().filter(|(needed, _)| *needed && plan.target.is_some());
-    let capabilities: Vec<&str> = needed.map(|(_, capability)| *capability).collect();
     let mut container = json!({
-        "name": "agent",
+        "name": CONTAINER,
         "image": image,
         "imagePullPolicy": plan.options.image_pull_policy,
         "args": plan.launch.to_args(),
         "resources": plan.options.resources,
-        "securityContext": {
-            "privileged": false,
-            "allowPrivilegeEscalation": plan.target.is_some(),
-            "readOnlyRootFilesystem": true,
-            "capabilities": {"drop": ["ALL"], "add": capabilities},
-        },
+        "securityContext": Rights::of_job(plan).security_context(),
     });
     if plan.files.is_some() {
         container["command"] = json!([format!("{MOUNT}/loader")]);

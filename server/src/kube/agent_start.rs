@@ -1,4 +1,4 @@
-//! From a Job that may run to an agent that can be reached: which node, and why not.
+//! From an agent that was made to one that can be reached: which pod, and why not.
 //!
 //! There is no waiting for the pod's status, which comes up to a second late: as soon as the pod has a
 //! node the caller may try the port-forward. This module tells the node, and keeps watching for reasons
@@ -6,11 +6,12 @@
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, ListParams, LogParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, LogParams, WatchEvent};
+use protocol::launch::NOT_PERMITTED;
 use std::time::Duration;
 use tokio::sync::watch;
 
-use super::agent_job::AgentJob;
+use super::agent::Agent;
 use super::client::{Cluster, Operation};
 use super::pod_state;
 use crate::failure::{Class, Failure};
@@ -32,17 +33,16 @@ const HOPELESS: &[&str] = &[
     "RunContainerError",
 ];
 
-/// Watches the Job's pod: puts its name into `scheduled` once it has a node, and returns only when the agent
+/// Watches the agent's pod: puts its name into `scheduled` once it has a node, and returns only when the agent
 /// cannot come up any more, with the reason.
-pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sender<Option<String>>) -> Failure {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &job.namespace);
-    let of_job = format!("batch.kubernetes.io/job-name={}", job.name);
+pub async fn watch_pod(cluster: &Cluster, agent: &Agent, scheduled: &watch::Sender<Option<String>>) -> Failure {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), agent.namespace());
     let mut seen = false;
     loop {
-        let params = WatchParams::default().labels(&of_job).timeout(60);
+        let params = agent.watch().timeout(60);
         let opened = api.watch(&params, "0");
         let operation =
-            Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&job.namespace), name: None };
+            Operation { verb: "watch", group: "", resource: "pods", namespace: Some(agent.namespace()), name: None };
         let stream = match cluster.ask(operation, opened).await {
             Ok(stream) => stream,
             // The caller's time limit ends this.
@@ -59,7 +59,7 @@ pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sen
             match next {
                 Ok(Some(Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod)))) => {
                     seen = true;
-                    if let Some(failure) = hopeless(cluster, job, &pod).await {
+                    if let Some(failure) = hopeless(cluster, agent, &pod).await {
                         return failure;
                     }
                     announce(&pod, scheduled);
@@ -74,7 +74,7 @@ pub async fn watch_pod(cluster: &Cluster, job: &AgentJob, scheduled: &watch::Sen
                     break;
                 }
                 Err(_) if !seen => {
-                    if let Some(failure) = refused_by_events(cluster, job).await {
+                    if let Some(failure) = refused_by_events(cluster, agent).await {
                         return failure;
                     }
                 }
@@ -91,7 +91,7 @@ fn announce(pod: &Pod, scheduled: &watch::Sender<Option<String>>) {
     }
 }
 
-async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failure> {
+async fn hopeless(cluster: &Cluster, agent: &Agent, pod: &Pod) -> Option<Failure> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     let unscheduled = status.conditions.iter().flatten().find(|condition| {
@@ -106,12 +106,12 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
                 .next("free some room on its node, lower agent.resources, or set agent.priority_class"),
         );
     }
-    let container = status.container_statuses.iter().flatten().next()?;
+    let container = agent.status(pod)?;
     let state = container.state.as_ref()?;
     if let Some(waiting) = &state.waiting
         && waiting.reason.as_deref().is_some_and(|reason| HOPELESS.contains(&reason))
     {
-        let words = pod_state::waiting(pod).unwrap_or_default();
+        let words = pod_state::container_waits(container).unwrap_or_default();
         return Some(
             Failure::new(Class::Agent, format!("the agent's container cannot start (image {})", container.image))
                 .detail(words)
@@ -120,12 +120,16 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
     }
     let ended = state.terminated.as_ref()?;
     let reason = ended.reason.as_deref().unwrap_or("Error");
+    let not_permitted = ended.exit_code == i32::from(NOT_PERMITTED);
     let mut failure = Failure::new(
         Class::Agent,
-        format!("the agent ended while it started: {reason}, exit code {}", ended.exit_code),
+        match not_permitted {
+            true => "the agent may not do what it must".to_owned(),
+            false => format!("the agent ended while it started: {reason}, exit code {}", ended.exit_code),
+        },
     );
     let words = ended.message.clone().unwrap_or_default();
-    let log = last_words(cluster, job, name).await;
+    let log = last_words(cluster, agent, name, &container.name).await;
     for line in words.lines().map(str::to_owned).chain(log) {
         failure = failure.detail(line);
     }
@@ -133,29 +137,32 @@ async fn hopeless(cluster: &Cluster, job: &AgentJob, pod: &Pod) -> Option<Failur
     let signs = ["OOM", "cannot start a stopped process"];
     let out_of_memory =
         ended.exit_code == 137 || signs.iter().any(|sign| reason.contains(sign) || words.contains(sign));
-    Some(failure.next(if out_of_memory {
+    Some(failure.next(if not_permitted {
+        "leave the right that it names out of agent.disabled_capabilities; what a security module of the node forbids, agent.privileged may permit"
+    } else if out_of_memory {
         "it may have run out of memory: raise agent.resources.limits.memory (32Mi are plenty)"
     } else {
         "look at the target node with `kubectl describe node` and at `kubectl get events`"
     }))
 }
 
-async fn last_words(cluster: &Cluster, job: &AgentJob, pod: &str) -> Vec<String> {
-    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &job.namespace);
-    let params = LogParams { tail_lines: Some(5), ..LogParams::default() };
+async fn last_words(cluster: &Cluster, agent: &Agent, pod: &str, container: &str) -> Vec<String> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), agent.namespace());
+    let params = LogParams { tail_lines: Some(5), container: Some(container.to_owned()), ..LogParams::default() };
     let log = api.logs(pod, &params).await.unwrap_or_default();
     log.lines().map(str::to_owned).collect()
 }
 
 /// What the Job controller was told when it tried to make the pod: Pod Security, quota, service account.
-async fn refused_by_events(cluster: &Cluster, job: &AgentJob) -> Option<Failure> {
+async fn refused_by_events(cluster: &Cluster, agent: &Agent) -> Option<Failure> {
+    let Agent::Job(job) = agent else { return None };
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), &job.namespace);
     let fields = format!("involvedObject.kind=Job,involvedObject.name={}", job.name);
     let events = api.list(&ListParams::default().fields(&fields)).await.ok()?;
     let failed = events.items.into_iter().find(|event| event.reason.as_deref() == Some("FailedCreate"))?;
     let message = failed.message.unwrap_or_default();
     let next = if message.contains("PodSecurity") {
-        "a targeted agent needs hostPID, SYS_ADMIN, SYS_PTRACE and NET_ADMIN: run it in another namespace with agent.namespace, or use a targetless session"
+        "a targeted agent needs hostPID, SYS_ADMIN, SYS_PTRACE and NET_ADMIN: run it in another namespace with agent.namespace, or with fewer rights in the target's pod with agent.ephemeral and agent.image (`mirror image save`)"
     } else if message.contains("quota") {
         "ask for a larger quota, lower agent.resources, or run the agent in another namespace with agent.namespace"
     } else if message.contains("serviceaccount") {

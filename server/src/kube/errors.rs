@@ -97,6 +97,12 @@ pub(super) fn explain(error: &kube::Error, operation: Operation<'_>, cluster: &C
     }
 }
 
+/// Whether an object was refused for what it is (Pod Security, a policy), not for who made it.
+pub(super) fn is_not_admitted(status: &Status) -> bool {
+    let is_for_the_user = status.message.contains("cannot patch resource");
+    status.code == 403 && !is_for_the_user
+}
+
 fn describe(operation: Operation<'_>) -> String {
     let name = operation.name.map(|name| format!(" {name}")).unwrap_or_default();
     let place = operation.namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();

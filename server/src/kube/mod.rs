@@ -1,7 +1,9 @@
 //! Everything that talks to Kubernetes. The only module that uses the `kube` crate: what it hands out are
 //! plain types, and every failure leaves it as a [`crate::failure::Failure`] with the next step.
 
-pub mod agent_job;
+pub mod agent;
+mod agent_ephemeral;
+mod agent_job;
 pub mod agent_start;
 pub mod client;
 mod errors;
@@ -10,4 +12,6 @@ pub mod list;
 mod pod_state;
 pub mod port_forward;
 pub mod probes;
+mod rights;
+pub mod services;
 pub mod target;

@@ -16,7 +16,8 @@ pub(super) fn waiting(pod: &Pod) -> Option<String> {
     })
 }
 
-fn container_waits(status: &ContainerStatus) -> Option<String> {
+/// What keeps one container from running.
+pub(super) fn container_waits(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref()?;
     if let Some(waiting) = &state.waiting {
         let reason = waiting.reason.as_deref().unwrap_or("waiting");

@@ -2,17 +2,20 @@
 //! process takes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use config::target::{KINDS, Kind, Target, TargetKind};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, WatchEvent, WatchParams};
 use kube::core::Selector;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Cluster, Operation, offer};
 use super::kinds::{Pods, pods, resource};
 use super::probes::{self, Probe};
+use super::services::{self, ServicePort};
 use crate::failure::{Class, Failure, Result, nearest};
 
 /// Containers that meshes and the like put beside an application: never chosen unless named.
@@ -31,6 +34,9 @@ const SIDECARS: &[&str] = &[
 
 /// Says which container of a pod tools should take when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// Pause before a pod's watch that ended or failed is opened again.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// A running container and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +65,19 @@ pub struct PodTarget {
     pub host_network: bool,
     /// What the kubelet asks of the pod's ports.
     pub probes: Vec<Probe>,
+    /// Who the container's first process is, if that is known.
+    pub user: Option<User>,
+    /// Names by which its clients reach the pod.
+    pub services: Vec<ServicePort>,
+}
+
+/// The user of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its number.
+    pub uid: i64,
+    /// That of its group; none means what the image says, or 0.
+    pub gid: Option<i64>,
 }
 
 /// Finds the container of `target`; a targetless session has none. Creates nothing.
@@ -83,8 +102,11 @@ pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<Option<PodTar
         return Err(Failure::new(Class::TargetNotReady, message)
             .next(format!("see why with `kubectl describe pod {name} -n {namespace}`, or wait until it is ready")));
     }
-    let target = describe(pod, &chosen, ready.len().saturating_sub(1))?;
-    refuse_other_architectures(cluster, &target.node).await?;
+    let mut target = describe(pod, &chosen, ready.len().saturating_sub(1))?;
+    let (refused, services) =
+        tokio::join!(refuse_other_architectures(cluster, &target.node), services::of(cluster, pod));
+    refused?;
+    target.services = services;
     Ok(Some(target))
 }
 
@@ -324,8 +346,64 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         others,
         host_network: spec.host_network == Some(true),
         probes: probes::of(spec),
+        user: user(spec, container, status),
+        services: Vec::new(),
         pod: name,
     })
+}
+
+/// As the node tells it (Kubernetes 1.33 with containerd 2), or else as the spec does.
+fn user(spec: &PodSpec, container: Option<&Container>, status: Option<&ContainerStatus>) -> Option<User> {
+    let told = status.and_then(|status| status.user.as_ref()?.linux.as_ref());
+    if let Some(told) = told {
+        return Some(User { uid: told.uid, gid: Some(told.gid) });
+    }
+    let own = container.and_then(|container| container.security_context.as_ref());
+    let of_pod = spec.security_context.as_ref();
+    let uid = own.and_then(|own| own.run_as_user).or(of_pod.and_then(|of_pod| of_pod.run_as_user))?;
+    let gid = own.and_then(|own| own.run_as_group).or(of_pod.and_then(|of_pod| of_pod.run_as_group));
+    Some(User { uid, gid })
+}
+
+/// Waits until the target's container runs as another one than that which is known, and returns its id; none if the pod
+/// is gone.
+pub async fn next_container(cluster: &Cluster, target: &PodTarget) -> Option<String> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &target.namespace);
+    let params = WatchParams::default().fields(&format!("metadata.name={}", target.pod)).timeout(60);
+    loop {
+        let operation =
+            Operation { verb: "watch", group: "", resource: "pods", namespace: Some(&target.namespace), name: None };
+        match cluster.ask(operation, api.watch(&params, "0")).await {
+            Ok(events) => {
+                let mut events = std::pin::pin!(events);
+                while let Some(Ok(event)) = events.next().await {
+                    match event {
+                        WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                            if pod.metadata.uid.as_ref() != Some(&target.uid) {
+                                return None;
+                            }
+                            if let Some(id) = running_container(&pod, &target.container)
+                                && id != target.container_id
+                            {
+                                return Some(id);
+                            }
+                        }
+                        WatchEvent::Deleted(_) => return None,
+                        WatchEvent::Bookmark(_) | WatchEvent::Error(_) => {}
+                    }
+                }
+            }
+            Err(failure) => tracing::debug!(%failure, "the target's pod cannot be watched now"),
+        }
+        tokio::time::sleep(WATCH_AGAIN).await;
+    }
+}
+
+fn running_container(pod: &Pod, name: &str) -> Option<String> {
+    let mut statuses = pod.status.as_ref()?.container_statuses.iter().flatten();
+    let status = statuses.find(|status| status.name == name)?;
+    status.state.as_ref()?.running.as_ref()?;
+    status.container_id.as_deref()?.split_once("://").map(|(_, id)| id.to_owned())
 }
 
 /// The agent is built for this machine's architecture only. Who may not read nodes is let through: the

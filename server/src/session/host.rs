@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use decide::programs::Skip;
 use protocol::agent::{Event, Leaving, Subscribe};
-use protocol::layer::{SESSION_VARIABLE, Session, Settings, Token, session_value};
+use protocol::layer::{MAX_LISTEN_PORTS, SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -27,12 +27,12 @@ use super::layers::{self, Layers, Outgoing};
 use super::message::{self, HostMessage, Ready, Start};
 use super::pod_files::PodFiles;
 use super::processes::{self, Processes};
+use super::restart::Restarts;
 use super::rules::Rules;
 use super::spec::{IncomingOptions, SessionSpec};
-use super::startup::{self, Links, Reporter, Started, Starter};
+use super::startup::{self, Reporter, Started, Starter};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
-use crate::kube::agent_job;
 
 /// A program that has not loaded the layer after this long is reported.
 const HOOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -233,7 +233,7 @@ fn prepare(
     let rules = Arc::new(Rules::new(&spec.network)?);
     let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
         .map_err(cannot)?;
-    let incoming = take_connections(spec, started, *outgoing.relay.v4.ip());
+    let incoming = take_connections(spec, started, *outgoing.relay.v4.ip(), start.quiet);
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
     let (processes, announce) = Processes::new(program, start.pid, mark);
     let network = &spec.network;
@@ -245,14 +245,12 @@ fn prepare(
         settings: Settings {
             relay_v4: outgoing.relay.v4,
             relay_v6: outgoing.relay.v6,
-            pod: started.description.addresses.iter().find_map(|address| match address {
-                IpAddr::V4(address) => Some(*address),
-                IpAddr::V6(_) => None,
-            }),
+            pod: first_v4(&started.description.addresses),
             outgoing_tcp: network.outgoing_tcp,
             outgoing_udp: network.outgoing_udp,
             unix: !network.unix_streams.is_empty(),
             incoming: incoming.is_on(),
+            listen_ports: listen_ports(&spec.incoming),
             ignore_localhost: network.ignore_localhost,
             dns: network.dns,
             ipv6: network.ipv6,
@@ -280,20 +278,35 @@ fn prepare(
     let changes = environment::changes(started.pod_environment.clone(), &spec.environment)?;
     let mut set = changes.set;
     set.push((SESSION_VARIABLE.as_bytes().to_vec(), value));
-    let ready = Ready { set, unset: changes.unset, from_pod: changes.from_pod, session: session.to_owned(), log };
+    let (unset, from_pod, takes_connections) = (changes.unset, changes.from_pod, started.takes_connections);
+    let ready = Ready { set, unset, from_pod, takes_connections, session: session.to_owned(), log };
     Ok((ready, processes, layers))
 }
 
-fn take_connections(spec: &SessionSpec, started: &Started, relay: Ipv4Addr) -> Arc<Incoming> {
+fn first_v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
+    addresses.iter().find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// Where the program says that it listens, and where it really does; the configuration has no more of them than fit.
+fn listen_ports(incoming: &IncomingOptions) -> [(u16, u16); MAX_LISTEN_PORTS] {
+    let mut ports = [(0, 0); MAX_LISTEN_PORTS];
+    ports.iter_mut().zip(&incoming.listen_ports).for_each(|(place, pair)| *place = *pair);
+    ports
+}
+
+fn take_connections(spec: &SessionSpec, started: &Started, relay: Ipv4Addr, quiet: bool) -> Arc<Incoming> {
     let mode = spec.incoming.mode.filter(|_| started.takes_connections);
-    let Links { control, data } = started.links.clone();
-    Incoming::new(IncomingOptions { mode, ..spec.incoming.clone() }, started.probes.clone(), control, data, relay)
+    let options = IncomingOptions { mode, ..spec.incoming.clone() };
+    Incoming::new(options, started.target.as_ref(), started.links.clone(), relay, quiet)
 }
 
 /// Serves until the last process of the user has ended.
 async fn serve(started: &Started, start: &Start, processes: &mut Processes, layers: &Layers) {
     let watch_links = async {
-        let cause = lost(&started.links).await;
+        let cause = lost(started).await;
         tracing::error!(%cause, "the session is lost");
         let and = "the program goes on, but what it asks of the pod fails";
         tell(format!("mirror: the session is lost: {cause}; {and}")).await;
@@ -324,14 +337,15 @@ async fn serve(started: &Started, start: &Start, processes: &mut Processes, laye
 }
 
 /// Returns the cause when the agent can no longer be reached.
-async fn lost(links: &Links) -> String {
+async fn lost(started: &Started) -> String {
+    let links = &started.links;
     let ended = async {
         tokio::select! {
             ended = links.control.ended() => ended,
             ended = links.data.ended() => ended,
         }
     };
-    cause(told(&links.control), ended).await
+    cause(told(started), ended).await
 }
 
 /// The agent tells its reason before it hangs up, but on another connection than the one that may end first.
@@ -350,11 +364,17 @@ async fn cause(told: impl Future<Output = Option<String>>, ended: impl Future<Ou
 }
 
 /// The reason that the agent itself gives for leaving; none when it leaves without a word.
-async fn told(control: &link::Link) -> Option<String> {
+async fn told(started: &Started) -> Option<String> {
+    let control = &started.links.control;
+    let restarts = |target| Restarts::new(started.cluster.clone(), control.clone(), target);
+    let restarts = started.target.clone().map(restarts);
     let ((), mut events) = control.open(Subscribe {}).await.ok()?;
     loop {
         match link::read_message::<Event>(&mut events).await.ok()? {
             Event::Warning(text) => tell(format!("mirror: {text}")).await,
+            Event::TargetEnded => {
+                restarts.clone().map(|restarts| tokio::spawn(restarts.follow()));
+            }
             Event::Leaving(Leaving::TargetEnded) => return Some("the target container ended".to_owned()),
             Event::Leaving(Leaving::Terminated) => return Some("the agent was ended from outside".to_owned()),
         }
@@ -375,14 +395,14 @@ fn silence() {
     }
 }
 
-/// Ends the agent and removes its Job.
+/// Ends the agent and removes what can be removed of it.
 async fn farewell(started: &Started) {
     let goodbye = async {
         tokio::join!(started.links.control.goodbye(), started.links.data.goodbye());
     };
-    let (cluster, job) = (started.cluster.clone(), started.job.clone());
+    let (cluster, agent) = (started.cluster.clone(), started.agent.clone());
     // A task of its own: credentials may have to be renewed by a plugin, which blocks its thread.
-    let removal = tokio::spawn(async move { agent_job::delete(&cluster, &job).await });
+    let removal = tokio::spawn(async move { agent.remove(&cluster).await });
     let both = async {
         let ((), removed) = tokio::join!(goodbye, removal);
         if let Ok(Err(failure)) = removed {

@@ -7,6 +7,9 @@ mod clients;
 
 mod delivery;
 
+mod opened;
+mod requests;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use decide::incoming::Rules;
 use link::{Link, LinkError, Stream};
-use protocol::agent::{Accept, Accepted, HttpFilter, OpenPort, PortMode, RemoteError};
+use protocol::agent::{Accept, Accepted, HttpFilter, OpenPort, PortMode, PortOpened, RemoteError};
 use protocol::layer::NamesReply;
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,9 +28,13 @@ use super::closed::Watch;
 use super::host;
 use super::sock_diag;
 use super::spec::{IncomingOptions, OnConcurrentSteal, OnPause};
+use super::startup::Links;
 use crate::kube::probes::{self, Probe, ProbeKind};
+use crate::kube::services::ServicePort;
+use crate::kube::target::PodTarget;
 use clients::Clients;
 use delivery::NotDelivered;
+use opened::Report;
 
 /// How many connections the agent may hand over before the host has asked for the next: at a round trip of 20 ms
 /// that is 3,200 connections a second.
@@ -64,6 +71,9 @@ pub(super) struct Incoming {
     rules: Rules,
     probes: Vec<Probe>,
     probes_are_wanted: bool,
+    services: Vec<ServicePort>,
+    /// The user is told of failures only.
+    quiet: bool,
     filter: Option<HttpFilter>,
     filtered_ports: Option<Vec<u16>>,
     control: Link,
@@ -90,12 +100,12 @@ impl Incoming {
     /// `relay` is the session's address on loopback, in whose /24 the connections begin.
     pub(super) fn new(
         options: IncomingOptions,
-        probes: Vec<Probe>,
-        control: Link,
-        data: Link,
+        target: Option<&PodTarget>,
+        links: Links,
         relay: Ipv4Addr,
+        quiet: bool,
     ) -> Arc<Self> {
-        let IncomingOptions { ports, ignored_ports, mapping, ignore_localhost, .. } = options;
+        let IncomingOptions { ports, ignored_ports, mapping, listen_ports, ignore_localhost, .. } = options;
         let [a, b, c, _] = relay.octets();
         Arc::new(Self {
             mode: options.mode,
@@ -103,13 +113,15 @@ impl Incoming {
             on_pause: options.on_pause,
             hold: options.hold,
             flush_connections: options.flush_connections,
-            rules: Rules { ports, ignored_ports, mapping, ignore_localhost },
-            probes,
+            rules: Rules { ports, ignored_ports, mapping, listen_ports, ignore_localhost },
+            probes: target.map(|target| target.probes.clone()).unwrap_or_default(),
             probes_are_wanted: options.probes,
+            services: target.map(|target| target.services.clone()).unwrap_or_default(),
+            quiet,
             filter: options.filter,
             filtered_ports: options.filtered_ports,
-            control,
-            data,
+            control: links.control,
+            data: links.data,
             from: Ipv4Addr::new(a, b, c, 255),
             ports: tokio::sync::Mutex::default(),
             listeners: Mutex::default(),
@@ -130,7 +142,7 @@ impl Incoming {
     pub(super) async fn listen(self: &Arc<Self>, watch: Watch, bound: SocketAddr) -> i32 {
         let Err(error) = self.open(watch, bound).await else { return 0 };
         tracing::warn!(%bound, %error, "connections of the pod cannot be had");
-        let port = bound.port();
+        let port = self.program_port(bound.port());
         let is_stolen = matches!(&error, OpenError::Refused(error) if error.errno == Errno::BUSY.raw_os_error());
         if is_stolen && self.on_concurrent_steal == OnConcurrentSteal::Abort {
             let (key, values) = (CONCURRENT, "override (take it over) or continue (go without)");
@@ -144,30 +156,43 @@ impl Incoming {
 
     async fn open(self: &Arc<Self>, watch: Watch, bound: SocketAddr) -> Result<(), OpenError> {
         let (Some(mode), Some(port)) = (self.mode, self.rules.pod_port(bound)) else { return Ok(()) };
-        let filter = self.filter_of(bound.port(), port);
+        let own = self.program_port(bound.port());
+        let filter = self.filter_of(own, port);
         // Who takes some requests leaves the rest to the session before.
         let alone =
             filter.is_none() && mode == PortMode::Steal && self.on_concurrent_steal != OnConcurrentSteal::Override;
         // One at a time: a port is opened once, however many listeners it has.
         let mut ports = self.ports.lock().await;
         locked(&self.listeners).entry(port).or_default().insert(watch.cookie(), bound);
+        let mut report = None;
         if let Entry::Vacant(entry) = ports.entry(port) {
             if !self.accepting.swap(true, Ordering::Relaxed) {
                 (0..AHEAD).for_each(|_| drop(tokio::spawn(Arc::clone(self).accept())));
             }
             let flush = mode == PortMode::Steal && self.flush_connections;
             let probed = !self.probes_are_wanted && probes::are_on(&self.probes, port, ProbeKind::Http);
-            let request = OpenPort { port, mode, alone, probed, flush, filter };
-            match self.ask_for(request).await {
-                Ok(stream) => drop(entry.insert(stream)),
+            let (hold, patience) = (self.hold, self.patience());
+            let unavailable = self.on_pause == OnPause::Unavailable;
+            let request = OpenPort { port, mode, alone, probed, flush, filter, hold, patience, unavailable };
+            let is_filtered = request.filter.is_some();
+            let opened = match self.ask_for(request).await {
+                Ok((opened, stream)) => {
+                    entry.insert(stream);
+                    opened
+                }
                 Err(error) => {
                     locked(&self.listeners).remove(&port);
                     return Err(error);
                 }
-            }
-            tracing::info!(port, %bound, ?mode, "connections of the pod come to the program");
+            };
+            tracing::info!(port, %bound, ?mode, ?opened, "connections of the pod come to the program");
+            let services = &self.services;
+            report = Some(Report { port, own, mode, is_filtered, opened, services });
         }
         drop(ports);
+        if let Some(report) = report.filter(|_| !self.quiet) {
+            host::tell(format!("mirror: {report}")).await;
+        }
         if mode == PortMode::Steal {
             self.tell_of_probes(port).await;
         }
@@ -176,21 +201,37 @@ impl Incoming {
         Ok(())
     }
 
+    /// What the program calls the port of this machine on which it really listens.
+    fn program_port(&self, local: u16) -> u16 {
+        decide::incoming::program_port(&self.rules.listen_ports, local)
+    }
+
+    /// Where the program really listens that listens on `port` in the pod.
+    pub(super) fn local_port(&self, port: u16) -> u16 {
+        decide::incoming::local_port(&self.rules.listen_ports, port)
+    }
+
     fn filter_of(&self, own: u16, port: u16) -> Option<HttpFilter> {
         let ports = self.filtered_ports.as_ref();
         self.filter.clone().filter(|_| ports.is_none_or(|ports| ports.contains(&own) || ports.contains(&port)))
     }
 
-    async fn ask_for(&self, request: OpenPort) -> Result<Stream, OpenError> {
+    fn is_filtered(&self, port: u16) -> bool {
+        let listeners = locked(&self.listeners);
+        listeners
+            .get(&port)
+            .is_some_and(|all| all.values().any(|own| self.filter_of(self.program_port(own.port()), port).is_some()))
+    }
+
+    async fn ask_for(&self, request: OpenPort) -> Result<(PortOpened, Stream), OpenError> {
         let (reply, stream) = self.control.open(request).await?;
-        reply?;
-        Ok(stream)
+        Ok((reply?, stream))
     }
 
     /// Closes the port with the last of its listeners.
     async fn close_with(self: Arc<Self>, mut watch: Watch, port: u16) {
         // Another thread of the program may have closed it while the port was being opened, and unseen.
-        if let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await
+        if let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::listening).await
             && existing.contains(&watch.cookie())
         {
             watch.closed().await;
@@ -202,7 +243,7 @@ impl Incoming {
     /// known here yet, it is now.
     pub(super) async fn has_ended(&self, port: u16) {
         let is_open = locked(&self.listeners).contains_key(&port);
-        if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::cookies).await {
+        if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::listening).await {
             self.close_without_listeners(port, |cookie| existing.contains(cookie)).await;
         }
     }
@@ -241,14 +282,17 @@ impl Incoming {
     }
 
     async fn serve(self: Arc<Self>, accepted: Accepted, stream: Stream) {
-        if self.mode == Some(PortMode::Mirror) {
+        let port = accepted.local.port();
+        let is_filtered = self.is_filtered(port);
+        if self.mode == Some(PortMode::Mirror) && !is_filtered {
             return self.deliver_copy(accepted, stream).await;
         }
-        let Some(reason) = self.deliver(accepted, stream).await else { return };
+        let Some(reason) = self.deliver(accepted, stream, is_filtered).await else { return };
         tracing::info!(peer = %accepted.peer, ?reason, "a connection was not taken");
-        let port = accepted.local.port();
         match reason {
             NotDelivered::Refused => self.has_ended(port).await,
+            // The agent counts copies.
+            NotDelivered::Paused if self.mode == Some(PortMode::Mirror) => {}
             NotDelivered::Paused => self.tell_of_pause(port).await,
         }
     }

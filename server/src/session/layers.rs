@@ -306,7 +306,8 @@ fn own_listener(layers: &Layers, wish: &Wish) -> Option<SocketAddr> {
     }
     let uid = rustix::process::geteuid().as_raw();
     let relay = *layers.outgoing.relay.v4.ip();
-    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, wish.destination.port(), uid, relay);
+    let port = layers.incoming.local_port(wish.destination.port());
+    let found = sock_diag::listener_on_loopback(wish.over == Over::V4, port, uid, relay);
     found.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot look for the program's own listener");
         None

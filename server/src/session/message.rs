@@ -21,6 +21,8 @@ pub struct Start {
     pub spec: String,
     /// For messages: the program's name.
     pub program: String,
+    /// The user wants to be told of failures only.
+    pub quiet: bool,
 }
 
 /// The steps of a start, as a user follows them.
@@ -68,6 +70,8 @@ pub struct Ready {
     pub unset: Vec<String>,
     /// How many of `set` are the pod's.
     pub from_pod: usize,
+    /// Whether connections of the pod can come.
+    pub takes_connections: bool,
     /// The session's name, for `mirror session` and logs.
     pub session: String,
     /// The host's log file, or why there is none.
@@ -111,6 +115,7 @@ mod tests {
             set: vec![(b"PASSWORD".to_vec(), b"hunter2".to_vec())],
             unset: Vec::new(),
             from_pod: 1,
+            takes_connections: true,
             session: "abc".to_owned(),
             log: "abc.log".to_owned(),
         });

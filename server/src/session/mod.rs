@@ -1,6 +1,5 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
-mod arrivals;
 mod closed;
 pub mod environment;
 pub mod files;
@@ -17,6 +16,7 @@ mod readiness;
 mod refusing;
 mod relay;
 mod request;
+mod restart;
 mod rules;
 mod sock_diag;
 pub mod spawn;

@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use link::pump;
+use link::{Arrivals, pump};
 use protocol::agent::Connected;
 use protocol::layer::Over;
 
@@ -18,7 +18,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
-use super::arrivals::Arrivals;
 use super::closed::Watch;
 use super::names::{EntryId, Local, Names};
 use super::sock_diag;

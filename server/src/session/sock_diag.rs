@@ -95,6 +95,15 @@ pub(super) fn acceptance(to: SocketAddr, source: SocketAddr) -> io::Result<Accep
     }
 }
 
+/// Bytes that the connection's end at `to` has got from `source` and not read; none without such a connection.
+pub(super) fn unread(to: SocketAddr, source: SocketAddr) -> io::Result<Option<u32>> {
+    match ask(to, source) {
+        Ok(found) => Ok(Some(found.header.recv_queue).filter(|_| found.header.state != LISTENS)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The address by which a listener of `uid` on `port` is reached over loopback of the given family; none without
 /// such a listener. Where it can be, it is the address that stands in for the pod's in the network of `relay`.
 pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32, relay: Ipv4Addr) -> io::Result<Option<SocketAddr>> {
@@ -187,6 +196,17 @@ pub(super) fn cookies() -> io::Result<HashSet<u64>> {
         [(AF_INET, IPPROTO_TCP), (AF_INET6, IPPROTO_TCP), (AF_INET, IPPROTO_UDP), (AF_INET6, IPPROTO_UDP)]
     {
         dump(family, protocol, StateFlags::all(), (0, 0), |socket| {
+            cookies.insert(cookie(socket));
+        })?;
+    }
+    Ok(cookies)
+}
+
+/// The cookies of all TCP sockets that listen. Cheap, however many connections there are.
+pub(super) fn listening() -> io::Result<HashSet<u64>> {
+    let mut cookies = HashSet::new();
+    for family in [AF_INET, AF_INET6] {
+        dump(family, IPPROTO_TCP, StateFlags::LISTEN, (0, 0), |socket| {
             cookies.insert(cookie(socket));
         })?;
     }
@@ -286,6 +306,7 @@ impl AsRawFd for Announcements {
 mod tests {
     use super::*;
     use rustix::net::sockopt::socket_cookie;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
     #[test]
@@ -321,6 +342,26 @@ mod tests {
             drop(listener);
             assert_eq!(acceptance(to, source).expect("asked"), Acceptance::Gone, "{address}");
         }
+    }
+
+    #[test]
+    fn unread_bytes_are_counted_until_they_are_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let to = listener.local_addr().expect("bound");
+        let mut client = TcpStream::connect(to).expect("connects");
+        let source = client.local_addr().expect("bound");
+        let count = || unread(to, source).expect("asked");
+        assert_eq!(count(), Some(0));
+        client.write_all(b"bytes").expect("writes");
+        assert_eq!(count(), Some(5), "not even accepted");
+        let (mut accepted, _) = listener.accept().expect("accepts");
+        accepted.read_exact(&mut [0; 3]).expect("reads");
+        assert_eq!(count(), Some(2));
+        accepted.read_exact(&mut [0; 2]).expect("reads");
+        assert_eq!(count(), Some(0));
+        rustix::net::sockopt::set_socket_linger(&accepted, Some(std::time::Duration::ZERO)).expect("set");
+        drop(accepted);
+        assert_eq!(count(), None);
     }
 
     #[test]
@@ -386,6 +427,8 @@ mod tests {
         let there = client.peer_addr().expect("connected");
         let mut wanted: HashSet<u64> = [socket_cookie(&udp), socket_cookie(&tcp)].map(|c| c.expect("a cookie")).into();
         assert!(cookies().expect("listed").is_superset(&wanted));
+        let listening: Vec<u64> = listening().expect("listed").intersection(&wanted).copied().collect();
+        assert_eq!(listening, [socket_cookie(&tcp).expect("a cookie")]);
         let port = client.local_addr().expect("bound").port();
         assert_eq!(port_of(socket_cookie(&client).expect("a cookie"), there).expect("asked"), Some(port));
         drop((udp, tcp));

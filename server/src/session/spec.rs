@@ -54,6 +54,12 @@ impl SessionSpec {
 pub struct AgentOptions {
     /// Namespace of the Job; none means the target's.
     pub namespace: Option<String>,
+    /// Run in a container of the target's pod, not in a Job.
+    pub ephemeral: bool,
+    /// Capabilities to do without.
+    pub disabled_capabilities: Vec<String>,
+    /// Run the container of an agent with a target privileged.
+    pub privileged: bool,
     /// Image that has the agent inside; none delivers the agent into an image that the node has.
     pub image: Option<String>,
     /// `imagePullPolicy` of the agent's container.
@@ -86,6 +92,13 @@ pub struct AgentOptions {
     pub priority_class: Option<String>,
     /// Keep mesh sidecars out of the agent's pod.
     pub disable_mesh_sidecar_injection: bool,
+}
+
+impl AgentOptions {
+    /// Whether an agent with a target does without a capability.
+    pub fn is_without(&self, capability: &str) -> bool {
+        !self.privileged && self.disabled_capabilities.iter().any(|name| name == capability)
+    }
 }
 
 /// Which of the pod's variables the program gets, in the terms of `feature.env`.
@@ -175,6 +188,8 @@ pub struct IncomingOptions {
     pub ignored_ports: Vec<u16>,
     /// Port of the program, port of the pod.
     pub mapping: Vec<(u16, u16)>,
+    /// Port of the program, port of this machine where it really listens.
+    pub listen_ports: Vec<(u16, u16)>,
     /// What listens on loopback only gets nothing.
     pub ignore_localhost: bool,
     /// Connections to a stolen port that stand are reset.

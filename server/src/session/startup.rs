@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ed25519_dalek::{Signer, SigningKey};
 use link::{ConnectError, Link, LinkConfig};
-use protocol::agent::{Describe, Description, Environment, GetEnvironment, RemoteError};
+use protocol::agent::{Describe, Description, Environment, GetEnvironment, PortMode, RemoteError};
 use protocol::handshake::Channel;
 use protocol::launch::Launch;
 use tokio::sync::{mpsc, watch};
@@ -13,15 +13,20 @@ use super::message::{HostMessage, Step};
 use super::spec::SessionSpec;
 use crate::bundle;
 use crate::failure::{Class, Failure, Result};
-use crate::kube::agent_job::{self, AgentJob, AgentPlan};
+use crate::kube::agent::{Agent, AgentPlan};
 use crate::kube::agent_start;
 use crate::kube::client::Cluster;
 use crate::kube::port_forward::PortForward;
-use crate::kube::probes::Probe;
 use crate::kube::target::{self, PodTarget};
 
-/// Where the agent listens, on its pod's own loopback.
+/// Where an agent in a pod of its own listens, on its loopback.
 const AGENT_PORT: u16 = 61616;
+
+/// Where one in the target's pod does: anywhere above the ports that kernels choose, so that several find room.
+const EPHEMERAL_PORTS: std::ops::RangeInclusive<u16> = 61_000..=65_535;
+
+/// For tests: the agent behaves as on a kernel that cannot steer connections.
+const WITHOUT_SK_LOOKUP: &str = "MIRROR_TEST_WITHOUT_SK_LOOKUP";
 
 /// How long the agent stays after the client's connection ended without a goodbye.
 const LINGER: Duration = Duration::from_secs(10);
@@ -52,14 +57,14 @@ pub(super) struct Links {
 /// A session that stands.
 pub(super) struct Started {
     pub(super) cluster: Cluster,
-    pub(super) job: AgentJob,
+    pub(super) agent: Agent,
     pub(super) links: Links,
     pub(super) pod_environment: Environment,
     pub(super) description: Description,
     /// Whether connections of the target may be asked for.
     pub(super) takes_connections: bool,
-    /// What the kubelet asks of the target's ports.
-    pub(super) probes: Vec<Probe>,
+    /// Whose place the program takes.
+    pub(super) target: Option<PodTarget>,
 }
 
 /// Tells the starter how far things are.
@@ -68,6 +73,24 @@ pub(super) struct Reporter(pub(super) mpsc::UnboundedSender<HostMessage>);
 impl Reporter {
     fn tell(&self, message: HostMessage) {
         self.0.send(message).ok();
+    }
+
+    /// What of the pod's traffic cannot be had.
+    fn tell_of_rights(&self, spec: &SessionSpec, agent: &Agent) {
+        let Some(mode) = spec.incoming.mode else { return };
+        let flushes = mode == PortMode::Steal && spec.incoming.flush_connections;
+        if let Some(reason) = agent.without_rights() {
+            self.tell(HostMessage::Warning(format!(
+                "the agent has no capabilities ({reason}), so no connections are taken; environment, outgoing \
+                 connections and names are the pod's"
+            )));
+        } else if flushes && spec.agent.is_without("NET_ADMIN") {
+            self.tell(HostMessage::Warning(
+                "connections that stand when a port is stolen stay with the target: agent.disabled_capabilities has \
+                 NET_ADMIN"
+                    .to_owned(),
+            ));
+        }
     }
 
     async fn step<T>(&self, step: Step, work: impl Future<Output = Result<(T, String)>>) -> Result<T> {
@@ -113,23 +136,28 @@ impl Starter {
     }
 }
 
+/// An agent that was made, and how to reach it.
+struct Created {
+    agent: Agent,
+    port: u16,
+    key: SigningKey,
+}
+
 /// Starts the session. On failure nothing is left in the cluster.
 pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Starter) -> Result<Started> {
     let (cluster, target) = starter.unless_gone(find(spec, reporter)).await?;
-    let mut seed = [0; 32];
-    random(&mut seed)?;
-    let key = SigningKey::from_bytes(&seed);
-    // Not to be dropped: a Job whose making was begun must be known, so that it can be removed.
-    let job = reporter
+    // Not to be dropped: an agent whose making was begun must be known, so that it can be removed.
+    let created = reporter
         .step(Step::AgentCreated, async {
-            let job = create_agent(&cluster, spec, target.as_ref(), &key).await?;
-            let text = format!("job {} in namespace {}", job.name, job.namespace);
-            Ok((job, text))
+            let created = create_agent(&cluster, spec, target.as_ref()).await?;
+            let text = created.agent.to_string();
+            Ok((created, text))
         })
         .await?;
+    let takes_connections = takes_connections(spec, target.as_ref()) && created.agent.without_rights().is_none();
+    reporter.tell_of_rights(spec, &created.agent);
     let ready = reporter.step(Step::AgentReady, async {
-        let contact = contact(&cluster, &job, &key, spec.agent.startup_timeout);
-        let (links, node) = contact.await?;
+        let (links, node) = contact(&cluster, &created, spec.agent.startup_timeout).await?;
         let environment = async {
             match &target {
                 Some(_) if spec.environment.enabled => environment(&links).await,
@@ -141,16 +169,15 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
     });
     match starter.unless_gone(ready).await {
         Ok((links, pod_environment, description)) => {
-            let (kept, control) = (keep(cluster.clone(), job.clone()), links.control.clone());
+            let agent = created.agent;
+            let (kept, control) = (keep(cluster.clone(), agent.clone()), links.control.clone());
             tokio::spawn(async move {
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
-            let takes_connections = takes_connections(spec, target.as_ref());
-            let probes = target.map(|target| target.probes).unwrap_or_default();
-            Ok(Started { cluster, job, links, pod_environment, description, takes_connections, probes })
+            Ok(Started { cluster, agent, links, pod_environment, description, takes_connections, target })
         }
         Err(failure) => {
-            agent_job::delete(&cluster, &job).await.ok();
+            created.agent.remove(&cluster).await.ok();
             Err(failure)
         }
     }
@@ -170,8 +197,8 @@ async fn find(spec: &SessionSpec, reporter: &Reporter) -> Result<(Cluster, Optio
 }
 
 /// Takes the Job's deadline away, if need be after an API server's bad moment: it would end a session that stands.
-async fn keep(cluster: Cluster, job: AgentJob) {
-    while let Err(failure) = agent_job::keep(&cluster, &job).await {
+async fn keep(cluster: Cluster, agent: Agent) {
+    while let Err(failure) = agent.keep(&cluster).await {
         tracing::warn!(%failure, "cannot take the deadline of the agent's job away yet");
         tokio::time::sleep(KEEP_AGAIN).await;
     }
@@ -200,13 +227,12 @@ async fn find_target(
     Ok((Some(found), text))
 }
 
-async fn create_agent(
-    cluster: &Cluster,
-    spec: &SessionSpec,
-    target: Option<&PodTarget>,
-    key: &SigningKey,
-) -> Result<AgentJob> {
+async fn create_agent(cluster: &Cluster, spec: &SessionSpec, target: Option<&PodTarget>) -> Result<Created> {
     let options = &spec.agent;
+    let mut seed = [0; 32];
+    random(&mut seed)?;
+    let key = SigningKey::from_bytes(&seed);
+    let port = if options.ephemeral { any_port()? } else { AGENT_PORT };
     let files = if options.image.is_none() { Some(bundle::agent_files()?) } else { None };
     let namespace = options.namespace.clone().or_else(|| target.map(|target| target.namespace.clone()));
     let plan = AgentPlan {
@@ -216,19 +242,28 @@ async fn create_agent(
         files_of_target: spec.files.reads_the_pod(),
         options,
         launch: Launch {
-            port: AGENT_PORT,
+            port,
             key: key.verifying_key().to_bytes(),
             container_id: target.map(|target| target.container_id.clone()),
             first_contact: options.first_contact,
             linger: LINGER,
             grace: options.grace,
             log: options.log_level.clone(),
+            without_sk_lookup: std::env::var_os(WITHOUT_SK_LOOKUP).is_some(),
         },
         owner: owner(),
         namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
         files: files.as_ref(),
     };
-    agent_job::create(cluster, &plan).await
+    Ok(Created { agent: Agent::create(cluster, &plan).await?, port, key })
+}
+
+/// A port for an agent that shares its network with others.
+fn any_port() -> Result<u16> {
+    let mut bytes = [0; 2];
+    random(&mut bytes)?;
+    let count = EPHEMERAL_PORTS.end() - EPHEMERAL_PORTS.start() + 1;
+    Ok(EPHEMERAL_PORTS.start() + u16::from_ne_bytes(bytes) % count)
 }
 
 /// Whether connections of the target are asked for. Ports of a pod without a network of its own are its node's.
@@ -243,17 +278,17 @@ fn owner() -> String {
 }
 
 /// Reaches the starting agent on both channels, or says why it never will be.
-async fn contact(cluster: &Cluster, job: &AgentJob, key: &SigningKey, limit: Duration) -> Result<(Links, String)> {
+async fn contact(cluster: &Cluster, created: &Created, limit: Duration) -> Result<(Links, String)> {
     let (scheduled_tx, scheduled) = watch::channel(None);
     let connect = async {
-        let control = reach(cluster, job, key, Channel::Control, scheduled.clone()).await?;
-        let data = reach(cluster, job, key, Channel::Data, scheduled.clone()).await?;
+        let control = reach(cluster, created, Channel::Control, scheduled.clone()).await?;
+        let data = reach(cluster, created, Channel::Data, scheduled.clone()).await?;
         let pod = scheduled.borrow().clone().unwrap_or_default();
         Ok((Links { control, data }, format!("pod {pod}")))
     };
     tokio::select! {
         connected = connect => connected,
-        failure = agent_start::watch_pod(cluster, job, &scheduled_tx) => Err(failure),
+        failure = agent_start::watch_pod(cluster, &created.agent, &scheduled_tx) => Err(failure),
         () = tokio::time::sleep(limit) => Err(Failure::new(
             Class::Agent,
             format!("the agent did not come up within {} s", limit.as_secs()),
@@ -264,8 +299,7 @@ async fn contact(cluster: &Cluster, job: &AgentJob, key: &SigningKey, limit: Dur
 /// Tries until the agent answers on one channel.
 async fn reach(
     cluster: &Cluster,
-    job: &AgentJob,
-    key: &SigningKey,
+    created: &Created,
     channel: Channel,
     mut scheduled: watch::Receiver<Option<String>>,
 ) -> Result<Link> {
@@ -279,7 +313,7 @@ async fn reach(
     }
     loop {
         // A connection that falls silent must not keep the next from being tried.
-        let attempt = tokio::time::timeout(ATTEMPT, try_reach(cluster, job, &pod, key, channel));
+        let attempt = tokio::time::timeout(ATTEMPT, try_reach(cluster, created, &pod, channel));
         let silent = |_| Err(Attempt::NotYet("no answer".to_owned()));
         match attempt.await.unwrap_or_else(silent) {
             Ok(link) => return Ok(link),
@@ -295,14 +329,9 @@ enum Attempt {
     Hopeless(Failure),
 }
 
-async fn try_reach(
-    cluster: &Cluster,
-    job: &AgentJob,
-    pod: &str,
-    key: &SigningKey,
-    channel: Channel,
-) -> Result<Link, Attempt> {
-    let stream = match PortForward::open(cluster, &job.namespace, pod, AGENT_PORT).await {
+async fn try_reach(cluster: &Cluster, created: &Created, pod: &str, channel: Channel) -> Result<Link, Attempt> {
+    let Created { agent, port, key } = created;
+    let stream = match PortForward::open(cluster, agent.namespace(), pod, *port).await {
         Ok(stream) => stream,
         Err(failure) if failure.class == Class::Permission => return Err(Attempt::Hopeless(failure)),
         Err(failure) => return Err(Attempt::NotYet(failure.message)),

@@ -48,6 +48,7 @@ static long long read_answer(int fd, char *first) {
         return failed("answer");
     }
     long long whole = body + 4 - buffer + atoll(length + 18);
+    bool is_first = body[4] == 0;
     *first = body[4];
     for (long long left = whole - (long long)got; left > 0;) {
         ssize_t count = recv(fd, buffer, left < BULK ? left : BULK, 0);
@@ -55,6 +56,8 @@ static long long read_answer(int fd, char *first) {
             errno = ECONNRESET;
         if (count <= 0)
             return failed("receive");
+        *first = is_first ? buffer[0] : *first;
+        is_first = false;
         left -= count;
     }
     return whole;

@@ -67,7 +67,9 @@ class Connection:
 
     def answer(self, method, path, good, closes):
         body = self.digest()
-        fields = b"Connection: close\r\n" if closes and path != b"/end" else b""
+        # Where only the end of the connection tells the end of the answer, nothing else does.
+        tells = closes and (path != b"/end" or method == b"HEAD")
+        fields = b"Connection: close\r\n" if tells else b""
         status = b"200 OK" if good else b"400 Bad Request"
         if path == b"/hints":
             self.say(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n")

@@ -1,4 +1,4 @@
-/* Listens and says who comes: `listeners WHERE HOW`. */
+/* Listens and says who comes: `listeners WHERE HOW [PORT]`; with a port it tells its own name, too. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -18,19 +18,22 @@ static void show(const char *what, struct sockaddr_storage *name, socklen_t leng
 }
 
 int main(int argc, char **argv) {
-    (void)argc;
     int is_six = strchr(argv[1], ':') != NULL, fd = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
     struct sockaddr_storage name = {.ss_family = is_six ? AF_INET6 : AF_INET};
     struct sockaddr_in *four = (void *)&name;
     struct sockaddr_in6 *six = (void *)&name;
     inet_pton(name.ss_family, argv[1], is_six ? (void *)&six->sin6_addr : &four->sin_addr);
+    *(is_six ? &six->sin6_port : &four->sin_port) = htons(argc > 3 ? atoi(argv[3]) : 0);
     if (bind(fd, (void *)&name, is_six ? sizeof *six : sizeof *four) != 0)
         return 1;
+    socklen_t length = sizeof name;
+    if (argc > 3 && getsockname(fd, (void *)&name, &length) == 0)
+        show("own", &name, length);
     long listens = strcmp(argv[2], "syscall") == 0 ? syscall(SYS_listen, fd, 5) : listen(fd, 5);
     printf("listen=%ld\n", listens);
     if (strcmp(argv[2], "nobody") == 0)
         return 0;
-    socklen_t length = sizeof name;
+    length = sizeof name;
     int client = strcmp(argv[2], "accept4") == 0   ? accept4(fd, (void *)&name, &length, SOCK_CLOEXEC)
                  : strcmp(argv[2], "syscall") == 0 ? syscall(SYS_accept, fd, &name, &length)
                  : strcmp(argv[2], "nameless") == 0 ? accept(fd, NULL, NULL)

@@ -41,6 +41,27 @@ fn values_are_exact_and_the_machines_own_stay() {
     assert!(entries.contains(&home.as_str()), "HOME stays local");
 }
 
+/// Its `/proc/<pid>/environ` is for that user only, and the agent is another.
+#[test]
+fn a_pod_of_an_ordinary_user_gives_its_environment() {
+    let laptop = Laptop::new();
+    let label = laptop.selector().split_once('=').map(|(_, label)| label.to_owned()).expect("a label");
+    let (cluster, pod) = (Cluster::shared(), format!("ordinary-{label}"));
+    cluster.apply(&format!(
+        r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {pod}}}, spec: {{
+            terminationGracePeriodSeconds: 0, activeDeadlineSeconds: 300, restartPolicy: Never, containers: [{{
+                name: app, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent, command: [sleep, infinity],
+                env: [{{name: OF_THE_POD, value: "its own"}}],
+                securityContext: {{runAsUser: 1000, runAsGroup: 1000, runAsNonRoot: true}}
+            }}]
+        }}}}"#
+    ));
+    cluster.kubectl(&["wait", "--for=condition=Ready", &format!("pod/{pod}"), "--timeout=60s"]);
+    let outcome = laptop.exec(&format!("-q -t pod/{pod}"), "printenv OF_THE_POD HOSTNAME");
+    cluster.try_kubectl(&["delete", "pod", &pod, "--wait=false", "--grace-period=0"]);
+    assert_eq!(outcome.success().stdout, format!("its own\n{pod}\n"));
+}
+
 #[test]
 fn include_exclude_override_unset_mapping_and_file_are_applied() {
     let laptop = Laptop::new();

@@ -133,11 +133,6 @@ fn a_configuration_with_errors_shows_them_all() {
 #[test]
 fn each_missing_permission_is_named_with_its_rule() {
     let laptop = Laptop::new();
-    let file = laptop.home().join("kubeconfig");
-    let user = format!("limited-{}", std::process::id());
-    Cluster::shared().mint_kubeconfig(&user, &file, &[]);
-    let options = "--kubeconfig kubeconfig -t deployment/echo-server";
-    // Each rule that a message asks for is granted, until the session starts.
     let rules = [
         ("deployments", "apps", r#""get""#),
         ("pods", "", r#""list""#),
@@ -147,18 +142,26 @@ fn each_missing_permission_is_named_with_its_rule() {
         ("pods", "", r#""watch""#),
         ("pods/portforward", "", r#""create", "get""#),
     ];
-    let role = format!("limited-{}", std::process::id());
+    start_rule_by_rule(&laptop, "-t deployment/echo-server", &rules);
+    // Who may neither delete nor patch jobs leaves them to their deadline.
+    Cluster::shared().wait_gone(&laptop.selector(), 75);
+}
+
+/// Starts a session as a user who may nothing: each rule that a message asks for is granted, until it starts.
+pub(crate) fn start_rule_by_rule(laptop: &Laptop, options: &str, rules: &[(&str, &str, &str)]) {
+    let file = laptop.home().join("kubeconfig");
+    let role = laptop.selector().replace("mirror-test=", "limited-");
+    Cluster::shared().mint_kubeconfig(&role, &file, &[]);
+    let options = format!("--kubeconfig kubeconfig {options}");
     let mut granted = Vec::new();
     for (resource, group, verbs) in rules {
         let rule = format!(r#"{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}"#);
-        laptop.exec(options, "true").exited(PERMISSION).says(&rule);
+        laptop.exec(&options, "true").exited(PERMISSION).says(&rule);
         granted.push(rule);
-        grant(&role, &user, &granted);
+        grant(&role, &role, &granted);
     }
-    laptop.exec(options, "true").success();
+    laptop.exec(&options, "true").success();
     Cluster::shared().kubectl(&["delete", "role,rolebinding", &role]);
-    // Who may neither delete nor patch jobs leaves them to their deadline.
-    Cluster::shared().wait_gone(&laptop.selector(), 75);
 }
 
 fn grant(role: &str, user: &str, rules: &[String]) {

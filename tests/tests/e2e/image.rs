@@ -1,17 +1,15 @@
 //! `mirror image save` and `agent.image`: the way for clusters where the agent cannot be delivered otherwise.
 
-use tests::{Cluster, Laptop};
+use tests::{AgentImage, Laptop};
 
 #[test]
 fn a_saved_image_runs_the_agent() {
     let laptop = Laptop::new();
-    let name = format!("mirror.test/agent-{}:1", std::process::id());
-    laptop.run(laptop.mirror(["image", "save", "--output", "agent.tar", "--name", &name])).success();
-    Cluster::shared().import_image(&laptop.home().join("agent.tar"));
-    let outcome =
-        laptop.exec(&format!("-v --agent-image {name}"), "curl -sS --max-time 10 http://echo-server/").success();
+    let image = AgentImage::save(&laptop);
+    let outcome = laptop
+        .exec(&format!("-v --agent-image {}", image.name), "curl -sS --max-time 10 http://echo-server/")
+        .success();
     assert!(outcome.stdout.contains("\"path\""), "{}", outcome.stdout);
-    Cluster::shared().remove_image(&name);
 }
 
 #[test]

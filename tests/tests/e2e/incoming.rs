@@ -2,16 +2,35 @@
 
 mod clients;
 
+mod copied;
+
 mod differential;
+
+mod ephemeral;
+
+mod http;
+
+mod http2;
+
+mod load;
+
+mod pauses;
+
+mod places;
+mod rights;
 
 mod safety;
 
 mod servers;
 
+mod truth;
+
+mod users;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
 
 /// Serves HTTP and says who asks for what: with the address of `accept`, of `getpeername` and of `getsockname`.
@@ -37,24 +56,6 @@ while True:
     client.close()
 "#;
 
-/// Asks again and again, and tells each answer that is not the last one.
-const ASK: &str = r#"
-import http.client, sys, time
-last = None
-while True:
-    try:
-        connection = http.client.HTTPConnection(sys.argv[1], int(sys.argv[2]), timeout=0.3)
-        connection.request("GET", "/who")
-        answer = connection.getresponse().read().decode().strip()
-        connection.close()
-    except OSError as error:
-        answer = type(error).__name__
-    if answer != last:
-        print(answer, flush=True)
-    last = answer
-    time.sleep(0.005)
-"#;
-
 /// Asks again and again over one connection, and tells each answer and failure.
 const KEEP: &str = r#"
 import http.client, sys, time
@@ -68,6 +69,9 @@ while True:
         connection.close()
     time.sleep(0.7)
 "#;
+
+/// Python's own web server, with a queue for many connections. Stands in a shell's word inside of YAML's quotes.
+const WEB: &str = r#"import runpy, socketserver, sys; socketserver.TCPServer.request_queue_size = 1024; runpy.run_module(sys.argv.pop(), run_name=\"__main__\")"#;
 
 /// A pod of the test's own, whose application answers `from pod`, and one that asks.
 struct Pods {
@@ -89,9 +93,9 @@ impl Pods {
         let cluster = Cluster::shared();
         cluster.apply(&format!(
             r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {server}, labels: {{mirror-test: {label}}}}}, spec: {{ {fields}
-                terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, restartPolicy: Never, containers: [{{
+                terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, containers: [{{
                     name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
-                    command: [sh, -c, "mkdir /site; echo from pod > /site/who; cd /site; {before} exec python3 -m http.server {port}"],
+                    command: [sh, -c, "mkdir -p /site; echo from pod > /site/who; cd /site; {before} exec python3 -c '{WEB}' {port} http.server"],
                     readinessProbe: {{periodSeconds: 1, httpGet: {{port: {port}, path: /who}}}}
                 }}]
             }}}}"#
@@ -101,12 +105,17 @@ impl Pods {
 
     /// With a command instead of the usual server, which accepts connections on a second port.
     fn start_command(laptop: &Laptop, port: u16, command: &[&str], other: u16) -> Self {
+        let probe = json!({"periodSeconds": 1, "tcpSocket": {"port": other}});
+        let container = json!({"image": "mirror.test/debian:1", "command": command, "readinessProbe": probe});
+        Self::start_container(laptop, port, container)
+    }
+
+    /// With fields of a container.
+    fn start_container(laptop: &Laptop, port: u16, mut container: Value) -> Self {
         let label = laptop.selector().replace("mirror-test=", "");
         let server = format!("incoming-{label}");
-        let container = json!({
-            "name": "server", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent", "command": command,
-            "readinessProbe": {"periodSeconds": 1, "tcpSocket": {"port": other}},
-        });
+        container["name"] = json!("server");
+        container["imagePullPolicy"] = json!("IfNotPresent");
         let spec = json!({
             "terminationGracePeriodSeconds": 1, "activeDeadlineSeconds": 900, "restartPolicy": "Never",
             "containers": [container],
@@ -140,6 +149,16 @@ impl Pods {
         command.args(["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "120"]);
         command.args(["python3", "-c", script, &self.address, &self.port.to_string()]);
         laptop.start(command)
+    }
+
+    /// The pod's UID.
+    fn uid(&self) -> String {
+        Cluster::shared().kubectl(&["get", "pod", &self.server, "-o", "jsonpath={.metadata.uid}"])
+    }
+
+    /// Processes of the application.
+    fn processes(&self) -> Vec<i32> {
+        Cluster::shared().processes(&[self.uid()], "http.server")
     }
 
     /// The other pod's own address.

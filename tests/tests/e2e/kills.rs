@@ -273,7 +273,7 @@ fn is_long() -> bool {
 
 /// Shown when the test fails, or with `--nocapture`.
 #[expect(clippy::print_stdout, reason = "the test harness keeps it for who wants to know")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 

@@ -32,6 +32,25 @@ impl Body {
         }
     }
 
+    /// How many of the next bytes belong to it whatever they are.
+    pub(super) fn run(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Chunked(Chunks { at: At::Data(left), .. }) => *left,
+            Self::Chunked(_) => 0,
+            Self::UntilEnd => u64::MAX,
+        }
+    }
+
+    /// So many bytes of the run have passed unseen.
+    pub(super) fn pass(&mut self, count: u64) {
+        match self {
+            Self::Length(left) => *left -= count,
+            Self::Chunked(chunks) => chunks.pass(count),
+            Self::UntilEnd => {}
+        }
+    }
+
     /// How many of the next bytes belong to it.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Unclear> {
         match self {
@@ -78,6 +97,16 @@ impl Default for At {
 }
 
 impl Chunks {
+    /// So many bytes of the chunk.
+    fn pass(&mut self, count: u64) {
+        if let At::Data(left) = &mut self.at {
+            *left -= count;
+            if *left == 0 {
+                self.at = At::DataReturn;
+            }
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) -> Result<usize, Unclear> {
         let mut taken = 0;
         while let [byte, ..] = bytes[taken..] {
@@ -85,11 +114,8 @@ impl Chunks {
                 At::Over => break,
                 At::Data(left) => {
                     let count = (bytes.len() - taken).min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    *left -= count as u64;
+                    self.pass(count as u64);
                     taken += count;
-                    if *left == 0 {
-                        self.at = At::DataReturn;
-                    }
                 }
                 at => {
                     *at = at.after(byte)?;

@@ -2,27 +2,52 @@
 
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
+use protocol::agent::PortMode;
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::body::Unclear;
-use super::exchange::{Broken, End, exchange};
-use super::filter::Filter;
+use super::copying::Copying;
+use super::exchange::{Broken, End, Unsent, exchange};
 use super::head::{Found, Looker, RequestHead};
+use super::offer::offer;
+use super::patience::Patience;
 use super::sides::{Side, finish, join};
+use super::two::{self, may_be_settings};
+use super::{Filtered, UNANSWERED, UNAVAILABLE};
+use crate::incoming::news::Happened;
 
 /// How long the beginning of a client's first line waits for its end: other protocols may have lines without one.
 const FIRST_LINE: Duration = Duration::from_secs(3);
 
+/// How much a server may say before its client has: the settings of HTTP/2.
+const GREETING: usize = 4096;
+
 /// Makes the connections that requests need.
-pub(super) trait Answerers {
+pub(super) trait Answerers: 'static {
     /// A connection to the application.
     async fn application(&self) -> io::Result<Side>;
 
-    /// A connection to the program; none if it takes none.
-    async fn program(&self) -> Option<Side>;
+    /// A connection to the program, which has accepted it.
+    async fn program(&self) -> Result<Side, Untaken>;
+
+    /// What holds for the port.
+    fn port(&self) -> &Filtered;
+
+    /// The user should know of it.
+    fn note(&self, happened: Happened);
+}
+
+/// Why the program does not get a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::incoming) enum Untaken {
+    /// The application answers it.
+    LeftAlone,
+    /// It is to be answered that the program is paused.
+    Unavailable,
 }
 
 /// Who has answered last.
@@ -33,12 +58,13 @@ enum Who {
 }
 
 /// The three ends.
-struct Connection<'a, A> {
+struct Connection<A> {
     client: Side,
     application: Option<Side>,
     program: Option<Side>,
     last: Option<Who>,
-    answerers: &'a A,
+    copying: Option<Copying>,
+    answerers: Rc<A>,
 }
 
 /// What the client does between two answers.
@@ -55,41 +81,49 @@ enum Next {
 }
 
 /// Carries a connection to its end.
-pub(super) async fn carry(client: Side, filter: &Filter, answerers: &impl Answerers) {
+pub(super) async fn carry(client: Side, answerers: Rc<impl Answerers>) {
     let application = answerers.application().await.ok();
-    let mut connection = Connection { client, application, program: None, last: None, answerers };
+    let mut connection = Connection { client, application, program: None, last: None, copying: None, answerers };
     loop {
         let head = match connection.next().await {
             Next::Request(head) => head,
-            Next::Rest | Next::Two => return connection.rest(Who::Application).await,
+            Next::Rest => return connection.rest(Who::Application).await,
+            Next::Two => return connection.two().await,
             Next::End => {
                 let last = connection.last.unwrap_or(Who::Application);
                 return connection.rest(last).await;
             }
             Next::Broken => return connection.abort(),
         };
-        let mut who = if filter.matches(&head.request) { Who::Program } else { Who::Application };
-        if who == Who::Program && connection.program.is_none() {
-            connection.program = answerers.program().await;
-            if connection.program.is_none() {
-                debug!("a request was not taken");
-                who = Who::Application;
-            }
-        }
+        let is_chosen = connection.answerers.port().filter.matches(&head.request);
+        let is_stolen = is_chosen && connection.answerers.port().mode == PortMode::Steal;
+        let offered = match is_stolen {
+            true => offer(&mut connection.program, &mut connection.client, &head, &*connection.answerers).await,
+            false => Err(Untaken::LeftAlone),
+        };
+        let (who, left) = match offered {
+            Ok(left) => (Who::Program, Some(left)),
+            Err(Untaken::LeftAlone) => (Who::Application, None),
+            Err(Untaken::Unavailable) => return connection.client.say_last(UNAVAILABLE).await,
+        };
         if who == Who::Application && connection.application.is_none() {
-            connection.application = answerers.application().await.ok();
+            connection.application = connection.answerers.application().await.ok();
         }
         connection.last = Some(who);
-        let (Connection { client, application, program, .. }, upgrades) = (&mut connection, head.upgrades);
-        let other = if who == Who::Program { program } else { application };
-        let Some(other) = other else { return connection.abort() };
-        match exchange(client, other, head).await {
-            Ok(End::Next) => {}
-            Ok(End::Last) if who == Who::Program => return connection.finish().await,
+        let request = Unsent { head: &head, is_begun: left.is_some(), body: left.unwrap_or_else(|| head.body.clone()) };
+        let is_copied = is_chosen && connection.answerers.port().mode == PortMode::Mirror;
+        match connection.exchange(who, request, is_copied).await {
+            None => return connection.abort(),
+            Some(Ok(End::Next)) => {}
+            Some(Ok(End::Last)) if who == Who::Program => return connection.finish().await,
             // What the program says is not understood: it is not to get requests that are not its own.
-            Ok(End::Other) if who == Who::Program && !upgrades => return connection.finish().await,
-            Ok(End::Last | End::Other) => return connection.rest(who).await,
-            Err(Broken::Client(error) | Broken::Answerer(error)) => {
+            Some(Ok(End::Other)) if who == Who::Program && !head.upgrades => return connection.finish().await,
+            Some(Ok(End::Last | End::Other)) => return connection.rest(who).await,
+            Some(Err(Broken::Late)) => {
+                connection.answerers.note(Happened::Unanswered);
+                return connection.client.say_last(UNANSWERED).await;
+            }
+            Some(Err(Broken::Client(error) | Broken::Answerer(error))) => {
                 debug!(%error, ?who, "a request ended early");
                 return connection.abort();
             }
@@ -97,7 +131,7 @@ pub(super) async fn carry(client: Side, filter: &Filter, answerers: &impl Answer
     }
 }
 
-impl<A: Answerers> Connection<'_, A> {
+impl<A: Answerers> Connection<A> {
     /// Waits for the next request, and watches whether those who may answer it are still there.
     async fn next(&mut self) -> Next {
         let is_first = self.last.is_none();
@@ -123,6 +157,7 @@ impl<A: Answerers> Connection<'_, A> {
                 read = read(&mut self.application) => match read {
                     // It was tired of waiting, and the client has not waited for it.
                     _ if self.last == Some(Who::Program) => self.application = None,
+                    Ok(1..) if is_first && self.is_greeted() => {}
                     Ok(_) => return Next::Rest,
                     Err(_) => return Next::Broken,
                 },
@@ -132,9 +167,37 @@ impl<A: Answerers> Connection<'_, A> {
         }
     }
 
+    /// Whether the application has begun to speak HTTP/2, as its client is about to.
+    fn is_greeted(&self) -> bool {
+        let said = self.application.as_ref().map_or(&[][..], |application| &application.held);
+        said.len() <= GREETING && may_be_settings(said)
+    }
+
+    /// One request and its answer; none if there is nobody to answer it.
+    async fn exchange(&mut self, who: Who, request: Unsent<'_>, is_copied: bool) -> Option<Result<End, Broken>> {
+        let Self { client, application, program, copying, answerers, .. } = self;
+        if who == Who::Program {
+            let patience = Patience::with_program(answerers.port());
+            return Some(exchange(client, program.as_mut()?, request, patience, None).await);
+        }
+        let copying = is_copied.then(|| copying.get_or_insert_with(|| Copying::start(Rc::clone(answerers))));
+        let copy = copying.and_then(|copying| copying.begin(request.head));
+        Some(exchange(client, application.as_mut()?, request, Patience::endless(), copy.as_ref()).await)
+    }
+
     async fn end_program(&mut self) {
         if let Some(program) = self.program.take() {
             program.close().await;
+        }
+    }
+
+    /// Requests of HTTP/2 are told apart, too, if the application has them.
+    async fn two(self) {
+        let Self { client, application, answerers, .. } = self;
+        let carried = two::carry(client, application, Rc::clone(&answerers)).await;
+        if let Err(client) = carried {
+            let rest = Connection { client, application: None, program: None, last: None, copying: None, answerers };
+            rest.rest(Who::Application).await;
         }
     }
 

@@ -7,7 +7,7 @@ use regex_lite::{Regex, RegexBuilder};
 const MAX_DEPTH: usize = 64;
 
 /// What a filter looks at.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) method: String,
     /// As it was sent, without the query.
@@ -37,7 +37,7 @@ impl Request {
 
 /// A filter that is ready to be asked.
 #[derive(Debug)]
-pub(in crate::incoming) enum Filter {
+pub(super) enum Filter {
     Header(Regex),
     Path(Regex),
     Method(String),

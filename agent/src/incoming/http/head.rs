@@ -16,10 +16,10 @@ const MAX_HEADERS: usize = 256;
 const MAX_METHOD: usize = 32;
 
 /// What HTTP/2 begins with when the client knows that the server speaks it (RFC 9113 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The head of a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RequestHead {
     /// Bytes up to the body.
     pub(super) length: usize,

@@ -3,19 +3,24 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use protocol::agent::HttpFilter;
+use std::time::Duration;
+
+use protocol::agent::{HttpFilter, PortMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::connection::{Answerers, carry};
+use super::connection::{Answerers, Untaken, carry};
 use super::filter::Filter;
+use super::hosted::hosted;
 use super::sides::Side;
+use super::{Filtered, UNANSWERED, UNAVAILABLE};
+use crate::incoming::news::Happened;
 
 /// What one of the two has got on all its connections, and what it answers at the end of each request.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Fake {
     got: Rc<RefCell<Vec<u8>>>,
-    connections: Cell<usize>,
+    connections: Rc<Cell<usize>>,
     answer: &'static str,
     /// Said before anything is heard.
     greeting: &'static str,
@@ -27,7 +32,7 @@ impl Fake {
         Self { answer, ..Self::default() }
     }
 
-    fn connect(&self) -> Option<Side> {
+    fn connect(&self) -> Option<DuplexStream> {
         if self.refuses {
             return None;
         }
@@ -35,7 +40,7 @@ impl Fake {
         let (near, far) = duplex(16);
         let (got, answer, greeting) = (Rc::clone(&self.got), self.answer, self.greeting);
         spawn_local(async move { talk(far, &got, answer, greeting).await });
-        Some(Side::of(near))
+        Some(near)
     }
 
     fn got(&self) -> String {
@@ -66,31 +71,57 @@ async fn talk(mut far: DuplexStream, got: &RefCell<Vec<u8>>, answer: &str, greet
     let _ = far.shutdown().await;
 }
 
+#[derive(Clone)]
 struct Pod {
     application: Fake,
     program: Fake,
+    mode: PortMode,
+    untaken: Untaken,
+    noted: Rc<RefCell<Vec<Happened>>>,
 }
 
-impl Answerers for Pod {
+/// A pod with a filter for one user's requests.
+struct Port(Pod, Filtered);
+
+impl Answerers for Port {
     async fn application(&self) -> std::io::Result<Side> {
-        self.application.connect().ok_or(std::io::ErrorKind::ConnectionRefused.into())
+        self.0.application.connect().map(Side::of).ok_or(std::io::ErrorKind::ConnectionRefused.into())
     }
 
-    async fn program(&self) -> Option<Side> {
-        self.program.connect()
+    async fn program(&self) -> Result<Side, Untaken> {
+        let program = self.0.program.connect().ok_or(self.0.untaken)?;
+        Ok(Side::program(hosted(program)))
+    }
+
+    fn port(&self) -> &Filtered {
+        &self.1
+    }
+
+    fn note(&self, happened: Happened) {
+        self.0.noted.borrow_mut().push(happened);
     }
 }
+
+const HOLD: Duration = Duration::from_millis(100);
 
 const A: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
 const P: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\np\r\n0\r\n\r\n";
 
 fn pod() -> Pod {
-    Pod { application: Fake::new(A), program: Fake::new(P) }
+    Pod {
+        application: Fake::new(A),
+        program: Fake::new(P),
+        mode: PortMode::Steal,
+        untaken: Untaken::LeftAlone,
+        noted: Rc::default(),
+    }
 }
 
 /// What a client is answered that says `text`, in parts of so many bytes, and then ends its direction.
 fn ask(pod: &Pod, text: &str, part: usize) -> String {
     let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
+    let port = Filtered { filter, mode: pod.mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
+    let port = Rc::new(Port(pod.clone(), port));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (near, far) = duplex(64);
     let (mut reader, mut writer) = tokio::io::split(near);
@@ -105,7 +136,7 @@ fn ask(pod: &Pod, text: &str, part: usize) -> String {
     };
     let mut answers = Vec::new();
     let all = async {
-        let _ = tokio::join!(client, reader.read_to_end(&mut answers), carry(Side::of(far), &filter, pod));
+        let _ = tokio::join!(client, reader.read_to_end(&mut answers), carry(Side::of(far), port));
         // Those who listen hear of the end.
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -210,4 +241,41 @@ fn a_client_that_must_wait_for_leave_gets_it() {
     let pod = Pod { program: Fake::new(continued), ..pod() };
     let answers = ask(&pod, &[text.as_str(), "abc!", THEIRS].concat(), 1000);
     assert_eq!(answers, [continued, A].concat());
+}
+
+#[test]
+fn who_has_a_request_and_does_not_answer_is_not_waited_for() {
+    let pod = Pod { program: Fake::new(""), ..pod() };
+    let answers = ask(&pod, &[THEIRS, MINE, THEIRS].concat(), 1000);
+    assert_eq!(answers, [A, UNANSWERED].concat());
+    assert_eq!((pod.program.got().as_str(), pod.application.got().as_str()), (MINE, THEIRS));
+    assert_eq!(*pod.noted.borrow(), [Happened::Unanswered]);
+    for answer in [UNANSWERED, UNAVAILABLE] {
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
+    }
+}
+
+#[test]
+fn a_paused_program_can_be_named_as_the_reason() {
+    let mut pod = Pod { untaken: Untaken::Unavailable, ..pod() };
+    pod.program.refuses = true;
+    assert_eq!(ask(&pod, &[THEIRS, MINE].concat(), 1000), [A, UNAVAILABLE].concat());
+    assert_eq!(pod.application.got(), THEIRS);
+}
+
+#[test]
+fn copies_are_whole_requests_and_nobody_waits_for_them() {
+    for part in [1, 7, 1000] {
+        let pod = Pod { mode: PortMode::Mirror, ..pod() };
+        let answers = ask(&pod, &[THEIRS, MINE, MINE_LONG, THEIRS_CHUNKED, MINE].concat(), part);
+        assert_eq!(answers, A.repeat(5));
+        assert_eq!(pod.application.got(), [THEIRS, MINE, MINE_LONG, THEIRS_CHUNKED, MINE].concat());
+        assert_eq!(pod.program.got(), [MINE, MINE_LONG, MINE].concat(), "in parts of {part}");
+        assert_eq!(*pod.noted.borrow(), []);
+    }
+    let pod = Pod { mode: PortMode::Mirror, program: Fake::new(""), ..pod() };
+    let many = MINE.repeat(60);
+    assert_eq!(ask(&pod, &many, 1000), A.repeat(60));
+    assert!(pod.noted.borrow().len() > 30, "{}", pod.noted.borrow().len());
 }

@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::clients::Entered;
+use super::requests::Requests;
 use super::{Incoming, OnPause};
 use crate::session::relay;
 use crate::session::sock_diag::{self, Acceptance};
@@ -23,7 +24,7 @@ const STANDS_STILL: Duration = Duration::from_secs(1);
 
 /// How often the kernel is asked whether a connection has been accepted: at first, and at last.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(50);
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long a client's first words are awaited, which show whether it speaks HTTP.
 const FIRST_WORDS: Duration = Duration::from_millis(200);
@@ -53,22 +54,38 @@ impl Incoming {
         }
     }
 
-    /// A stolen connection. Returns why the application gets it back, if it does.
-    pub(super) async fn deliver(&self, accepted: Accepted, mut stream: Stream) -> Option<NotDelivered> {
+    /// A stolen connection, or one for the requests of `is_filtered` ones. Returns why the program does not get it, if
+    /// it does not.
+    pub(super) async fn deliver(
+        &self,
+        accepted: Accepted,
+        mut stream: Stream,
+        is_filtered: bool,
+    ) -> Option<NotDelivered> {
         let reached = tokio::select! {
             reached = self.reach(accepted) => reached,
             () = stream.aborted() => return None,
         };
         match reached {
             Ok((socket, entered)) => {
-                if stream.write_u8(Taken::Taken as u8).await.is_ok() {
-                    relay::copy(socket, stream).await;
+                if stream.write_u8(Taken::ByProgram as u8).await.is_err() {
+                    return None;
                 }
+                let is_taken = match is_filtered {
+                    true => self.requests().carry(socket, stream).await,
+                    false => {
+                        relay::copy(socket, stream).await;
+                        true
+                    }
+                };
                 drop(entered);
-                None
+                (!is_taken).then_some(NotDelivered::Paused)
             }
             Err(NotDelivered::Paused) if self.on_pause == OnPause::Unavailable => {
-                refuse(stream).await;
+                match is_filtered {
+                    true => drop(tell_unavailable(stream).await),
+                    false => refuse(stream).await,
+                }
                 Some(NotDelivered::Paused)
             }
             Err(reason) => {
@@ -76,6 +93,16 @@ impl Incoming {
                 Some(reason)
             }
         }
+    }
+
+    fn requests(&self) -> Requests {
+        let is_told = self.on_pause == OnPause::Unavailable;
+        Requests { patience: self.patience(), untaken: if is_told { Taken::Unavailable } else { Taken::Returned } }
+    }
+
+    /// How long clients wait for a program that does not accept.
+    pub(super) fn patience(&self) -> Duration {
+        if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) }
     }
 
     /// A connection that the program has accepted.
@@ -87,14 +114,13 @@ impl Incoming {
         let to = self.destination(accepted.local).ok_or(NotDelivered::Refused)?;
         let (socket, entered) = self.connect(to, accepted).await.map_err(refused)?;
         let source = socket.local_addr().map_err(refused)?;
-        let patience = if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) };
         tokio::select! {
             () = entered.asked() => Ok((socket, entered)),
             acceptance = accepted_by_kernel(to, source) => match acceptance {
                 Acceptance::Gone => Err(NotDelivered::Refused),
                 _ => Ok((socket, entered)),
             },
-            () = sleep(patience) => Err(NotDelivered::Paused),
+            () = sleep(self.patience()) => Err(NotDelivered::Paused),
         }
     }
 
@@ -127,6 +153,12 @@ async fn accepted_by_kernel(to: SocketAddr, source: SocketAddr) -> Acceptance {
     }
 }
 
+/// The agent answers the request.
+async fn tell_unavailable(mut stream: Stream) -> io::Result<()> {
+    stream.write_u8(Taken::Unavailable as u8).await?;
+    stream.shutdown().await
+}
+
 /// The application gets the connection, with all that has come of it: `read`, and what still comes.
 async fn give_back(stream: Stream, read: &[u8]) {
     let (reader, mut writer) = tokio::io::split(stream);
@@ -149,7 +181,7 @@ async fn refuse(mut stream: Stream) {
     }
     tracing::debug!(?read, "answered in the place of a paused program");
     let refused = async {
-        stream.write_u8(Taken::Taken as u8).await?;
+        stream.write_u8(Taken::ByProgram as u8).await?;
         stream.write_all(UNAVAILABLE.as_bytes()).await?;
         stream.shutdown().await?;
         // The end of the client: a reset before might take the answer away from it.

@@ -1,8 +1,8 @@
-//! Thousands of generated HTTP/1 exchanges, said to a port that a session takes and to one of the same server that it
-//! leaves alone: what is answered is the same, to the byte.
+//! Thousands of generated exchanges, said to a port that a session takes and to one of the same server that it leaves
+//! alone: what is answered is the same, of HTTP/1 to the byte and of HTTP/2 to the message.
 //!
-//! The server answers with a function of the bytes that it got (`apps/incoming/record.py`), here and in the pod. So
-//! equal answers also mean that nothing was added, lost or moved on the way.
+//! The servers answer with a function of what they got (`apps/incoming/record.py`, `messages.js`), here and in the pod.
+//! So equal answers also mean that nothing was added, lost or moved on the way.
 
 use std::io::Write;
 use std::process::Command;
@@ -13,8 +13,11 @@ use super::Pods;
 
 const RECORD: &str = include_str!("../../../apps/incoming/record.py");
 
-/// Requests of a run.
+const MESSAGES: &str = include_str!("../../../apps/incoming/messages.js");
+
+/// Requests of a run, of HTTP/1 and of HTTP/2.
 const EXCHANGES: usize = 5000;
+const STREAMS: usize = 2000;
 
 /// A connection of the client's.
 struct Said {
@@ -211,12 +214,12 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The server on this machine, which gets requests with a header.
-fn steal(laptop: &Laptop, pods: &Pods, header: &str) -> Running {
+/// A server on this machine, which gets requests with a header.
+fn steal(laptop: &Laptop, pods: &Pods, header: &str, command: &[&str]) -> Running {
     let incoming = format!(r#"{{"mode": "steal", "http_filter": {{"header_filter": "{header}"}}}}"#);
     laptop.write(".mirror.json", &format!(r#"{{"feature": {{"network": {{"incoming": {incoming}}}}}}}"#));
     let (target, port) = (format!("pod/{}", pods.server), pods.port.to_string());
-    let command = ["exec", "-q", "-t", &target, "--", "/usr/bin/python3", "-c", RECORD, &port];
+    let command = [&["exec", "-q", "-t", &target, "--"], command, &[&port]].concat();
     let mut program = laptop.start(laptop.mirror(command));
     program.wait_for("listens");
     program
@@ -235,12 +238,39 @@ fn thousands_of_exchanges_are_answered_as_without_a_session() {
     }
     let taken: usize = said.iter().map(|said| said.taken).sum();
     for (header, taken) in [("^nobody: ever$", 0), ("^user: me$", taken)] {
-        let mut program = steal(&laptop, &pods, header);
+        let mut program = steal(&laptop, &pods, header, &["/usr/bin/python3", "-c", RECORD]);
         let told = compare(&laptop, &pods, DIRECT, &said);
         let seed = random.seed();
         assert!(told.ends_with("differences 0"), "{header}, MIRROR_TEST_SEED={seed}: {told}");
         program.close_stdin();
         let served = program.wait_for("served");
+        assert_eq!(served, format!("served {taken}"), "{header}, MIRROR_TEST_SEED={seed}");
+        drop(program);
+        laptop.wait_hosts_gone();
+    }
+}
+
+#[test]
+fn thousands_of_messages_of_http2_are_answered_as_without_a_session() {
+    const PORT: u16 = 8462;
+    const DIRECT: u16 = 8463;
+    let laptop = Laptop::new();
+    let (port, direct) = (PORT.to_string(), DIRECT.to_string());
+    let pods = Pods::start_command(&laptop, PORT, &["node", "-e", MESSAGES, &port, &direct], DIRECT);
+    let seed = Random::new().seed().to_string();
+    for (header, is_taken) in [("^nobody: ever$", false), ("^user: me$", true)] {
+        let mut program = steal(&laptop, &pods, header, &["node", "-e", MESSAGES]);
+        let ask = include_str!("../../../apps/incoming/messages_ask.js");
+        let mut command = Cluster::shared().on_node("node");
+        command.args(["-e", ask, &pods.address, &direct, &port, &STREAMS.to_string(), &seed]);
+        let told = laptop.start(command).rest();
+        let last: Vec<&str> = told.lines().last().unwrap_or_default().split(' ').collect();
+        let ["tagged", tagged, "differences", "0"] = last[..] else {
+            panic!("{header}, MIRROR_TEST_SEED={seed}: {told}")
+        };
+        program.close_stdin();
+        let served = program.wait_for("served");
+        let taken = if is_taken { tagged } else { "0" };
         assert_eq!(served, format!("served {taken}"), "{header}, MIRROR_TEST_SEED={seed}");
         drop(program);
         laptop.wait_hosts_gone();

@@ -1,158 +1,173 @@
 //! Whatever ends, stops or falls silent: the application has its traffic again.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tests::{Cluster, Laptop, Running, freeze, kill, thaw};
+use tests::{Cluster, Laptop, Running, Turn, freeze, kill, monotonic, thaw};
 
-use super::{ASK, Pods, serve};
+use super::load::{Load, Request};
+use super::{Pods, serve};
+use crate::kills::say;
 
-/// One second, and what a busy machine needs besides.
-const SOON: Duration = Duration::from_secs(4);
+/// Requests that are begun so long after a kill, a freeze or a clean end are the application's.
+const SOON: Duration = Duration::from_secs(1);
 
-/// As long as a cut network may hold traffic back.
+/// The same where the network is cut without a word.
 const CUT: Duration = Duration::from_secs(15);
 
-/// Requests that a busy machine may carry at a time.
-const IN_FLIGHT: usize = 10;
+/// Requests a second that are the application's: many, of which none is lost. Those that a single program is to answer
+/// on this machine are fewer.
+const RATE: u32 = 200;
+const FEW: u32 = 50;
 
-/// Makes 200 connections a second, each with a request, and tells those that fail, and how many there were.
-const LOAD: &str = r#"
-import asyncio, sys
-address, port, answers = sys.argv[1], int(sys.argv[2]), 0
-async def ask():
-    global answers
-    try:
-        reader, writer = await asyncio.open_connection(address, port)
-        writer.write(b"GET /who HTTP/1.0\r\n\r\n")
-        answer = await reader.read()
-        writer.close()
-        if not answer.endswith(b"from pod\n"):
-            raise EOFError(answer)
-        answers += 1
-    except Exception as error:
-        print("failed", repr(error), flush=True)
-async def main():
-    end = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    tasks, at = set(), asyncio.get_running_loop().time()
-    print("asks", flush=True)
-    while not end.done():
-        tasks = {task for task in tasks if not task.done()} | {asyncio.create_task(ask())}
-        at += 0.005
-        await asyncio.sleep(max(0, at - asyncio.get_running_loop().time()))
-    await asyncio.wait(tasks, timeout=5)
-    print("answered", answers, flush=True)
-asyncio.run(main())
-"#;
-
-/// What became of the requests that were made while `body` ran: answers, and what failures said.
-fn under_load(laptop: &Laptop, pods: &Pods, body: impl FnOnce()) -> (u32, Vec<String>) {
-    let mut command = Command::new(Cluster::shared().kubectl_path());
-    command.args(["exec", "-i", "deploy/debian", "-c", "nginx", "--", "timeout", "60"]);
-    command.args(["python3", "-c", LOAD, &pods.address, &pods.port.to_string()]);
-    let mut load = laptop.start(command);
-    load.wait_for("asks");
-    body();
-    load.close_stdin();
-    let said = load.rest();
-    let answered = said.lines().find_map(|line| line.strip_prefix("answered ")?.parse().ok());
-    let failures = said.lines().filter(|line| line.contains("failed")).map(str::to_owned).collect();
-    (answered.unwrap_or_else(|| panic!("{said}")), failures)
+/// What is done to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    Program,
+    Host,
+    Agent,
+    HostAndAgent,
+    AgentFreezes,
+    HostFreezes,
 }
 
-#[test]
-fn a_killed_session_gives_the_traffic_back() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8183);
-    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
-    assert_eq!(pods.ask("/a"), "from laptop");
-    kill(&laptop.hosts());
-    let killed = Instant::now();
-    while pods.ask("/who") != "from pod" {
-        assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
-    }
-    kill(&[program.pid()]);
-    program.wait();
-}
-
-/// A frozen agent is passed over once it has not said for a second that it lives.
-#[test]
-fn an_agent_that_is_frozen_or_killed_holds_no_traffic_back() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8184);
-    let mut client = pods.ask_on(&laptop, ASK);
-    client.wait_for("from pod");
-    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
-    client.wait_for("from laptop");
-    let uids = Cluster::shared().pod_uids(&laptop.selector());
-    let agents = Cluster::shared().agents(&uids);
-    freeze(&agents);
-    let frozen = Instant::now();
-    client.wait_for("from pod");
-    assert!(frozen.elapsed() < SOON, "{:?}", frozen.elapsed());
-    thaw(&agents);
-    client.wait_for("from laptop");
-    kill(&agents);
-    let killed = Instant::now();
-    client.wait_for("from pod");
-    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
-    program.wait_for("the session is lost");
-    kill(&[program.pid()]);
-    program.wait();
-}
-
-/// What was accepted for it meanwhile waits, as in a network that is cut.
-#[test]
-fn a_session_that_is_not_heard_of_holds_no_new_traffic_back() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8194);
-    let mut client = pods.ask_on(&laptop, ASK);
-    client.wait_for("from pod");
-    let _program = serve(&laptop, &pods, &["--steal"], &[]);
-    client.wait_for("from laptop");
-    let hosts = laptop.hosts();
-    freeze(&hosts);
-    let frozen = Instant::now();
-    client.wait_for("from pod");
-    assert!(frozen.elapsed() < CUT, "{:?}", frozen.elapsed());
-    thaw(&hosts);
-    client.wait_for("from laptop");
-}
-
-/// Only what an agent that is killed was carrying at that moment can be lost.
-#[test]
-fn requests_to_the_application_do_not_fail_whatever_ends() {
-    let laptop = Laptop::new();
-    let pods = Pods::start(&laptop, 8195);
-    let begin = || {
-        let program = serve(&laptop, &pods, &[], &[]);
+impl Blow {
+    /// Strikes, and says when.
+    fn strike(self, laptop: &Laptop, program: &Running) -> (Duration, Vec<i32>) {
         let agents = Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector()));
-        (program, agents)
-    };
-    let end = |mut program: Running| {
-        kill(&[program.pid()]);
-        program.wait();
-    };
-    let (answered, failures) = under_load(&laptop, &pods, || {
-        // A session that comes and goes.
-        let (program, _) = begin();
-        end(program);
-        laptop.wait_hosts_gone();
-        // One whose host is killed.
-        let (program, _) = begin();
-        kill(&laptop.hosts());
-        end(program);
-        laptop.wait_hosts_gone();
-    });
-    assert_eq!(failures, Vec::<String>::new());
-    assert!(answered > 200, "{answered}");
-    let (answered, failures) = under_load(&laptop, &pods, || {
-        let (mut program, agents) = begin();
-        kill(&agents);
-        program.wait_for("the session is lost");
-        end(program);
-        laptop.wait_hosts_gone();
-    });
-    assert!(failures.len() <= IN_FLIGHT, "{failures:?}");
-    assert!(answered > 100, "{answered}");
+        assert_eq!(agents.len(), 1);
+        let hosts = laptop.hosts();
+        match self {
+            Self::Program => kill(&[program.pid()]),
+            Self::Host => kill(&hosts),
+            Self::Agent => kill(&agents),
+            Self::HostAndAgent => kill(&[hosts, agents].concat()),
+            Self::AgentFreezes => freeze(&agents),
+            Self::HostFreezes => freeze(&hosts),
+        }
+        let struck = monotonic();
+        let frozen = match self {
+            Self::AgentFreezes => Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector())),
+            Self::HostFreezes => laptop.hosts(),
+            _ => Vec::new(),
+        };
+        (struck, frozen)
+    }
+
+    fn limit(self) -> Duration {
+        if self == Self::HostFreezes { CUT } else { SOON }
+    }
+}
+
+fn stop(mut program: Running) {
+    kill(&[program.pid()]);
+    program.wait();
+}
+
+/// How many requests failed, and how long after the blow the last was begun that the application has not answered.
+fn tell(blow: Blow, requests: &[Request], struck: Duration) {
+    let failed = requests.iter().filter(|request| request.has_failed()).count();
+    let others = requests.iter().filter(|request| request.begun > struck && request.answer != "from pod");
+    let last = others.map(|request| request.begun.saturating_sub(struck)).max();
+    say(&format!("{blow:?}: {failed} of {} failed; the last of others after {last:?}", requests.len()));
+}
+
+/// Requests that were begun after `moment` are the application's.
+#[track_caller]
+fn assert_given_back(requests: &[Request], moment: Duration) {
+    let strays = requests.iter().filter(|request| request.begun > moment && request.answer != "from pod");
+    let strays: Vec<_> = strays.map(|request| (request.begun.saturating_sub(moment), &request.answer)).collect();
+    assert!(strays.is_empty(), "{strays:?}");
+}
+
+#[test]
+fn stolen_traffic_is_given_back_whatever_ends_or_freezes() {
+    for (number, blow) in
+        [Blow::Program, Blow::Host, Blow::Agent, Blow::HostAndAgent, Blow::AgentFreezes, Blow::HostFreezes]
+            .into_iter()
+            .enumerate()
+    {
+        let laptop = Laptop::new();
+        let pods = Pods::start(&laptop, 8220 + number as u16);
+        let mut load = Load::start(&pods, FEW);
+        let program = serve(&laptop, &pods, &["--steal"], &[]);
+        load.wait_for("from laptop");
+        let (struck, frozen) = blow.strike(&laptop, &program);
+        load.wait_until(struck + blow.limit() + SOON);
+        if !frozen.is_empty() {
+            // What is alive again goes on as before.
+            let thawed = monotonic();
+            thaw(&frozen);
+            load.wait_for("from laptop");
+            let requests = load.end();
+            let before: Vec<_> = requests.iter().filter(|request| request.begun < thawed).cloned().collect();
+            tell(blow, &before, struck);
+            assert_given_back(&before, struck + blow.limit());
+        } else {
+            let requests = load.end();
+            tell(blow, &requests, struck);
+            assert_given_back(&requests, struck + SOON);
+        }
+        stop(program);
+    }
+}
+
+#[test]
+fn requests_to_the_application_do_not_fail_whatever_ends_or_freezes() {
+    for (number, blow) in
+        [Blow::Program, Blow::Host, Blow::Agent, Blow::HostAndAgent, Blow::AgentFreezes, Blow::HostFreezes]
+            .into_iter()
+            .enumerate()
+    {
+        let laptop = Laptop::new();
+        let pods = Pods::start(&laptop, 8230 + number as u16);
+        let mut load = Load::start(&pods, RATE);
+        let program = serve(&laptop, &pods, &[], &[]);
+        load.wait_for("from pod");
+        let (struck, frozen) = blow.strike(&laptop, &program);
+        load.wait_until(struck + blow.limit() + SOON);
+        thaw(&frozen);
+        let requests = load.end();
+        tell(blow, &requests, struck);
+        let failed: Vec<_> = requests.iter().filter(|request| request.has_failed()).collect();
+        // Only what an agent carries that is killed or frozen can be lost: what is in flight then.
+        let is_in_flight = |request: &&Request| request.begun < struck + SOON && request.ended > struck;
+        match blow {
+            Blow::Program | Blow::Host | Blow::HostFreezes => assert!(failed.is_empty(), "{failed:?}"),
+            Blow::Agent | Blow::HostAndAgent | Blow::AgentFreezes => {
+                assert!(failed.iter().all(is_in_flight), "{failed:?}");
+            }
+        }
+        stop(program);
+    }
+}
+
+/// The way to the agent leads through both.
+#[test]
+fn traffic_is_given_back_when_the_api_server_or_the_kubelet_ends() {
+    let turn = Turn::alone();
+    let laptop = Laptop::during(&turn);
+    let pods = Pods::start(&laptop, 8240);
+    let node = Cluster::shared().kubectl(&["get", "pod", &pods.server, "-o", "jsonpath={.spec.nodeName}"]);
+    let mut load = Load::start(&pods, FEW);
+    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
+    load.wait_for("from laptop");
+    Cluster::shared().task(&["restart", &format!("{node}/kubelet")]);
+    let restarted = monotonic();
+    program.wait_for("the session is lost");
+    load.wait_until(restarted + 2 * SOON);
+    stop(program);
+    laptop.wait_hosts_gone();
+    let mut program = serve(&laptop, &pods, &["--steal"], &[]);
+    load.wait_for("from laptop");
+    let outage = Cluster::shared().stop_api_server();
+    let stopped = monotonic();
+    program.wait_for("the session is lost");
+    load.wait_until(stopped + 2 * SOON);
+    let requests = load.end();
+    drop(outage);
+    assert_given_back(&requests, stopped + SOON);
+    let until_next: Vec<_> = requests.iter().filter(|request| request.begun < restarted + 2 * SOON).cloned().collect();
+    assert_given_back(&until_next, restarted + SOON);
+    stop(program);
+    turn.share();
 }

@@ -8,18 +8,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use protocol::agent::HttpFilter;
+use protocol::agent::{HttpFilter, PortMode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use crate::incoming::http::connection::{Answerers, carry};
+use crate::incoming::http::Filtered;
+use crate::incoming::http::connection::{Answerers, Untaken, carry};
 use crate::incoming::http::filter::Filter;
-use crate::incoming::http::head::{Found, Looker};
+use crate::incoming::http::head::{Found, Looker, PREFACE};
+use crate::incoming::http::hosted::hosted;
 use crate::incoming::http::sides::Side;
+use crate::incoming::news::Happened;
 
 /// Time stands still until everybody waits for it: whoever has had nothing for so long has had everything.
 const IDLE: Duration = Duration::from_millis(1);
+
+/// Servers do not wait longer for a request.
+const TIRED: Duration = Duration::from_secs(60);
 
 /// No connection whose client has ended lasts so long.
 const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -43,6 +49,8 @@ struct Play {
     closes: bool,
     refuses: bool,
     asked_in_vain: Cell<bool>,
+    /// Somebody has ended a connection without having been told to.
+    has_tired: Cell<bool>,
     /// What was sent to whom, in the order in which it was.
     sent: RefCell<Vec<(Who, Vec<u8>)>>,
     answered: RefCell<Vec<u8>>,
@@ -54,6 +62,10 @@ pub fn connection(bytes: &[u8]) {
     let [how, part, rest @ ..] = bytes else { return };
     let mut texts = rest.split(|byte| *byte == BETWEEN).map(<[u8]>::to_vec);
     let said = texts.next().unwrap_or_default();
+    if said.starts_with(PREFACE) {
+        // Whether the application speaks HTTP/2 is asked in our own words.
+        return;
+    }
     let answers: Vec<_> = texts.collect();
     let is_plain = answers.is_empty();
     let play = Rc::new(Play {
@@ -61,23 +73,26 @@ pub fn connection(bytes: &[u8]) {
         closes: how & 1 != 0,
         refuses: how & 2 != 0,
         asked_in_vain: Cell::default(),
+        has_tired: Cell::default(),
         sent: RefCell::default(),
         answered: RefCell::default(),
     });
-    let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
-    let heard = run(&play, &filter, &said, usize::from(*part).max(1), how & 4 != 0);
+    let filter = || Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
+    let port = Port { play: Rc::clone(&play), filtered: filtered(filter()) };
+    let (heard, filter) = (run(port, &said, usize::from(*part).max(1), how & 4 != 0), filter());
     let sent = play.sent.borrow();
     let all: Vec<u8> = sent.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
     assert!(said.starts_with(&all), "what is passed on is what came");
     let only_application = sent.iter().all(|(who, _)| *who == Who::Application);
-    if only_application && !play.closes {
+    let may_end = play.closes || play.has_tired.get();
+    if only_application && !may_end {
         assert!(all == said, "the application gets everything");
         assert!(heard == *play.answered.borrow(), "the client gets everything");
     }
     for (who, bytes) in sent.iter() {
         match who {
             // What somebody gets who has ended may be a part.
-            Who::Program => assert!(play.closes || chosen(bytes, &filter), "the program gets what is chosen"),
+            Who::Program => assert!(may_end || chosen(bytes, &filter), "the program gets what is chosen"),
             Who::Application if is_plain && !play.asked_in_vain.get() => {
                 assert!(!chosen(bytes, &filter), "what is chosen goes to the program");
             }
@@ -87,7 +102,7 @@ pub fn connection(bytes: &[u8]) {
 }
 
 /// What the client hears.
-fn run(play: &Rc<Play>, filter: &Filter, said: &[u8], part: usize, waits: bool) -> Vec<u8> {
+fn run(port: Port, said: &[u8], part: usize, waits: bool) -> Vec<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let (near, far) = duplex(64);
     let (mut reader, mut writer) = tokio::io::split(near);
@@ -107,7 +122,7 @@ fn run(play: &Rc<Play>, filter: &Filter, said: &[u8], part: usize, waits: bool) 
     let mut heard = Vec::new();
     let all = async {
         let hear = reader.read_to_end(&mut heard);
-        let all = async { tokio::join!(client, hear, carry(Side::of(far), filter, play)) };
+        let all = async { tokio::join!(client, hear, carry(Side::of(far), Rc::new(port))) };
         assert!(timeout(FOR_EVER, all).await.is_ok(), "the connection ends");
     };
     LocalSet::new().block_on(&runtime.expect("a runtime"), all);
@@ -120,10 +135,10 @@ fn chosen(bytes: &[u8], filter: &Filter) -> bool {
 }
 
 impl Play {
-    fn connect(self: &Rc<Self>, who: Who) -> Side {
+    fn connect(self: &Rc<Self>, who: Who) -> Kept {
         let (near, far) = duplex(64);
         spawn_local(Rc::clone(self).answer(far));
-        Side::of(Kept { stream: near, who, play: Rc::clone(self) })
+        Kept { stream: near, who, play: Rc::clone(self) }
     }
 
     /// Answers when nothing more comes.
@@ -142,9 +157,13 @@ impl Play {
                         break;
                     }
                 }
-                Err(_) => match stream.read(&mut buffer).await {
-                    Ok(1..) => is_asked = true,
-                    _ => break,
+                Err(_) => match timeout(TIRED, stream.read(&mut buffer)).await {
+                    Ok(Ok(1..)) => is_asked = true,
+                    Ok(_) => break,
+                    Err(_) => {
+                        self.has_tired.set(true);
+                        break;
+                    }
                 },
             }
         }
@@ -152,18 +171,34 @@ impl Play {
     }
 }
 
-impl Answerers for Rc<Play> {
+/// What is carried from.
+struct Port {
+    play: Rc<Play>,
+    filtered: Filtered,
+}
+
+fn filtered(filter: Filter) -> Filtered {
+    Filtered { filter, mode: PortMode::Steal, hold: FOR_EVER, patience: FOR_EVER, untaken: Untaken::LeftAlone }
+}
+
+impl Answerers for Port {
     async fn application(&self) -> io::Result<Side> {
-        Ok(self.connect(Who::Application))
+        Ok(Side::of(self.play.connect(Who::Application)))
     }
 
-    async fn program(&self) -> Option<Side> {
-        if self.refuses {
-            self.asked_in_vain.set(true);
-            return None;
+    async fn program(&self) -> Result<Side, Untaken> {
+        if self.play.refuses {
+            self.play.asked_in_vain.set(true);
+            return Err(Untaken::LeftAlone);
         }
-        Some(self.connect(Who::Program))
+        Ok(Side::program(hosted(self.play.connect(Who::Program))))
     }
+
+    fn port(&self) -> &Filtered {
+        &self.filtered
+    }
+
+    fn note(&self, _: Happened) {}
 }
 
 /// A connection to one of them, of which everything is written down.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Reads what arrives on a socket.
-pub(crate) struct Arrivals<'s>(pub(crate) &'s TcpStream);
+pub struct Arrivals<'s>(pub &'s TcpStream);
 
 impl AsyncRead for Arrivals<'_> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
