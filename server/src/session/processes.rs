@@ -2,7 +2,7 @@
 //!
 //! The first is the one that `mirror exec` becomes. Others tell their pid when they load the layer. A
 //! process that forked and stays when its parent ends (a daemon) told nothing, so when all known ones are
-//! gone `/proc` is searched once for processes that carry the session in their environment.
+//! gone `/proc` is searched for processes that carry the session in their environment.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,6 +12,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+
+/// Lists of processes that are looked at for one that nobody has told of, where each has new ones.
+const LISTS: usize = 100;
 
 /// Tells the watcher of new processes.
 #[derive(Clone)]
@@ -73,17 +76,30 @@ impl Processes {
         }
     }
 
+    /// Looks until a list has no process that was not looked at: one that forks and ends while it is looked for is
+    /// followed by its child.
     fn find_unannounced(&mut self) {
-        let Ok(entries) = fs::read_dir("/proc") else { return };
-        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        let own = std::process::id() as i32;
-        for pid in pids.filter(|pid| *pid != own).collect::<Vec<_>>() {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            if environment.split(|byte| *byte == 0).any(|entry| entry == self.mark) {
-                self.watch(pid);
+        let mut seen = HashSet::from([std::process::id() as i32]);
+        for _ in 0..LISTS {
+            let new: Vec<i32> = listed().into_iter().filter(|pid| seen.insert(*pid)).collect();
+            let marked: Vec<i32> = new.iter().copied().filter(|pid| has_mark(*pid, &self.mark)).collect();
+            marked.into_iter().for_each(|pid| self.watch(pid));
+            if new.is_empty() || !self.alive.is_empty() {
+                return;
             }
         }
     }
+}
+
+/// The processes that `/proc` lists.
+fn listed() -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn has_mark(pid: i32, mark: &[u8]) -> bool {
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == mark)
 }
 
 /// Opens a process for watching.
@@ -106,4 +122,36 @@ async fn ended(fd: OwnedFd, pid: i32) -> i32 {
         fd.readable().await.map(drop).ok();
     }
     pid
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Forks again and again for a second, each time ending the parent; nobody tells of the children.
+    const FLEETING: &str = r#"
+import os, time
+end = time.monotonic() + 1
+while time.monotonic() < end:
+    time.sleep(0.01)
+    if os.fork():
+        os._exit(0)
+"#;
+
+    #[tokio::test]
+    async fn a_process_that_forks_and_ends_while_it_is_looked_for_is_found() {
+        let mark = format!("of-test-{}", std::process::id());
+        let mut command = Command::new("python3");
+        command.args(["-c", FLEETING]).env("MIRROR_TEST_MARK", &mark);
+        let mut first = command.spawn().expect("starts");
+        let mark = format!("MIRROR_TEST_MARK={mark}").into_bytes();
+        let pid = first.id() as i32;
+        let (mut processes, _announce) = Processes::new(open(pid).expect("opens"), pid, mark);
+        let began = std::time::Instant::now();
+        processes.all_ended().await;
+        assert!(began.elapsed() > std::time::Duration::from_millis(900), "{:?}", began.elapsed());
+        first.wait().expect("ended");
+    }
 }
