@@ -248,9 +248,12 @@ impl Answer {
     }
 }
 
+/// What comes of work that is being done.
+type Outcome<T> = Arc<OnceCell<Result<T, Errno>>>;
+
 /// Work that is done once for all who ask for it while it is being done.
 struct Shared<K, T> {
-    running: Mutex<HashMap<K, Arc<OnceCell<Result<T, Errno>>>>>,
+    running: Mutex<HashMap<K, Outcome<T>>>,
 }
 
 impl<K, T> Default for Shared<K, T> {
