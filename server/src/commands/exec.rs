@@ -106,6 +106,8 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     };
     progress.note("environment", &environment);
     let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
+    let named = spec.files.reads_the_pod().then_some("what the patterns of feature.fs name");
+    let from_pod: Vec<&str> = from_pod.into_iter().chain(named).collect();
     let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
     progress.note("files", &files);
     progress.note("incoming", incoming(spec, ready));
