@@ -1,8 +1,9 @@
 //! Finds the target's process by its container's id, and what is left of its pod when that has ended.
 //!
 //! It is looked for among the processes that the agent sees: those of the node (`hostPID`), or for an ephemeral
-//! container those of the target or of its whole pod (`shareProcessNamespace`). Container runtimes put every container into a control group whose path names it
-//! (`cgroups(7)`, `/proc/<pid>/cgroup`); the text of all of them is known to [`names_container`].
+//! container those of the target or of its whole pod (`shareProcessNamespace`). Container runtimes put every container
+//! into a control group whose path names it (`cgroups(7)`, `/proc/<pid>/cgroup`); [`container_path`] knows the text of
+//! all of them.
 
 use std::fs;
 use std::io;

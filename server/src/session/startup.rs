@@ -1,4 +1,4 @@
-//! From a spec to a session that stands: cluster, target, Job, first contact, environment.
+//! From a spec to a session that stands: cluster, target, agent, first contact, environment.
 
 use std::time::{Duration, Instant};
 
