@@ -1,6 +1,7 @@
 //! The parts of the `mirror` binary: command line, session host, Kubernetes.
 //!
 //! [`cli`] and [`commands`] are the terminal's side; [`session`] holds one session in a process of its own;
+//! [`serve`] is the editors' side;
 //! [`kube`] alone talks to Kubernetes; [`failure`] is how anything says that it cannot be done.
 
 #![forbid(unsafe_code)]
@@ -13,5 +14,6 @@ pub mod folders;
 pub mod kube;
 pub mod program;
 pub mod progress;
+pub mod serve;
 pub mod session;
 pub mod settings;

@@ -37,6 +37,12 @@ const GENERATED: &[Generated] = &[
         target: &["--lib"],
         test: "table::tests::the_document_lists_the_table",
     },
+    Generated {
+        files: &["schemas/rpc.schema.json", "docs/rpc.md", "vscode-extension/src/rpc.ts"],
+        package: "server",
+        target: &["--lib"],
+        test: "serve::rpc::generate::generated_files_are_up_to_date",
+    },
 ];
 
 /// What to do.
