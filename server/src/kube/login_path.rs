@@ -15,7 +15,7 @@ use kube::config::Kubeconfig;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Stands around the value in what the shell prints: start-up files may print, too.
-const MARK: &str = "--mirror-path--";
+const MARK: &str = "<mirror-path>";
 
 /// Lets plugins that this process's `PATH` does not have be found in the login shell's. Runs the shell at most once in a
 /// process, and only then.
@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn the_value_stands_between_marks() {
-        assert_eq!(between_marks(b"hello\n--mirror-path--/a:/b--mirror-path--bye"), Some("/a:/b".into()));
-        assert_eq!(between_marks(b"--mirror-path----mirror-path--"), None);
+        assert_eq!(between_marks(b"hello\n<mirror-path>/a:/b<mirror-path>bye"), Some("/a:/b".into()));
+        assert_eq!(between_marks(b"<mirror-path><mirror-path>"), None);
         assert_eq!(between_marks(b"nothing"), None);
     }
 

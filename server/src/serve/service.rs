@@ -64,13 +64,19 @@ where
     }
 }
 
-/// Requests of ours always have parameters, be they empty.
+/// Requests of ours always have parameters, be they empty; those that end the helper never have any.
 fn with_params(request: Request) -> Request {
-    if !request.method().starts_with("mirror/") || request.params().is_some_and(|params| !params.is_null()) {
+    let is_empty = request.params().is_none_or(serde_json::Value::is_null);
+    let is_ours = request.method().starts_with("mirror/");
+    let is_end = matches!(request.method(), "shutdown" | "exit");
+    if !is_empty || !(is_ours || is_end) {
         return request;
     }
     let (method, id, _) = request.into_parts();
-    let builder = Request::build(method).params(json!({}));
+    let mut builder = Request::build(method);
+    if is_ours {
+        builder = builder.params(json!({}));
+    }
     match id {
         Some(id) => builder.id(id).finish(),
         None => builder.finish(),

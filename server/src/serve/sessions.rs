@@ -20,6 +20,7 @@ use super::rpc::{
     SessionWarning,
 };
 use super::starting::{self, Prepared, Unwanted};
+use crate::bundle;
 use crate::failure::{Class, Failure, Result};
 use crate::session::board::Event;
 use crate::session::registry::{self, Answer as HostAnswer, Answers, Command, Entry, Plan};
@@ -66,11 +67,13 @@ impl Sessions {
         if let Some(started) = self.reuse(&prepared).await {
             return Ok(started);
         }
+        // What could not be used must not be made.
+        bundle::layer_path()?;
         let ready = prepared.run(&self.client, progress).await?;
         let entry = registry::entry(&ready.session)?;
         let unwanted = Unwanted(Some(entry.clone()));
         let session = self.follow(&entry).await?;
-        let plan = prepared.plan(&ready);
+        let plan = prepared.plan(&ready)?;
         unwanted.wanted();
         Ok(SessionStarted { session, plan, reused: false })
     }
@@ -90,7 +93,7 @@ impl Sessions {
             let Ok(plan) = plan_of(&entry).await else { continue };
             if stands && plan.fingerprint == about.fingerprint {
                 tracing::info!(session = info.session, "a session is used again");
-                let plan = prepared.plan(&plan.ready);
+                let plan = prepared.plan(&plan.ready).ok()?;
                 return Some(SessionStarted { session: info, plan, reused: true });
             }
             if info.processes.is_empty() {

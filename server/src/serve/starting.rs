@@ -22,7 +22,6 @@ use crate::settings::{self, Loaded};
 pub(super) struct Prepared {
     pub(super) launch: Launch,
     pub(super) start: Start,
-    layer: PathBuf,
     warnings: Vec<String>,
 }
 
@@ -58,17 +57,12 @@ impl Prepared {
         let place = |problem: &config::Diagnostic| config::render::place(&problem.origin, loaded.document.as_ref());
         let warnings =
             loaded.resolved.diagnostics.iter().map(|problem| format!("{}: {}", place(problem), problem.message));
-        Ok(Self {
-            launch,
-            layer: bundle::layer_path()?,
-            warnings: warnings.collect(),
-            start: Start { keeper, spec, about, quiet: true },
-        })
+        Ok(Self { launch, warnings: warnings.collect(), start: Start { keeper, spec, about, quiet: true } })
     }
 
     /// How to launch the program in the session that is `ready`.
-    pub(super) fn plan(&self, ready: &Ready) -> LaunchPlan {
-        self.launch.plan(ready, &self.layer, &launch::inherited())
+    pub(super) fn plan(&self, ready: &Ready) -> Result<LaunchPlan> {
+        Ok(self.launch.plan(ready, &bundle::layer_path()?, &launch::inherited()))
     }
 
     /// Starts a host and waits until its session stands. When this is dropped before, the host undoes everything.

@@ -1,5 +1,6 @@
 //! The real `mirror serve` without a cluster: its life, the order of edits, the language, and recorded dialogs.
 
+#[expect(dead_code, unreachable_pub, reason = "it is a part of the end-to-end tests' library, which use all of it")]
 #[path = "../../../tests/src/editor.rs"]
 mod editor;
 
