@@ -1,18 +1,18 @@
 //! `mirror serve`: the helper that editors start. JSON-RPC on standard input and output.
 //!
-//! [`rpc`] defines what it can do beyond the language server protocol. `helper` receives the requests; `clusters`,
+//! [`rpc`] defines what it can do beyond the language server protocol. `receiver` takes the requests; `clusters`,
 //! `watches` and `targets` know clusters, `sessions` and `launch` hold sessions, `documents` and `language` are the
 //! configuration. `service` stands between them and `tower-lsp`: it keeps the order of edits and survives defects.
 
 mod clusters;
 mod documents;
-mod helper;
 mod input;
 mod language;
 mod launch;
 mod logging;
 mod problems;
 mod progress;
+mod receiver;
 pub mod rpc;
 mod service;
 mod sessions;
@@ -48,7 +48,7 @@ pub fn run() -> Result<()> {
     runtime.block_on(async {
         let leave = Arc::new(Notify::new());
         let (input, input_ended) = Input::new(tokio::io::stdin());
-        let (service, socket) = helper::service(leave.clone(), logs);
+        let (service, socket) = receiver::service(leave.clone(), logs);
         let documents = service.inner().documents();
         let server = Server::new(input, tokio::io::stdout(), socket).concurrency_level(CONCURRENT);
         let mut served = std::pin::pin!(server.serve(Guarded::new(service, documents)));

@@ -33,7 +33,7 @@ pub(super) fn effective(params: &EffectiveParams) -> Answer<EffectiveConfig> {
         problems.push(failure.into());
         Vec::new()
     });
-    let wanted = |name: &String| config.kube_context.as_ref().map_or(true, |wanted| wanted == name);
+    let wanted = |name: &String| config.kube_context.as_ref().is_none_or(|wanted| wanted == name);
     let row = rows.iter().find(|row| wanted(&row.name) && (config.kube_context.is_some() || row.current));
     if let (Some(name), None, false) = (&config.kube_context, row, rows.is_empty()) {
         let failure = Failure::new(Class::Config, format!("the kubeconfig has no context {name:?}"));

@@ -219,7 +219,9 @@ fn mirrored_connections_are_answered_by_the_pod_and_seen_here() {
 fn applications_are_reached_wherever_they_listen_and_whenever_they_start() {
     let laptop = Laptop::new();
     let listen = |port: u16, on: &str| format!("python3 -m http.server {port} --bind {on} &");
-    let before = [listen(8196, "$(hostname -i)"), listen(8197, "::"), listen(8198, "127.0.0.1")].concat();
+    let before =
+        [listen(8196, "$(hostname -i | grep -oE '[0-9]+[.][0-9.]+')"), listen(8197, "::"), listen(8198, "127.0.0.1")]
+            .concat();
     let mut pods = Pods::start_with(&laptop, 8199, "", &before);
     let later = [listen(8200, "0.0.0.0").trim_end_matches('&'), ">/dev/null 2>&1 &"].concat();
     for (port, starts_later) in [(8196, false), (8197, false), (8198, false), (8199, false), (8200, true)] {

@@ -72,7 +72,7 @@ fn end(laptop: &Laptop, mut program: Running) {
 }
 
 /// The IPv6 address of a pod; the first one of a pod is of IPv4.
-fn address_six(pod: &str) -> String {
+pub(super) fn address_six(pod: &str) -> String {
     Cluster::shared().kubectl(&["get", pod.trim(), "-o", "jsonpath={.status.podIPs[1].ip}"])
 }
 

@@ -32,8 +32,9 @@ fn an_open_port_is_told_with_what_was_checked_and_with_its_services() {
     service(&names[2], "mirror-test: nobody", "8250");
     let mut program = exec(&laptop, &pods, &["--steal"], &["8250"]);
     let line = program.wait_for("port 8250 is stolen");
+    let six = super::places::address_six(&format!("pod/{}", pods.server));
     let wanted = format!(
-        "mirror: port 8250 is stolen; checked within the pod over {} and ::1; not checked: the way to the pod; \
+        "mirror: port 8250 is stolen; checked within the pod over {} and {six}; not checked: the way to the pod; \
          services: {}:80",
         pods.address, names[0]
     );
