@@ -132,9 +132,8 @@ fn a_keystroke_never_waits() {
         })
         .collect();
     times.sort();
-    let (median, late) = (times[150], times[296]);
-    println!("keystroke: {median:?} in the middle, {late:?} of the 99th");
+    let late = times[296];
     // Builds without optimisation on a busy machine are slower than what people use.
     let factor = if cfg!(debug_assertions) { 20 } else { 1 };
-    assert!(late < KEYSTROKE * factor, "{late:?}");
+    assert!(late < KEYSTROKE * factor, "the 99th of a hundred keystrokes takes {late:?}");
 }
