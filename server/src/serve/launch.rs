@@ -24,6 +24,8 @@ pub(super) struct Debugger {
     program: &'static [&'static str],
     /// Fields with ports on which debugger and editor meet.
     ports: &'static [&'static str],
+    /// Whether it listens inside the program, on a port of loopback that nobody knows before.
+    listens_inside: bool,
     /// Why it cannot be launched in a session.
     not_yet: Option<&'static str>,
 }
@@ -34,7 +36,7 @@ const fn row(
     program: &'static [&'static str],
     ports: &'static [&'static str],
 ) -> Debugger {
-    Debugger { types, environment, program, ports, not_yet: None }
+    Debugger { types, environment, program, ports, listens_inside: false, not_yet: None }
 }
 
 const WITH_NULL: EnvironmentStyle = EnvironmentStyle::EnvWithNull;
@@ -43,8 +45,11 @@ const LIST: EnvironmentStyle = EnvironmentStyle::EnvironmentList;
 
 /// Adding a debugger is one row here and one in the golden test.
 const DEBUGGERS: &[Debugger] = &[
-    row(&["node", "pwa-node"], WITH_NULL, &["runtimeExecutable"], &["port", "attachSimplePort"]),
-    row(&["node-terminal"], WITH_NULL, &[], &[]),
+    Debugger {
+        listens_inside: true,
+        ..row(&["node", "pwa-node"], WITH_NULL, &["runtimeExecutable"], &["port", "attachSimplePort"])
+    },
+    Debugger { listens_inside: true, ..row(&["node-terminal"], WITH_NULL, &[], &[]) },
     row(&["python", "debugpy"], PLAIN, &["python", "pythonPath"], &["debugServer"]),
     Debugger {
         not_yet: Some("Go programs make system calls without the C library"),
@@ -118,6 +123,11 @@ impl Launch {
         // The debugger itself says best what is wrong with a program that is not there.
         let Ok(file) = program::find(name.as_os_str(), &path) else { return Ok(()) };
         program::check(&file, &path)
+    }
+
+    /// Whether what the program opens on loopback may be the debugger's.
+    pub(super) fn listens_inside(&self) -> bool {
+        self.debugger.listens_inside
     }
 
     /// Ports of the debugger that the configuration names.

@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 use tower_lsp::Server;
 
 use crate::failure::{Failure, Result};
-use input::Input;
 use service::Guarded;
 
 /// Requests that are worked on at a time; more wait. One that starts a session takes seconds.
@@ -47,14 +46,14 @@ pub fn run() -> Result<()> {
         .map_err(|error| Failure::system("cannot start the runtime", error))?;
     runtime.block_on(async {
         let leave = Arc::new(Notify::new());
-        let (input, input_ended) = Input::new(tokio::io::stdin());
+        let (input, input_ended) = input::messages(tokio::io::stdin());
         let (service, socket) = receiver::service(leave.clone(), logs);
         let documents = service.inner().documents();
         let server = Server::new(input, tokio::io::stdout(), socket).concurrency_level(CONCURRENT);
-        let mut served = std::pin::pin!(server.serve(Guarded::new(service, documents)));
+        let mut served = std::pin::pin!(server.serve(Guarded::new(service, documents, leave.clone())));
         tokio::select! {
             () = &mut served => {}
-            () = leave.notified() => tracing::info!("the client's process has ended"),
+            () = leave.notified() => tracing::info!("the client has said so, or its process has ended"),
             () = input_ended.notified() => {
                 tokio::time::timeout(LAST_ANSWERS, served).await.ok();
             }

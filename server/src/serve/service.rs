@@ -12,20 +12,24 @@ use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use serde_json::json;
+use tokio::sync::Notify;
 use tower::Service;
-use tower_lsp::jsonrpc::{Error, Request, Response};
+use tower_lsp::jsonrpc::{Error, Id, Request, Response};
 
 use super::documents::Documents;
+use super::input::UNREADABLE;
 
 /// The service with its guard.
 pub(super) struct Guarded<S> {
     inner: S,
     documents: Arc<Documents>,
+    leave: Arc<Notify>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(inner: S, documents: Arc<Documents>) -> Self {
-        Self { inner, documents }
+    /// `leave` is told when the client says `exit`: `tower-lsp` waits for the end of the input, too.
+    pub(super) fn new(inner: S, documents: Arc<Documents>, leave: Arc<Notify>) -> Self {
+        Self { inner, documents, leave }
     }
 }
 
@@ -49,6 +53,12 @@ where
         self.documents.apply(&request);
         let (method, id) = (request.method().to_owned(), request.id().cloned());
         tracing::debug!(method, ?id, "received");
+        if method == "exit" {
+            self.leave.notify_one();
+        }
+        if method == UNREADABLE {
+            return Box::pin(async { Ok(Some(Response::from_error(Id::Null, Error::parse_error()))) });
+        }
         let answered = AssertUnwindSafe(self.inner.call(with_params(request))).catch_unwind();
         Box::pin(async move {
             match answered.await {

@@ -40,6 +40,10 @@ impl Prepared {
         }
         let mut spec = settings::session_spec(&config, params.container.as_deref())?;
         spec.incoming.ignored_ports.extend(launch.debugger_ports());
+        let key = "feature.network.incoming.ignore_localhost";
+        if launch.listens_inside() && loaded.resolved.origin(key) == config::Origin::Default {
+            spec.incoming.ignore_localhost = true;
+        }
         launch.check()?;
         let spec = serde_json::to_string(&spec)
             .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
@@ -203,5 +207,6 @@ mod tests {
         assert_eq!(spec.cluster.namespace.as_deref(), Some("shop"));
         assert_eq!(spec.cluster.kubeconfig, Some(folder.path().join("kube/config")));
         assert_eq!(spec.incoming.mode, Some(protocol::agent::PortMode::Steal));
+        assert!(spec.incoming.ignore_localhost, "the debugger listens there, in the program");
     }
 }

@@ -51,7 +51,9 @@ fn it_leaves_when_the_clients_process_ends() {
 fn bad_requests_do_not_end_it() {
     let (_home, mut editor) = started();
     editor.send_bytes(b"Content-Length: 9\r\n\r\n{nonsense");
+    assert_eq!(editor.answer(&json!(null))["error"]["code"], -32700);
     editor.send_bytes(b"Content-Length: 2\r\n\r\n[]");
+    editor.send_bytes(b"rubbish\r\n\r\n");
     editor.send(&json!({ "jsonrpc": "2.0", "id": "x", "method": "mirror/no/such/method" }));
     assert_eq!(editor.answer(&json!("x"))["error"]["code"], -32601);
     let error = editor.fails("mirror/session/stop", json!({ "session": 7 }));
