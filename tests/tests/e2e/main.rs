@@ -21,3 +21,4 @@ mod lost;
 mod outgoing;
 mod process;
 mod rules;
+mod vscode;
