@@ -19,6 +19,7 @@ const SETTINGS = {
   "extensions.autoCheckUpdates": false,
   "extensions.autoUpdate": false,
   "git.enabled": false,
+  "remote.autoForwardPorts": false,
   "security.workspace.trust.enabled": false,
   "telemetry.telemetryLevel": "off",
   "terminal.integrated.gpuAcceleration": "off",
@@ -155,21 +156,27 @@ export class Editor {
   async command(title) {
     await this.page.keyboard.press("F1");
     await this.pickerInput.fill(`>${title}`);
-    await this.pickerRows.filter({ hasText: title }).first().click();
+    await this.focused(title);
+  }
+
+  /** Takes the row of the picker that has the focus, once it is the one that is meant. The list may still change. */
+  async focused(text) {
+    await this.page.locator(".quick-input-list .monaco-list-row.focused").filter({ hasText: text }).waitFor();
+    await this.page.keyboard.press("Enter");
   }
 
   /** Starts a configuration of launch.json by its name. */
   async debug(name) {
     await this.page.keyboard.press("Control+p");
     await this.pickerInput.fill(`debug ${name}`);
-    await this.page.locator(`.quick-input-list .monaco-list-row[aria-label^="${name}"]`).first().click();
+    await this.focused(name);
   }
 
   /** Opens a file of the folder. */
   async file(name) {
     await this.page.keyboard.press("Control+p");
     await this.pickerInput.fill(name);
-    await this.pickerRows.filter({ hasText: name }).first().click();
+    await this.focused(name);
     await this.page.waitForSelector(`.monaco-editor[data-uri$="/${name}"] .view-line`);
   }
 

@@ -27,36 +27,35 @@ const ATTRIBUTE = {
   markdownDescription:
     "Run the program as if it ran in a pod of your Kubernetes cluster. `true`: with the configuration file of the folder and the target that was picked; a path: with that configuration file; an object: with what it says.",
   default: true,
-  anyOf: [
-    { type: "boolean", description: "Whether to run it with mirror, whatever the switch in the status bar says." },
-    { type: "string", description: "Path of the configuration file." },
-    {
-      type: "object",
-      additionalProperties: false,
-      properties: {
-        enabled: { type: "boolean", default: true, description: "Whether to run it with mirror." },
-        config: { type: "string", description: "Path of the configuration file." },
-        target: {
-          type: "string",
-          description: "Target: KIND/NAME, such as deployment/web, or targetless.",
-          examples: ["deployment/", "statefulset/", "pod/", "service/", "targetless"],
-        },
-        container: { type: "string", description: "Container of the target." },
-        kubeconfig: { type: "string", description: "Kubeconfig file." },
-        context: { type: "string", description: "Context of the kubeconfig." },
-        namespace: { type: "string", description: "Namespace of the target." },
-        traffic: {
-          enum: ["off", "mirror", "steal"],
-          enumDescriptions: [
-            "The target keeps its traffic.",
-            "The program gets a copy of the target's traffic.",
-            "The program gets the target's traffic instead of the target.",
-          ],
-          description: "What happens to the target's traffic.",
-        },
-      },
-      defaultSnippets: [{ label: "{ … }", body: { target: "${1:deployment/web}", traffic: "${2|mirror,steal,off|}" } }],
+  // One schema with several types, because of several schemas none is shown to be the one that was meant.
+  type: ["boolean", "string", "object"],
+  additionalProperties: false,
+  properties: {
+    enabled: { type: "boolean", default: true, description: "Whether to run it with mirror." },
+    config: { type: "string", description: "Path of the configuration file." },
+    target: {
+      type: "string",
+      description: "Target: KIND/NAME, such as deployment/web, or targetless.",
+      examples: ["deployment/", "statefulset/", "pod/", "service/", "targetless"],
     },
+    container: { type: "string", description: "Container of the target." },
+    kubeconfig: { type: "string", description: "Kubeconfig file." },
+    context: { type: "string", description: "Context of the kubeconfig." },
+    namespace: { type: "string", description: "Namespace of the target." },
+    traffic: {
+      enum: ["off", "mirror", "steal"],
+      enumDescriptions: [
+        "The target keeps its traffic.",
+        "The program gets a copy of the target's traffic.",
+        "The program gets the target's traffic instead of the target.",
+      ],
+      description: "What happens to the target's traffic.",
+    },
+  },
+  defaultSnippets: [
+    { label: "true", description: "with the target that was picked", body: true },
+    { label: "{ target, traffic }", description: "with a target of its own", body: { target: "${1:deployment/web}", traffic: "${2|mirror,steal,off|}" } },
+    { label: "false", description: "never", body: false },
   ],
 };
 

@@ -39,6 +39,17 @@ export class Cancelled extends Error {}
 /** How the helper is. */
 export type Health = "starting" | "running" | "restarting" | "failed";
 
+/** A client that writes what goes wrong into the log: what the user must know, the extension says once and in its own words. */
+class Quiet extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+
+  override warn(message: string, data?: unknown): void {
+    super.warn(message, data, false);
+  }
+}
+
 /** The helper. */
 export class Server implements vscode.Disposable {
   private client: LanguageClient | undefined;
@@ -105,10 +116,17 @@ export class Server implements vscode.Disposable {
         message: `the helper ${this.executableName()} cannot be started`,
         causes: [error instanceof Error ? error.message : String(error)],
         next: "set mirror.path, or install the extension again",
-        actions: [],
+        actions: [{ title: "Restart Helper", kind: "retry" }],
       };
       this.become("failed");
       throw new Failure(this.failure);
+    }
+  }
+
+  /** Starts it once more if it has failed. */
+  async ensure(): Promise<void> {
+    if (this.health === "failed") {
+      await this.restart();
     }
   }
 
@@ -189,11 +207,15 @@ export class Server implements vscode.Disposable {
         closed: () => this.died(),
       },
     };
-    return new LanguageClient("mirror", "mirror", options, clientOptions);
+    return new Quiet("mirror", "mirror", options, clientOptions);
   }
 
   /** The helper has ended without being told to. Sessions live on: they are processes of their own. */
   private died(): CloseHandlerResult {
+    if (this.health === "starting") {
+      // Who started it is told.
+      return { action: CloseAction.DoNotRestart, handled: true };
+    }
     const now = Date.now();
     this.deaths = [...this.deaths.filter((at) => now - at < DEATHS_WITHIN), now];
     if (this.deaths.length <= DEATHS) {

@@ -46,6 +46,7 @@ export class Starter implements vscode.Disposable {
 
   /** Lets the user pick a target for a folder; whether something was picked. */
   async pick(folder: string, reason?: string, config?: string): Promise<boolean> {
+    await this.server.ensure();
     const effective = await this.effective(folder, config);
     const picked = this.memory.picked(folder);
     const chosen = await pickTarget(this.server, this.memory, this.targets.event, {
@@ -66,6 +67,7 @@ export class Starter implements vscode.Disposable {
   async start(folder: string, wish: Wish, launch: LaunchFacts, token?: vscode.CancellationToken): Promise<SessionStarted | undefined> {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       try {
+        await this.server.ensure();
         const asked = await this.params(folder, wish, launch);
         return asked && (await this.once(asked.params, asked.target, token));
       } catch (error) {

@@ -98,7 +98,7 @@ fn project(laptop: &Laptop, port: u16, config: &serde_json::Value) {
     laptop.write("shop/.mirror.json", &format!("{config:#}\n"));
     let launch = |name: &str, port: u16| {
         json!({
-            "name": name, "type": "node", "request": "launch", "console": "integratedTerminal",
+            "name": name, "type": "node", "request": "launch",
             "program": "${workspaceFolder}/server.js", "args": [port.to_string()],
         })
     };
@@ -169,12 +169,25 @@ fn live_targets_are_completed_and_a_wrong_name_is_marked_and_fixed() {
 }
 
 #[test]
-fn a_session_outlives_the_helper_and_the_window_and_a_cancelled_start_leaves_nothing() {
+fn a_session_outlives_its_helper_and_its_window() {
     let laptop = Laptop::new();
     let deployment = Deployment::start(&laptop, 8393);
     let target = format!("deployment/{}", deployment.name);
     project(&laptop, deployment.port, &json!({"target": target, "feature": {"network": {"incoming": "steal"}}}));
-    tell(&laptop, "hardship", &target, deployment.port, &[]);
+    tell(&laptop, "recovery", &target, deployment.port, &[]);
+}
+
+#[test]
+fn a_start_that_is_cancelled_leaves_nothing() {
+    let laptop = Laptop::new();
+    let deployment = Deployment::start(&laptop, 8397);
+    let target = format!("deployment/{}", deployment.name);
+    project(&laptop, deployment.port, &json!({"target": target}));
+    let slow = Cluster::shared().task(&["delay", "--ms", "400"]);
+    let slow = std::fs::read_to_string(String::from_utf8_lossy(&slow.stdout).trim()).expect("a kubeconfig");
+    let slow = laptop.write("slow.kubeconfig", &slow).display().to_string();
+    tell(&laptop, "cancel", &target, deployment.port, &[("KUBECONFIG", &slow)]);
+    Cluster::shared().task(&["delay", "--ms", "0"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// What goes wrong: a start that is cancelled, a window that is reloaded, a helper that is killed.
+// A session outlives its helper, which is killed, and its window, which is reloaded.
 
 import { CLUSTER, STATUS, ask, facts, helpers, note, tell } from "../story.mjs";
 
@@ -9,15 +9,11 @@ await tell(async (editor) => {
   await editor.statusSays(STATUS, facts.target);
   await editor.file("server.js");
 
-  await editor.command("Run with mirror");
-  const cancel = editor.page.locator('.notification-list-item .monaco-button, .notification-list-item a[role="button"]').filter({ hasText: "Cancel" });
-  await cancel.first().click();
-  await editor.statusSays(STATUS, "(off)");
-  note("a start is cancelled");
-  await editor.picture("cancelled");
-  await editor.poll("nothing is left of it", async () => (await editor.sessionHosts()).length === 0, CLUSTER);
-
-  await editor.command("Run with mirror");
+  await editor.command("mirror: New Terminal with mirror");
+  await editor.page.waitForSelector(".terminal-wrapper.active .xterm-rows");
+  await editor.statusSays(STATUS, "waiting");
+  await editor.page.locator(".terminal-wrapper.active .xterm-helper-textarea").focus();
+  await editor.page.keyboard.type(`node server.js ${facts.port}\n`);
   await editor.poll("the program answers", local, CLUSTER);
   note("the program runs");
 
