@@ -32,6 +32,7 @@ const COMMANDS: Record<string, Command> = {
   "mirror.pickTarget": async ({ starter }) => {
     await starter.pick(currentFolder());
   },
+  "mirror.pickTargetInto": pickTargetInto,
   "mirror.toggle": async ({ starter, status }) => {
     await starter.memory.setEnabled(!starter.memory.enabled);
     status.show();
@@ -60,6 +61,24 @@ export function registerCommands(parts: Parts): vscode.Disposable[] {
   return Object.entries(COMMANDS).map(([name, command]) =>
     vscode.commands.registerCommand(name, (...words: never[]) => command(parts, ...words).catch(showError)),
   );
+}
+
+/** A range as the helper says it. */
+interface WireRange {
+  start: { line: number; character: number };
+  end: { line: number; character: number };
+}
+
+/** Writes a picked target into a configuration: the helper's code action names the place. */
+async function pickTargetInto({ starter }: Parts, file: string, { start, end }: WireRange): Promise<void> {
+  const uri = vscode.Uri.parse(file);
+  const chosen = await starter.choose(currentFolder(), "Pick the target of the configuration");
+  if (chosen !== undefined && chosen !== "configured") {
+    const edit = new vscode.WorkspaceEdit();
+    // A text of JSON is one of YAML and of TOML, too.
+    edit.replace(uri, new vscode.Range(start.line, start.character, end.line, end.character), JSON.stringify(chosen.target));
+    await vscode.workspace.applyEdit(edit);
+  }
 }
 
 /** Asks the helper for all sessions, and shows the configuration as it is now. */

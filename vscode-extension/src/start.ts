@@ -7,6 +7,7 @@ import * as vscode from "vscode";
 import type { Wish } from "./attribute";
 import type { Memory, Picked } from "./memory";
 import { pickTarget } from "./picker";
+import type { Pick } from "./picker";
 import type { EffectiveConfig, LaunchFacts, SessionStart, SessionStarted, TargetsChanged } from "./rpc";
 import { Cancelled, Failure } from "./server";
 import type { Server } from "./server";
@@ -46,21 +47,26 @@ export class Starter implements vscode.Disposable {
 
   /** Lets the user pick a target for a folder; whether something was picked. */
   async pick(folder: string, reason?: string, config?: string): Promise<boolean> {
-    await this.server.ensure();
-    const effective = await this.effective(folder, config);
-    const picked = this.memory.picked(folder);
-    const chosen = await pickTarget(this.server, this.memory, this.targets.event, {
-      place: picked?.place ?? placeOf(effective),
-      ...(picked && { picked }),
-      ...(effective?.target !== undefined && { configured: effective.target }),
-      ...(reason !== undefined && { reason }),
-    });
+    const chosen = await this.choose(folder, reason, config);
     if (chosen === undefined) {
       return false;
     }
     await this.memory.pick(folder, chosen === "configured" ? undefined : chosen);
     this.change.fire();
     return true;
+  }
+
+  /** Lets the user choose a target, and remembers nothing. */
+  async choose(folder: string, reason?: string, config?: string): Promise<Pick> {
+    await this.server.ensure();
+    const effective = await this.effective(folder, config);
+    const picked = this.memory.picked(folder);
+    return pickTarget(this.server, this.memory, this.targets.event, {
+      place: picked?.place ?? placeOf(effective),
+      ...(picked && { picked }),
+      ...(effective?.target !== undefined && { configured: effective.target }),
+      ...(reason !== undefined && { reason }),
+    });
   }
 
   /** Starts a session. `undefined`: it was cancelled, or it failed and the user knows. */
