@@ -48,7 +48,12 @@ export function activate(context: vscode.ExtensionContext): void {
     vscode.languages.registerCodeLensProvider(LENS_DOCUMENTS, new Lenses()),
     sessions.onDidChange(redraw),
     starter.onDidChange(() => { void status.refresh(); }),
-    server.onDidChange((health) => { (health === "running" ? again : redraw)(); }),
+    server.onDidChange((health) => {
+      redraw();
+      if (health === "running") {
+        again();
+      }
+    }),
     vscode.window.onDidChangeActiveTextEditor((editor) => { look(editor); void status.refresh(); }),
     vscode.workspace.onDidSaveTextDocument(() => { void status.refresh(); }),
     vscode.workspace.onDidChangeConfiguration((change) => {

@@ -148,7 +148,10 @@ export class Server implements vscode.Disposable {
       throw new Failure(this.failure ?? problemOf("the helper does not run"));
     }
     try {
-      return await this.client.sendRequest<Requests[M]["result"]>(method, params, token);
+      // A token that is undefined would count as a second parameter.
+      return await (token
+        ? this.client.sendRequest<Requests[M]["result"]>(method, params, token)
+        : this.client.sendRequest<Requests[M]["result"]>(method, params));
     } catch (error) {
       if (token?.isCancellationRequested === true) {
         throw new Cancelled();

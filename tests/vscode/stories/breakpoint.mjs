@@ -29,11 +29,12 @@ await tell(async (editor) => {
   await editor.statusSays(STATUS, facts.target);
   note("the program runs");
   await editor.page.click('.activitybar .action-label[aria-label^="mirror"]');
-  await editor.page.waitForSelector('.pane-body .monaco-list-row[aria-label*="port "]');
+  await editor.page.waitForSelector(`.pane-body .monaco-list-row[aria-label^="port ${facts.port} "]`);
   await editor.picture("session");
 
   const answer = ask("/orders?from=cluster", ["x-caller: a-pod"]);
-  await editor.paused();
+  const early = answer.then((said) => Promise.reject(new Error(`answered without a stop: ${said}`)));
+  await Promise.race([editor.paused(), early]);
   note("the breakpoint is hit");
   await editor.page.click('.activitybar .action-label[aria-label^="Run and Debug"]');
   await editor.variable("caller", "a-pod");

@@ -30,7 +30,7 @@ await tell(async (editor) => {
   await editor.reload();
   await editor.statusSays(STATUS, facts.target);
   await editor.page.click('.activitybar .action-label[aria-label^="mirror"]');
-  await editor.page.waitForSelector('.pane-body .monaco-list-row[aria-label*="port "]');
+  await editor.page.waitForSelector(`.pane-body .monaco-list-row[aria-label^="port ${facts.port} "]`);
   await editor.poll("the program still answers", local);
   note("the window was reloaded: the session is found again");
   await editor.picture("reloaded");
