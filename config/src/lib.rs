@@ -13,6 +13,7 @@ mod check;
 pub mod diagnostic;
 pub mod document;
 pub mod generate;
+pub mod ide;
 pub mod ignored;
 pub mod keys;
 pub mod layered;
@@ -34,7 +35,8 @@ pub use layered::{Effective, OptionValue, Resolved, resolve};
 pub use model::{
     AddressFilters, Agent, AgentDns, Capability, Config, Dns, Effect, Env, Feature, Fs, FsMode, HttpFilter,
     HttpFilterConfig, Image, Incoming, IncomingMode, Network, OnConcurrentSteal, OnPause, Operator, Outgoing, PortPair,
-    PrivateMap, Profile, PullPolicy, PullSecret, Resources, SecurityContext, SecurityProfile, TargetConfig, Toleration,
+    PrivateMap, Profile, PullPolicy, PullSecret, Resources, SecurityContext, SecurityProfile, SessionConfig,
+    TargetConfig, Toleration,
 };
 pub use syntax::{Format, LineIndex, Position, Span};
 pub use target::{Target, TargetError, TargetKind, Workload};

@@ -26,7 +26,7 @@ pub use network::{AddressFilters, Dns, Network, Outgoing};
 pub use private::PrivateMap;
 pub(crate) use records::verify;
 pub use records::{Effect, Image, Operator, PortPair, Profile, PullSecret, SecurityProfile, Toleration};
-pub use root::{Config, Feature, TargetConfig};
+pub use root::{Config, Feature, SessionConfig, TargetConfig};
 
 /// All rows, in the order of the documents.
 pub(crate) const TABLE: &[&[Key]] = &[
@@ -44,6 +44,7 @@ pub(crate) const TABLE: &[&[Key]] = &[
     AgentDns::KEYS,
     Resources::KEYS,
     SecurityContext::KEYS,
+    SessionConfig::KEYS,
     records::KEYS,
 ];
 

@@ -33,6 +33,12 @@ pub enum Command {
     /// Make an image of the agent, for clusters where it cannot be delivered otherwise
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Help an editor: a language server with targets and sessions, over standard input and output
+    Serve {
+        /// Accepted for editors that pass it; there is no other way
+        #[arg(long, hide = true)]
+        stdio: bool,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -14,6 +14,8 @@ pub enum Class {
     Usage = 64,
     /// The target, its container or its namespace is not there.
     TargetNotFound = 66,
+    /// There is no such session on this machine.
+    SessionNotFound = 67,
     /// The API server cannot be reached or does not answer as one.
     ClusterUnreachable = 69,
     /// A defect of mirror.
@@ -48,12 +50,26 @@ pub struct Failure {
     pub details: Vec<String>,
     /// What to do next.
     pub next: Option<String>,
+    /// The same for programs, where it is something that they can offer.
+    pub remedies: Vec<Remedy>,
+}
+
+/// Something that helps against a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// Run this command line at a terminal: it asks for the login.
+    LogIn(String),
+    /// Ask for this RBAC rule.
+    Grant(String),
+    /// Correct this file.
+    Open(String),
 }
 
 impl Failure {
     /// A failure of `class`.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), details: Vec::new(), next: None }
+        Self { class, message: message.into(), details: Vec::new(), next: None, remedies: Vec::new() }
     }
 
     /// Adds a line of detail.
@@ -65,6 +81,12 @@ impl Failure {
     /// Says what to do next.
     pub fn next(mut self, step: impl Into<String>) -> Self {
         self.next = Some(step.into());
+        self
+    }
+
+    /// Says what helps, for programs.
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.push(remedy);
         self
     }
 

@@ -34,6 +34,7 @@ fn run(command: Command) -> Result<()> {
             return spawn::detach().map_err(|error| Failure::system("cannot start the session host", error));
         }
         Command::SessionHost { .. } => return host::run(),
+        Command::Serve { .. } => server::serve::run(),
         Command::Ls(ls) => runtime().and_then(|runtime| runtime.block_on(commands::ls::run(&ls))),
         Command::VerifyConfig(command) => commands::verify_config::run(&command),
         Command::Config(ConfigCommand::Show { source, all, json }) => commands::config_show::run(&source, all, json),

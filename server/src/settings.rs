@@ -27,7 +27,12 @@ pub struct Loaded {
 /// the result, not an error.
 pub fn load(source: &Source, options: Vec<OptionValue>) -> Result<Loaded> {
     let folder = std::env::current_dir().map_err(|error| Failure::system("cannot tell the current folder", error))?;
-    let document = config::load::load(source.config.as_deref(), &folder)
+    load_in(&folder, source, options)
+}
+
+/// As [`load`]; the file is looked for in `folder`, if none is named.
+pub fn load_in(folder: &Path, source: &Source, options: Vec<OptionValue>) -> Result<Loaded> {
+    let document = config::load::load(source.config.as_deref(), folder)
         .map_err(|error| Failure::new(Class::Config, error.to_string()))?;
     let variable = |name: &str| std::env::var(name).ok();
     let options: Vec<OptionValue> = source_options(source).into_iter().chain(options).collect();
@@ -54,7 +59,8 @@ impl Loaded {
     }
 }
 
-fn option(key: &str, value: impl Into<String>, option: &str) -> OptionValue {
+/// One option.
+pub fn option(key: &str, value: impl Into<String>, option: &str) -> OptionValue {
     OptionValue { key: key.to_owned(), value: value.into(), option: option.to_owned() }
 }
 
@@ -82,6 +88,14 @@ pub fn exec_options(exec: &Exec) -> Vec<OptionValue> {
     options
 }
 
+/// Makes the paths in a configuration those that they are in `folder`.
+pub fn rebase(config: &mut Config, folder: &Path) {
+    let paths = [&mut config.kubeconfig, &mut config.feature.env.env_file];
+    for path in paths.into_iter().flatten().filter(|path| !path.starts_with("~/")) {
+        *path = folder.join(&*path).display().to_string();
+    }
+}
+
 /// Which cluster the configuration means.
 pub fn cluster_options(config: &Config) -> ClusterOptions {
     ClusterOptions {
@@ -92,7 +106,8 @@ pub fn cluster_options(config: &Config) -> ClusterOptions {
     }
 }
 
-fn expand_home(path: &str) -> PathBuf {
+/// `~/` is the home folder.
+pub fn expand_home(path: &str) -> PathBuf {
     let home = directories::BaseDirs::new().map(|dirs| dirs.home_dir().to_owned());
     let absolute = match (path.strip_prefix("~/"), home) {
         (Some(rest), Some(home)) => home.join(rest),
@@ -257,7 +272,7 @@ fn environment_options(config: &Config) -> Result<EnvironmentOptions> {
 }
 
 /// Reads a file of `NAME=value` lines. A line that cannot be read is never shown: it may hold a secret.
-fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
+pub(crate) fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
     let failed = |after: Option<&str>, error: dotenvy::Error| {
         let reason = match (error, after) {
             (dotenvy::Error::LineParse(..), None) => "its first line is not of the form NAME=value".to_owned(),

@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod conformance;
+mod editor;
 mod image;
 mod laptop;
 mod processes;
@@ -15,6 +16,7 @@ mod running;
 mod turn;
 
 pub use cluster::{Cluster, Outage};
+pub use editor::Editor;
 pub use image::AgentImage;
 pub use laptop::{Laptop, Outcome};
 pub use processes::{freeze, kill, monotonic, thaw};

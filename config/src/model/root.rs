@@ -1,5 +1,7 @@
 //! The root of the configuration, `target` and `feature`.
 
+use std::time::Duration;
+
 use super::{Agent, Env, Fs, Network, section};
 use crate::keys::{Shape, Short};
 use crate::target::Target;
@@ -22,7 +24,7 @@ section! {
     now skip_build_tools: bool = "true", Shape::Bool;
     /// More names of executables that count as build tools.
     now skip_extra_build_tools: Vec<String> = "[]", Shape::List(&Shape::Text(text::SOME));
-    sections { target: TargetConfig, feature: Feature, agent: Agent }
+    sections { target: TargetConfig, feature: Feature, agent: Agent, session: SessionConfig }
 }
 
 section! {
@@ -44,4 +46,14 @@ section! {
     /// The local process sees the host name of the pod.
     now hostname: bool = "true", Shape::Bool;
     sections { env: Env, fs: Fs, network: Network }
+}
+
+section! {
+    /// How long a session lasts that an editor has started. One of `mirror exec` lasts as long as its program.
+    SessionConfig in "session.", short &[];
+    /// How long the first program may take to start, a build before it included, in seconds.
+    now start_timeout: Duration = "600", Shape::seconds(1, 86_400);
+    /// How long the session waits for the next program after the last one has ended (a debugger that is restarted, a
+    /// window that is reloaded), in seconds.
+    now grace_time: Duration = "60", Shape::seconds(1, 86_400);
 }

@@ -19,7 +19,7 @@ use crate::cli::Exec;
 use crate::failure::{Class, Failure, Result};
 use crate::program;
 use crate::progress::{Mode, Progress};
-use crate::session::message::{HostMessage, Ready, Start};
+use crate::session::message::{About, HostMessage, Keeper, Ready, Start};
 use crate::session::spawn::Host;
 use crate::session::spec::{NetworkOptions, SessionSpec};
 use crate::settings;
@@ -73,15 +73,20 @@ fn start(
     let json = serde_json::to_string(&spec)
         .map_err(|error| Failure::new(Class::Internal, format!("cannot hand over the session: {error}")))?;
     let start = Start {
-        pid: std::process::id() as i32,
+        keeper: Keeper::Program(std::process::id() as i32),
         spec: json,
-        program: Path::new(name).display().to_string(),
+        about: About {
+            name: Path::new(name).display().to_string(),
+            folder: std::env::current_dir().ok().map(|folder| folder.display().to_string()),
+            config: loaded.document.as_ref().map(|document| document.name.clone()),
+            ..About::default()
+        },
         quiet: exec.quiet,
     };
     let mut host = Host::start(&start)?;
     let ready = follow(&mut host, progress)?;
     summarise(&spec, &ready, exec.verbose, progress);
-    progress.ready(&format!("{} starts", start.program), began.elapsed());
+    progress.ready(&format!("{} starts", start.about.name), began.elapsed());
     Ok(become_program(&file, name, arguments, &ready, &layer))
 }
 
@@ -172,7 +177,7 @@ fn become_program(file: &Path, name: &OsStr, arguments: &[OsString], ready: &Rea
 }
 
 /// What the user wants to be preloaded: by the configuration (the pod is never asked), else as it was.
-fn users_preload(ready: &Ready, present: Option<OsString>) -> Option<OsString> {
+pub(crate) fn users_preload(ready: &Ready, present: Option<OsString>) -> Option<OsString> {
     let set = ready.set.iter().rev().find(|(name, _)| name == b"LD_PRELOAD");
     let unset = || ready.unset.iter().any(|name| name.eq_ignore_ascii_case("LD_PRELOAD"));
     match set {
@@ -182,7 +187,7 @@ fn users_preload(ready: &Ready, present: Option<OsString>) -> Option<OsString> {
 }
 
 /// The layer first, then what the user had.
-fn preload(layer: &Path, present: Option<OsString>) -> OsString {
+pub(crate) fn preload(layer: &Path, present: Option<OsString>) -> OsString {
     let mut value = PathBuf::from(layer).into_os_string().into_vec();
     if let Some(present) = present.filter(|present| !present.is_empty()) {
         value.push(b':');

@@ -20,6 +20,8 @@ pub struct AgentPlan<'a> {
     pub name: String,
     /// Whether connections of the target are asked for.
     pub incoming: bool,
+    /// What happens to the target's traffic: `off`, `mirror` or `steal`.
+    pub traffic: &'static str,
     /// Whether files of the target are asked for.
     pub files_of_target: bool,
     /// Whose place it takes; none is targetless.

@@ -226,6 +226,7 @@ fn manifest(plan: &AgentPlan<'_>, borrowed: Option<&Borrowed>) -> Value {
     let mut annotations = json!({
         "mirror/owner": plan.owner,
         "mirror/version": protocol::VERSION,
+        "mirror/traffic": plan.traffic,
         "mirror/target": plan.target.map_or("targetless".to_owned(), |target| {
             format!("{}/pod/{}/container/{}", target.namespace, target.pod, target.container)
         }),

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
-use super::errors;
+use super::{errors, login_path};
 use crate::failure::{Class, Failure, Result, nearest};
 
 /// How long a TCP and TLS connection to the API server may take.
@@ -206,11 +206,21 @@ async fn load(options: &ClusterOptions) -> Result<(Config, String)> {
         },
     };
     let context = choose_context(&kubeconfig, options)?;
+    let kubeconfig = with_plugins(kubeconfig).await?;
     let wanted = KubeConfigOptions { context: Some(context.clone()), cluster: None, user: None };
     match Config::from_custom_kubeconfig(kubeconfig, &wanted).await {
         Ok(config) => Ok((config, context)),
         Err(error) => Err(errors::kubeconfig(&error, options.kubeconfig.as_deref())),
     }
+}
+
+/// A shell may have to be asked where credential plugins are.
+async fn with_plugins(mut kubeconfig: Kubeconfig) -> Result<Kubeconfig> {
+    let found = tokio::task::spawn_blocking(move || {
+        login_path::find_plugins(&mut kubeconfig);
+        kubeconfig
+    });
+    found.await.map_err(|error| Failure::new(Class::Internal, format!("cannot look for credential plugins: {error}")))
 }
 
 fn choose_context(kubeconfig: &Kubeconfig, options: &ClusterOptions) -> Result<String> {

@@ -9,7 +9,7 @@ use kube::config::{KubeconfigError, LoadDataError};
 use kube::core::Status;
 
 use super::client::{Cluster, Operation};
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, Remedy};
 
 /// The kubeconfig cannot be used.
 pub(super) fn kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Failure {
@@ -73,10 +73,18 @@ fn credentials(error: &AuthError, context: &str) -> Failure {
                 .take(5)
                 .fold(failure, |failure, line| failure.detail(line.to_owned()))
                 .next("log in to the cluster again, then repeat (a plugin cannot ask for a password here: let kubectl run it first)")
+                .remedy(log_in(context))
         }
         other => Failure::new(Class::Permission, format!("cannot get credentials for the cluster: {other}"))
-            .next("log in to the cluster again, then repeat"),
+            .next("log in to the cluster again, then repeat")
+            .remedy(log_in(context)),
     }
+}
+
+/// Whatever asks the API server runs the credential plugin, at a terminal with all its questions.
+fn log_in(context: &str) -> Remedy {
+    let quoted = format!("'{}'", context.replace('\'', r"'\''"));
+    Remedy::LogIn(format!("kubectl --context {quoted} get --raw /readyz"))
 }
 
 /// The API server did not answer in time.
@@ -117,7 +125,8 @@ fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Fail
             format!("{} does not accept your credentials (context {})", cluster.server, cluster.context),
         )
         .detail(status.message.clone())
-        .next("they may have expired: log in to the cluster again"),
+        .next("they may have expired: log in to the cluster again")
+        .remedy(log_in(&cluster.context)),
         403 if status.message.contains("exceeded quota") => {
             Failure::new(Class::Agent, format!("a quota of the cluster does not allow to {what}"))
                 .detail(status.message.clone())
@@ -155,6 +164,7 @@ fn forbidden(status: &Status, operation: Operation<'_>) -> Failure {
     Failure::new(Class::Permission, format!("you are not permitted to {}", describe(operation)))
         .detail(status.message.clone())
         .next(format!("ask for a {kind} with the rule {rule}"))
+        .remedy(Remedy::Grant(rule))
 }
 
 /// Everything below HTTP: names, connections, certificates.

@@ -1,11 +1,12 @@
 //! Everything that can be a target, in one namespace or all.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use config::target::{Kind, TargetKind};
-use k8s_openapi::api::core::v1::Pod;
+use config::target::{KINDS, Kind, TargetKind};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use super::client::Cluster;
 use super::kinds::{Pods, pods, resource};
 use super::target::not_ready;
 use crate::failure::{Class, Result};
+use crate::serve::rpc::TargetPort;
 
 /// One possible target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +44,18 @@ pub struct Row {
     pub owned: bool,
     /// Age in seconds.
     pub age: u64,
+    /// When it was made, in seconds since 1970; 0 if unknown.
+    #[serde(skip)]
+    pub created: i64,
+    /// Labels.
+    #[serde(skip)]
+    pub labels: BTreeMap<String, String>,
+    /// The ports with their names and protocols.
+    #[serde(skip)]
+    pub named_ports: Vec<TargetPort>,
+    /// Path of the object that made it, if that is of a kind that can be a target.
+    #[serde(skip)]
+    pub owner: Option<String>,
 }
 
 /// Lists one kind. Who may not list it, or has no such kind in the cluster, gets none when `lenient`.
@@ -75,11 +89,12 @@ async fn list_pods(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Row
     Ok(rows)
 }
 
-fn is_agent(name: Option<&str>) -> bool {
+/// Whether an object is an agent of ours.
+pub(super) fn is_agent(name: Option<&str>) -> bool {
     name.is_some_and(|name| name.starts_with("mirror-agent-"))
 }
 
-fn pod_row(pod: &Pod) -> Row {
+pub(super) fn pod_row(pod: &Pod) -> Row {
     let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
     let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     let n_ready = statuses.filter(|status| status.ready).count();
@@ -94,10 +109,14 @@ fn pod_row(pod: &Pod) -> Row {
         available: reason.is_none(),
         reason,
         containers: containers.clone().map(|container| container.name.clone()).collect(),
-        ports: ports.filter_map(|port| port.container_port.try_into().ok()).collect(),
+        ports: ports.clone().filter_map(|port| port.container_port.try_into().ok()).collect(),
         images: containers.filter_map(|container| container.image.clone()).collect(),
         owned: pod.metadata.owner_references.is_some(),
         age: age(pod.metadata.creation_timestamp.as_ref().map(|time| time.0)),
+        created: created(&pod.metadata),
+        labels: pod.metadata.labels.clone().unwrap_or_default(),
+        named_ports: ports.clone().filter_map(named_port).collect(),
+        owner: owner(&pod.metadata),
         name,
     }
 }
@@ -118,7 +137,7 @@ async fn list_workloads(cluster: &Cluster, kind: &Kind, namespace: Option<&str>)
     Ok(rows)
 }
 
-fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {
+pub(super) fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {
     let name = object.metadata.name.clone().unwrap_or_default();
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let template =
@@ -139,8 +158,40 @@ fn workload_row(kind: &Kind, object: &DynamicObject) -> Row {
         images: texts("image"),
         owned: object.metadata.owner_references.is_some(),
         age: age(object.metadata.creation_timestamp.as_ref().map(|time| time.0)),
+        created: created(&object.metadata),
+        labels: object.metadata.labels.clone().unwrap_or_default(),
+        named_ports: named_ports(spec, containers),
+        owner: owner(&object.metadata),
         name,
     }
+}
+
+fn created(meta: &ObjectMeta) -> i64 {
+    meta.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}
+
+/// The path of the object that made another.
+fn owner(meta: &ObjectMeta) -> Option<String> {
+    let owner = meta.owner_references.as_ref()?.first()?;
+    let kind = KINDS.iter().find(|kind| kind.api_kind == owner.kind)?;
+    Some(format!("{}/{}", kind.word, owner.name))
+}
+
+fn named_port(port: &ContainerPort) -> Option<TargetPort> {
+    let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
+    Some(TargetPort { port: port.container_port.try_into().ok()?, name: port.name.clone(), protocol })
+}
+
+fn named_ports(spec: &Value, containers: &[Value]) -> Vec<TargetPort> {
+    let of_containers = containers.iter().flat_map(|container| items(&container["ports"]));
+    let of_containers = of_containers.map(|port| (&port["containerPort"], port));
+    let of_service = items(&spec["ports"]).iter().map(|port| (&port["port"], port));
+    let named = |(number, port): (&Value, &Value)| {
+        let text = |field: &str| port[field].as_str().map(str::to_owned);
+        let protocol = text("protocol").unwrap_or_else(|| "TCP".to_owned());
+        Some(TargetPort { port: number.as_u64()?.try_into().ok()?, name: text("name"), protocol })
+    };
+    of_containers.chain(of_service).filter_map(named).collect()
 }
 
 fn items(value: &Value) -> &[Value] {

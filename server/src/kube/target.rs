@@ -83,11 +83,10 @@ pub struct User {
 /// Finds the container of `target`; a targetless session has none. Creates nothing.
 pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<Option<PodTarget>> {
     let namespace = cluster.namespace.as_str();
-    let found = match target {
-        Target::Targetless => return Ok(None),
-        Target::Labels { selector, .. } => pods_by_label(cluster, namespace, &selector.to_string()).await?,
-        Target::Workload(workload) => pods_of_workload(cluster, namespace, workload.kind.row(), &workload.name).await?,
-    };
+    if *target == Target::Targetless {
+        return Ok(None);
+    }
+    let found = pods_of(cluster, target).await?;
     let mut ready: Vec<&Pod> = found.iter().filter(|pod| not_ready(pod).is_none()).collect();
     ready.sort_by_key(|pod| pod.metadata.name.clone());
     let Some(pod) = ready.first().copied().or(found.first()) else { return Err(no_pods(target, namespace)) };
@@ -108,6 +107,16 @@ pub async fn resolve(cluster: &Cluster, target: &Target) -> Result<Option<PodTar
     refused?;
     target.services = services;
     Ok(Some(target))
+}
+
+/// The pods of a target that is one object.
+pub(super) async fn pods_of(cluster: &Cluster, target: &Target) -> Result<Vec<Pod>> {
+    let namespace = cluster.namespace.as_str();
+    match target {
+        Target::Targetless => Ok(Vec::new()),
+        Target::Labels { selector, .. } => pods_by_label(cluster, namespace, &selector.to_string()).await,
+        Target::Workload(workload) => pods_of_workload(cluster, namespace, workload.kind.row(), &workload.name).await,
+    }
 }
 
 fn no_pods(target: &Target, namespace: &str) -> Failure {

@@ -1,17 +1,17 @@
 //! The session host: the process that holds one session from the first request to the last goodbye.
 //!
-//! It starts the agent for whoever spawned it, then serves the layer in the user's processes, and ends
-//! after the last of them. What it must tell a user after the start goes once to the terminal's stderr.
+//! It starts the agent for whoever spawned it, then serves the layer in the user's processes (`life`), and ends after
+//! the last of them. Editors find it by its control socket (`control`).
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use decide::programs::Skip;
-use protocol::agent::{Event, Leaving, Subscribe};
+use protocol::agent::PortMode;
 use protocol::layer::{MAX_LISTEN_PORTS, SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,42 +20,34 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-use super::environment;
+use super::board::{self, Board};
+use super::control::Control;
 use super::files::Files;
 use super::incoming::Incoming;
 use super::layers::{self, Layers, Outgoing};
-use super::message::{self, HostMessage, Ready, Start};
+pub(super) use super::life::tell;
+use super::life::{self, farewell, silence};
+use super::message::{self, HostMessage, Keeper, Ready, Start};
 use super::pod_files::PodFiles;
 use super::processes::{self, Processes};
-use super::restart::Restarts;
 use super::rules::Rules;
 use super::spec::{IncomingOptions, SessionSpec};
 use super::startup::{self, Reporter, Started, Starter};
+use super::update::Updates;
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
-
-/// A program that has not loaded the layer after this long is reported.
-const HOOKED_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long the agent's reason may arrive after the end of a connection.
-const LAST_WORDS: Duration = Duration::from_millis(300);
-
-/// Longest time that the end of a session may take.
-const FAREWELL: Duration = Duration::from_secs(5);
+use crate::serve::rpc::{Origin, SessionInfo, SessionState, Traffic};
 
 /// Descriptors that a host may have open: each connection needs one or two, and a usual limit of 1024 is soon
 /// reached. No more than this, because some credential plugins close every number up to the limit.
 const DESCRIPTORS: u64 = 65_536;
-
-/// Longest time that a line to the terminal may take before it is left to itself.
-const TELL: Duration = Duration::from_secs(1);
 
 /// What a host has before it begins.
 struct Equipment {
     session: String,
     log: String,
     spec: SessionSpec,
-    program: OwnedFd,
+    program: Option<(OwnedFd, i32)>,
     runtime: Runtime,
 }
 
@@ -93,8 +85,14 @@ fn equip(start: &Start) -> Result<Equipment> {
     raise_descriptor_limit();
     let spec = serde_json::from_str(&start.spec)
         .map_err(|error| Failure::new(Class::Internal, format!("the session's spec cannot be read: {error}")))?;
-    let program = processes::open(start.pid)
-        .map_err(|error| Failure::system(format!("cannot watch process {} (pidfd_open)", start.pid), error))?;
+    let open = |pid| match processes::open(pid) {
+        Ok(fd) => Ok((fd, pid)),
+        Err(error) => Err(Failure::system(format!("cannot watch process {pid} (pidfd_open)"), error)),
+    };
+    let program = match start.keeper {
+        Keeper::Program(pid) => Some(open(pid)?),
+        Keeper::Editor { .. } => None,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -132,7 +130,7 @@ async fn hold(
     socket: UnixStream,
     start: Start,
     spec: SessionSpec,
-    program: OwnedFd,
+    program: Option<(OwnedFd, i32)>,
     session: &str,
     log: String,
 ) -> Result<()> {
@@ -158,7 +156,7 @@ async fn hold(
         }
     };
     let served = prepare(&spec, &started, session, log, program, &start);
-    let (ready, mut processes, layers) = match served {
+    let Prepared { ready, mut processes, layers, control } = match served {
         Ok(served) => served,
         Err(failure) => {
             messages.send(HostMessage::Failed(failure)).ok();
@@ -171,14 +169,17 @@ async fn hold(
     messages.send(HostMessage::Ready(ready)).ok();
     drop((messages, reporter));
     writer.await.ok();
-    starter.gone().await;
-    tokio::select! {
-        () = serve(&started, &start, &mut processes, &layers) => {}
+    if matches!(start.keeper, Keeper::Program(_)) {
+        starter.gone().await;
+    }
+    let cause = tokio::select! {
+        cause = life::serve(&started, start.keeper, &start.about.name, &mut processes, &layers, &control) => cause,
         _ = asked_to_end.recv() => {
             tell("mirror: the session is over: its host was asked to end (SIGTERM)".to_owned()).await;
-            tracing::info!("ended by SIGTERM");
+            "its host was asked to end (SIGTERM)".to_owned()
         }
-    }
+    };
+    control.board.ended(cause);
     silence();
     if let Some(files) = &layers.shadow {
         files.remove();
@@ -213,14 +214,22 @@ async fn write_messages(mut to_starter: OwnedWriteHalf, mut outbox: mpsc::Unboun
     }
 }
 
+/// A session that can be served.
+struct Prepared {
+    ready: Ready,
+    processes: Processes,
+    layers: Arc<Layers>,
+    control: Arc<Control>,
+}
+
 fn prepare(
     spec: &SessionSpec,
     started: &Started,
     session: &str,
     log: String,
-    program: OwnedFd,
+    program: Option<(OwnedFd, i32)>,
     start: &Start,
-) -> Result<(Ready, Processes, Arc<Layers>)> {
+) -> Result<Prepared> {
     let mut bytes = [0; 18];
     random(&mut bytes)?;
     let [spread0, spread1, token @ ..] = bytes;
@@ -233,9 +242,14 @@ fn prepare(
     let rules = Arc::new(Rules::new(&spec.network)?);
     let outgoing = Outgoing::start([spread0, spread1], &started.links.data, &rules, &started.description.addresses)
         .map_err(cannot)?;
-    let incoming = take_connections(spec, started, *outgoing.relay.v4.ip(), start.quiet);
+    let board = Board::new(info(spec, started, session, &log, start));
+    board.take_warnings();
+    if let Some(reason) = spec.incoming.mode.and(started.agent.without_rights()) {
+        board.degraded(Some(format!("no connections are taken: the agent has no capabilities ({reason})")));
+    }
+    let incoming = take_connections(spec, started, *outgoing.relay.v4.ip(), start.quiet, &board);
     let mark = [SESSION_VARIABLE.as_bytes(), b"=", &value].concat();
-    let (processes, announce) = Processes::new(program, start.pid, mark);
+    let (processes, announce) = Processes::new(program, mark, board.clone());
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
@@ -275,12 +289,56 @@ fn prepare(
         attached: AtomicBool::new(false),
     });
     tokio::spawn(layers::serve(listener, layers.clone()));
-    let changes = environment::changes(started.pod_environment.clone(), &spec.environment)?;
-    let mut set = changes.set;
-    set.push((SESSION_VARIABLE.as_bytes().to_vec(), value));
-    let (unset, from_pod, takes_connections) = (changes.unset, changes.from_pod, started.takes_connections);
-    let ready = Ready { set, unset, from_pod, takes_connections, session: session.to_owned(), log };
-    Ok((ready, processes, layers))
+    let ready = Ready {
+        set: vec![(SESSION_VARIABLE.as_bytes().to_vec(), value)],
+        unset: Vec::new(),
+        from_pod: 0,
+        takes_connections: started.takes_connections,
+        session: session.to_owned(),
+        log,
+    };
+    let updates = Updates::new(spec, ready, started.pod_environment.clone(), &start.about)?;
+    let ready = updates.plan().ready;
+    let control = Control::start(session, board, updates)?;
+    Ok(Prepared { ready, processes, layers, control })
+}
+
+/// What others may know of the session when it begins.
+fn info(spec: &SessionSpec, started: &Started, session: &str, log: &str, start: &Start) -> SessionInfo {
+    let (origin, grace) = match start.keeper {
+        Keeper::Program(_) => (Origin::Terminal, 0),
+        Keeper::Editor { grace, .. } => (Origin::Editor, grace.as_secs()),
+    };
+    let target = started.target.as_ref();
+    let (about, cluster) = (&start.about, &started.cluster);
+    SessionInfo {
+        session: session.to_owned(),
+        version: protocol::VERSION.to_owned(),
+        origin,
+        state: SessionState::WaitingForProgram,
+        cause: Some("no program has been started in it yet".to_owned()),
+        started: board::now(),
+        folder: about.folder.clone(),
+        config: about.config.clone(),
+        name: about.name.clone(),
+        debugger: about.debugger.clone(),
+        context: cluster.context.clone(),
+        server: cluster.server.clone(),
+        namespace: target.map_or_else(|| cluster.namespace.clone(), |target| target.namespace.clone()),
+        target: spec.target.to_string(),
+        pod: target.map(|target| target.pod.clone()),
+        container: target.map(|target| target.container.clone()),
+        traffic: match spec.incoming.mode.filter(|_| started.takes_connections) {
+            None => Traffic::Off,
+            Some(PortMode::Mirror) => Traffic::Mirror,
+            Some(PortMode::Steal) => Traffic::Steal,
+        },
+        filtered: spec.incoming.filter.is_some(),
+        processes: Vec::new(),
+        ports: Vec::new(),
+        log: log.starts_with('/').then(|| log.to_owned()),
+        grace,
+    }
 }
 
 fn first_v4(addresses: &[IpAddr]) -> Option<Ipv4Addr> {
@@ -297,140 +355,14 @@ fn listen_ports(incoming: &IncomingOptions) -> [(u16, u16); MAX_LISTEN_PORTS] {
     ports
 }
 
-fn take_connections(spec: &SessionSpec, started: &Started, relay: Ipv4Addr, quiet: bool) -> Arc<Incoming> {
+fn take_connections(
+    spec: &SessionSpec,
+    started: &Started,
+    relay: Ipv4Addr,
+    quiet: bool,
+    board: &Arc<Board>,
+) -> Arc<Incoming> {
     let mode = spec.incoming.mode.filter(|_| started.takes_connections);
     let options = IncomingOptions { mode, ..spec.incoming.clone() };
-    Incoming::new(options, started.target.as_ref(), started.links.clone(), relay, quiet)
-}
-
-/// Serves until the last process of the user has ended.
-async fn serve(started: &Started, start: &Start, processes: &mut Processes, layers: &Layers) {
-    let watch_links = async {
-        let cause = lost(started).await;
-        tracing::error!(%cause, "the session is lost");
-        let and = "the program goes on, but what it asks of the pod fails";
-        tell(format!("mirror: the session is lost: {cause}; {and}")).await;
-        std::future::pending::<()>().await;
-    };
-    let watch_hooks = async {
-        tokio::time::sleep(HOOKED_WITHIN).await;
-        if !layers.attached.load(Ordering::Acquire) {
-            tell(format!(
-                "mirror: {} was started, but not hooked: it runs as an ordinary local program",
-                start.program
-            ))
-            .await;
-        }
-        std::future::pending::<()>().await;
-    };
-    let release_terminal = async {
-        processes::end_of(start.pid).await;
-        silence();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = processes.all_ended() => {}
-        () = watch_links => {}
-        () = watch_hooks => {}
-        () = release_terminal => {}
-    }
-}
-
-/// Returns the cause when the agent can no longer be reached.
-async fn lost(started: &Started) -> String {
-    let links = &started.links;
-    let ended = async {
-        tokio::select! {
-            ended = links.control.ended() => ended,
-            ended = links.data.ended() => ended,
-        }
-    };
-    cause(told(started), ended).await
-}
-
-/// The agent tells its reason before it hangs up, but on another connection than the one that may end first.
-async fn cause(told: impl Future<Output = Option<String>>, ended: impl Future<Output = link::Ended>) -> String {
-    let told = async {
-        match told.await {
-            Some(cause) => cause,
-            None => std::future::pending().await,
-        }
-    };
-    let mut told = std::pin::pin!(told);
-    tokio::select! {
-        cause = &mut told => cause,
-        ended = ended => tokio::time::timeout(LAST_WORDS, told).await.unwrap_or_else(|_| ended.to_string()),
-    }
-}
-
-/// The reason that the agent itself gives for leaving; none when it leaves without a word.
-async fn told(started: &Started) -> Option<String> {
-    let control = &started.links.control;
-    let restarts = |target| Restarts::new(started.cluster.clone(), control.clone(), target);
-    let restarts = started.target.clone().map(restarts);
-    let ((), mut events) = control.open(Subscribe {}).await.ok()?;
-    loop {
-        match link::read_message::<Event>(&mut events).await.ok()? {
-            Event::Warning(text) => tell(format!("mirror: {text}")).await,
-            Event::TargetEnded => {
-                restarts.clone().map(|restarts| tokio::spawn(restarts.follow()));
-            }
-            Event::Leaving(Leaving::TargetEnded) => return Some("the target container ended".to_owned()),
-            Event::Leaving(Leaving::Terminated) => return Some("the agent was ended from outside".to_owned()),
-        }
-    }
-}
-
-/// One line to the user's terminal, which is this process's stderr: the only way to tell a user anything after
-/// the start. The terminal may be gone, and a pipe's reader may have stopped reading: neither holds up the host.
-pub(super) async fn tell(line: String) {
-    let write = tokio::task::spawn_blocking(move || io::stderr().write_all(format!("{line}\n").as_bytes()).ok());
-    tokio::time::timeout(TELL, write).await.ok();
-}
-
-/// Lets go of the terminal: whoever waits for the end of the program's stderr must not wait for us.
-fn silence() {
-    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
-        rustix::stdio::dup2_stderr(null).ok();
-    }
-}
-
-/// Ends the agent and removes what can be removed of it.
-async fn farewell(started: &Started) {
-    let goodbye = async {
-        tokio::join!(started.links.control.goodbye(), started.links.data.goodbye());
-    };
-    let (cluster, agent) = (started.cluster.clone(), started.agent.clone());
-    // A task of its own: credentials may have to be renewed by a plugin, which blocks its thread.
-    let removal = tokio::spawn(async move { agent.remove(&cluster).await });
-    let both = async {
-        let ((), removed) = tokio::join!(goodbye, removal);
-        if let Ok(Err(failure)) = removed {
-            tracing::warn!(%failure, "cannot delete the agent's job; it ends by itself");
-        }
-    };
-    if tokio::time::timeout(FAREWELL, both).await.is_err() {
-        tracing::warn!("the cluster does not answer; the agent ends by itself");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_agents_own_reason_wins_and_a_cut_without_one_is_told() {
-        let ended = || async { link::Ended::Silent };
-        let late = async {
-            tokio::time::sleep(LAST_WORDS / 2).await;
-            Some("the target container ended".to_owned())
-        };
-        assert_eq!(cause(late, ended()).await, "the target container ended");
-        // Which of the two is seen first is chance.
-        for _ in 0..20 {
-            assert_eq!(cause(async { None }, ended()).await, link::Ended::Silent.to_string());
-        }
-        let never = std::future::pending::<link::Ended>();
-        assert_eq!(cause(async { Some("terminated".to_owned()) }, never).await, "terminated");
-    }
+    Incoming::new(options, started.target.as_ref(), started.links.clone(), relay, quiet, board.clone())
 }

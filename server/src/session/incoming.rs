@@ -7,6 +7,7 @@ mod clients;
 
 mod delivery;
 
+mod observed;
 mod opened;
 mod requests;
 
@@ -24,6 +25,7 @@ use protocol::layer::NamesReply;
 use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::board::{self, Board};
 use super::closed::Watch;
 use super::host;
 use super::sock_diag;
@@ -32,6 +34,7 @@ use super::startup::Links;
 use crate::kube::probes::{self, Probe, ProbeKind};
 use crate::kube::services::ServicePort;
 use crate::kube::target::PodTarget;
+use crate::serve::rpc::{Outcome, Port};
 use clients::Clients;
 use delivery::NotDelivered;
 use opened::Report;
@@ -87,6 +90,7 @@ pub(super) struct Incoming {
     clients: Arc<Clients>,
     accepting: AtomicBool,
     given_back: Mutex<GivenBack>,
+    board: Arc<Board>,
 }
 
 /// Connections that the program did not take since the user was told.
@@ -104,6 +108,7 @@ impl Incoming {
         links: Links,
         relay: Ipv4Addr,
         quiet: bool,
+        board: Arc<Board>,
     ) -> Arc<Self> {
         let IncomingOptions { ports, ignored_ports, mapping, listen_ports, ignore_localhost, .. } = options;
         let [a, b, c, _] = relay.octets();
@@ -128,6 +133,7 @@ impl Incoming {
             clients: Arc::default(),
             accepting: AtomicBool::new(false),
             given_back: Mutex::default(),
+            board,
         })
     }
 
@@ -186,6 +192,7 @@ impl Incoming {
                 }
             };
             tracing::info!(port, %bound, ?mode, ?opened, "connections of the pod come to the program");
+            self.board.port_opened(Port { port, local: own, mode: board::port_mode(mode), filtered: is_filtered });
             let services = &self.services;
             report = Some(Report { port, own, mode, is_filtered, opened, services });
         }
@@ -263,6 +270,7 @@ impl Incoming {
                 stream.read(&mut [0]).await
             };
             tokio::time::timeout(CLOSE, closed).await.ok();
+            self.board.port_closed(port);
             tracing::info!(port, "connections of the pod go to the application again");
         }
     }
@@ -285,6 +293,7 @@ impl Incoming {
         let port = accepted.local.port();
         let is_filtered = self.is_filtered(port);
         if self.mode == Some(PortMode::Mirror) && !is_filtered {
+            self.board.request(board::seen(port, accepted.peer, Outcome::Copied));
             return self.deliver_copy(accepted, stream).await;
         }
         let Some(reason) = self.deliver(accepted, stream, is_filtered).await else { return };

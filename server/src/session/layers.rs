@@ -191,7 +191,7 @@ fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: 
     let skipped = layers.skip.takes(program, executable);
     tracing::info!(?pid, program = %String::from_utf8_lossy(program), skipped, "a process loaded the layer");
     if let Some(pid) = pid {
-        layers.announce.attached(pid);
+        layers.announce.attached(pid, skipped);
     }
     layers.attached.store(true, Ordering::Release);
     match skipped {

@@ -15,14 +15,45 @@ use crate::failure::Failure;
 /// What the starter sends. Has no `Debug`: the spec holds values of the user's variables.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// The process that becomes the user's program.
-    pub pid: i32,
+    /// How long the session lasts.
+    pub keeper: Keeper,
     /// [`super::spec::SessionSpec`] as JSON (it holds values of the Kubernetes API's own shapes).
     pub spec: String,
-    /// For messages: the program's name.
-    pub program: String,
+    /// Whose it is.
+    pub about: About,
     /// The user wants to be told of failures only.
     pub quiet: bool,
+}
+
+/// How long a session lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keeper {
+    /// As long as this process, which becomes the user's program, and what comes of it.
+    Program(i32),
+    /// An editor starts programs in it as it likes.
+    Editor {
+        /// How long the first one may take.
+        first: Duration,
+        /// How long it lasts after the last one.
+        grace: Duration,
+    },
+}
+
+/// Whose a session is: nothing depends on it, but people and editors know it by this.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The program's name, or that of the editor's launch configuration.
+    pub name: String,
+    /// The editor's folder.
+    pub folder: Option<String>,
+    /// The configuration file.
+    pub config: Option<String>,
+    /// Type of the debugger.
+    pub debugger: Option<String>,
+    /// What the editor asked for, as JSON, to ask for it once more.
+    pub request: String,
+    /// Equal for equal sessions.
+    pub fingerprint: String,
 }
 
 /// The steps of a start, as a user follows them.

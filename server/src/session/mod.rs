@@ -1,19 +1,23 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
+pub(crate) mod board;
 mod closed;
+mod control;
 pub mod environment;
 pub mod files;
 pub mod host;
 mod incoming;
 mod layers;
+mod life;
 mod lookup;
 pub mod message;
 mod names;
 mod park;
 mod pod_files;
-mod processes;
+pub(crate) mod processes;
 mod readiness;
 mod refusing;
+pub mod registry;
 mod relay;
 mod request;
 mod restart;
@@ -27,3 +31,4 @@ mod task;
 mod testing;
 mod udp;
 mod unix;
+mod update;

@@ -1,60 +1,87 @@
 //! The user's processes of a session: the session lasts as long as one of them.
 //!
-//! The first is the one that `mirror exec` becomes. Others tell their pid when they load the layer. A
+//! The first is the one that `mirror exec` becomes, if there is one. Others tell their pid when they load the layer. A
 //! process that forked and stays when its parent ends (a daemon) told nothing, so when all known ones are
 //! gone `/proc` is searched for processes that carry the session in their environment.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::board::{self, Board};
+use crate::serve::rpc::Process;
+
 /// Lists of processes that are looked at for one that nobody has told of, where each has new ones.
 const LISTS: usize = 100;
 
 /// Tells the watcher of new processes.
 #[derive(Clone)]
-pub(super) struct Announce(mpsc::UnboundedSender<i32>);
+pub(super) struct Announce(mpsc::UnboundedSender<Attached>);
+
+/// A process that has loaded the layer.
+struct Attached {
+    pid: i32,
+    skipped: bool,
+}
 
 impl Announce {
-    /// A process has loaded the layer.
-    pub(super) fn attached(&self, pid: i32) {
-        self.0.send(pid).ok();
+    /// A process has loaded the layer; `skipped` ones are left alone.
+    pub(super) fn attached(&self, pid: i32, skipped: bool) {
+        self.0.send(Attached { pid, skipped }).ok();
     }
 }
 
 /// Watches processes until none is left.
 pub(super) struct Processes {
     mark: Vec<u8>,
-    announced: mpsc::UnboundedReceiver<i32>,
+    announced: mpsc::UnboundedReceiver<Attached>,
     known: HashSet<i32>,
     alive: JoinSet<i32>,
+    /// Those that take part, for whoever follows the session.
+    shown: BTreeMap<i32, Process>,
+    board: Arc<Board>,
 }
 
 impl Processes {
     /// `mark` is what stands in the environment of the session's processes.
-    pub(super) fn new(first: OwnedFd, first_pid: i32, mark: Vec<u8>) -> (Self, Announce) {
+    pub(super) fn new(first: Option<(OwnedFd, i32)>, mark: Vec<u8>, board: Arc<Board>) -> (Self, Announce) {
         let (announce, announced) = mpsc::unbounded_channel();
-        let mut processes = Self { mark, announced, known: HashSet::from([first_pid]), alive: JoinSet::new() };
-        processes.alive.spawn(ended(first, first_pid));
+        let (known, alive) = (HashSet::new(), JoinSet::new());
+        let mut processes = Self { mark, announced, known, alive, shown: BTreeMap::new(), board };
+        if let Some((fd, pid)) = first {
+            processes.known.insert(pid);
+            processes.alive.spawn(ended(fd, pid));
+        }
         (processes, Announce(announce))
+    }
+
+    /// Returns when a process takes part.
+    pub(super) async fn one_began(&mut self) {
+        while self.alive.is_empty() {
+            match self.announced.recv().await {
+                Some(attached) => self.attached(&attached),
+                None => return std::future::pending().await,
+            }
+        }
     }
 
     /// Returns when the session has no process any more.
     pub(super) async fn all_ended(&mut self) {
         loop {
             tokio::select! {
-                Some(pid) = self.announced.recv() => self.watch(pid),
+                Some(attached) = self.announced.recv() => self.attached(&attached),
                 ended = self.alive.join_next() => match ended {
-                    Some(Ok(pid)) => { self.known.remove(&pid); }
+                    Some(Ok(pid)) => self.has_ended(pid),
                     Some(Err(_)) => {}
                     None => {
-                        while let Ok(pid) = self.announced.try_recv() {
-                            self.watch(pid);
+                        while let Ok(attached) = self.announced.try_recv() {
+                            self.attached(&attached);
                         }
                         self.find_unannounced();
                         if self.alive.is_empty() {
@@ -64,6 +91,27 @@ impl Processes {
                 },
             }
         }
+    }
+
+    fn attached(&mut self, attached: &Attached) {
+        let pid = attached.pid;
+        self.watch(pid);
+        if self.known.contains(&pid) {
+            // The same process after `exec`: another program.
+            self.shown.insert(pid, board::process(pid, attached.skipped));
+            self.show();
+        }
+    }
+
+    fn has_ended(&mut self, pid: i32) {
+        self.known.remove(&pid);
+        if self.shown.remove(&pid).is_some() {
+            self.show();
+        }
+    }
+
+    fn show(&self) {
+        self.board.processes(self.shown.values().cloned().collect(), "");
     }
 
     fn watch(&mut self, pid: i32) {
@@ -83,7 +131,7 @@ impl Processes {
         for _ in 0..LISTS {
             let new: Vec<i32> = listed().into_iter().filter(|pid| seen.insert(*pid)).collect();
             let marked: Vec<i32> = new.iter().copied().filter(|pid| has_mark(*pid, &self.mark)).collect();
-            marked.into_iter().for_each(|pid| self.watch(pid));
+            marked.into_iter().for_each(|pid| self.attached(&Attached { pid, skipped: false }));
             if new.is_empty() || !self.alive.is_empty() {
                 return;
             }
@@ -103,7 +151,7 @@ fn has_mark(pid: i32, mark: &[u8]) -> bool {
 }
 
 /// Opens a process for watching.
-pub(super) fn open(pid: i32) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open(pid: i32) -> rustix::io::Result<OwnedFd> {
     pidfd_open(Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?, PidfdFlags::empty())
 }
 
@@ -115,7 +163,7 @@ pub(super) async fn end_of(pid: i32) {
 }
 
 /// A pidfd becomes readable when its process ends (`pidfd_open(2)`).
-async fn ended(fd: OwnedFd, pid: i32) -> i32 {
+pub(crate) async fn ended(fd: OwnedFd, pid: i32) -> i32 {
     #[expect(deprecated, reason = "deprecated for types that may close their descriptor early; OwnedFd does not")]
     let fd = AsyncFd::with_interest(fd, tokio::io::Interest::READABLE);
     if let Ok(fd) = fd {
@@ -148,7 +196,8 @@ while time.monotonic() < end:
         let mut first = command.spawn().expect("starts");
         let mark = format!("MIRROR_TEST_MARK={mark}").into_bytes();
         let pid = first.id() as i32;
-        let (mut processes, _announce) = Processes::new(open(pid).expect("opens"), pid, mark);
+        let (mut processes, _announce) =
+            Processes::new(Some((open(pid).expect("opens"), pid)), mark, board::tests::board());
         let began = std::time::Instant::now();
         processes.all_ended().await;
         assert!(began.elapsed() > std::time::Duration::from_millis(900), "{:?}", began.elapsed());

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use super::message::{self, HostMessage, Start};
+use protocol::codec;
+use tokio::io::AsyncReadExt;
+
+use super::message::{self, HostMessage, Keeper, Start};
 use crate::failure::{Class, Failure, Result};
 use crate::folders;
 
@@ -32,7 +35,13 @@ impl Host {
     pub fn start(start: &Start) -> Result<Self> {
         let failed = |error: std::io::Error| Failure::system("cannot start the session host", error);
         let (mut socket, theirs) = UnixStream::pair().map_err(failed)?;
-        let status = middle("--detach").stdin(OwnedFd::from(theirs)).status().map_err(failed)?;
+        let mut command = middle("--detach");
+        command.stdin(OwnedFd::from(theirs));
+        if matches!(start.keeper, Keeper::Editor { .. }) {
+            // An editor waits for the end of its helper's stderr; the host outlives the helper.
+            command.stderr(Stdio::null());
+        }
+        let status = command.status().map_err(failed)?;
         if !status.success() {
             return Err(Failure::new(Class::Internal, format!("cannot start the session host: {status}")));
         }
@@ -42,13 +51,42 @@ impl Host {
 
     /// The next message; an end of stream before [`HostMessage::Ready`] is the host's death.
     pub fn receive(&mut self) -> Result<HostMessage> {
-        match message::receive(&mut self.socket) {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(Failure::new(Class::Internal, "the session host ended without a word")
-                .next(format!("the newest file in {} may say why", log_folder().display()))),
-            Err(error) => Err(Failure::system("cannot read from the session host", error)),
-        }
+        message::receive(&mut self.socket).map_err(unreadable)?.ok_or_else(ended)
     }
+
+    /// For those who wait for other things, too. The host gives up when this is dropped before it is ready.
+    pub fn into_messages(self) -> Result<Messages> {
+        self.socket.set_nonblocking(true).map_err(unreadable)?;
+        Ok(Messages { socket: tokio::net::UnixStream::from_std(self.socket).map_err(unreadable)? })
+    }
+}
+
+/// What a host says while it starts.
+pub struct Messages {
+    socket: tokio::net::UnixStream,
+}
+
+impl Messages {
+    /// As [`Host::receive`].
+    pub async fn receive(&mut self) -> Result<HostMessage> {
+        let mut prefix = [0; codec::PREFIX];
+        if self.socket.read_exact(&mut prefix).await.is_err() {
+            return Err(ended());
+        }
+        let length = codec::length(prefix).map_err(unreadable)?;
+        let mut body = vec![0; length];
+        self.socket.read_exact(&mut body).await.map_err(unreadable)?;
+        codec::decode(&body).map_err(unreadable)
+    }
+}
+
+fn ended() -> Failure {
+    Failure::new(Class::Internal, "the session host ended without a word")
+        .next(format!("the newest file in {} may say why", log_folder().display()))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Failure {
+    Failure::system("cannot read from the session host", error)
 }
 
 fn middle(argument: &str) -> Command {
@@ -77,10 +115,11 @@ pub fn detach() -> std::io::Result<()> {
 
 /// Where session hosts write their logs, if they can.
 pub fn log_folder() -> PathBuf {
-    log_root().join("log")
+    state_folder().join("log")
 }
 
-fn log_root() -> PathBuf {
+/// Where what outlives a process is kept.
+pub(super) fn state_folder() -> PathBuf {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || directories::BaseDirs::new().map(|dirs| dirs.home_dir().join(".local/state"));
     state.or_else(home).map_or_else(folders::temporary, |dir| dir.join("mirror"))
@@ -88,7 +127,7 @@ fn log_root() -> PathBuf {
 
 /// Opens the log of one session, for this user's eyes only, and removes the oldest of the others.
 pub fn open_log(session: &str) -> Result<(File, PathBuf), String> {
-    let folder = folders::own(&log_root(), &["log"], 0o700)?;
+    let folder = folders::own(&state_folder(), &["log"], 0o700)?;
     let path = folder.join(format!("{session}.log"));
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let file = file.map_err(|error| error.to_string())?;

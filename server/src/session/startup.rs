@@ -239,6 +239,11 @@ async fn create_agent(cluster: &Cluster, spec: &SessionSpec, target: Option<&Pod
         name: format!("mirror-agent-{}", random_name(10)?),
         target,
         incoming: takes_connections(spec, target),
+        traffic: match spec.incoming.mode.filter(|_| takes_connections(spec, target)) {
+            None => "off",
+            Some(PortMode::Mirror) => "mirror",
+            Some(PortMode::Steal) => "steal",
+        },
         files_of_target: spec.files.reads_the_pod(),
         options,
         launch: Launch {

@@ -21,4 +21,5 @@ mod lost;
 mod outgoing;
 mod process;
 mod rules;
+mod serve;
 mod vscode;

@@ -156,7 +156,9 @@ fn tell(laptop: &Laptop, story: &str, target: &str, port: u16, more: &[(&str, &s
 fn a_breakpoint_is_hit_by_a_request_of_the_cluster() {
     let laptop = Laptop::new();
     let deployment = Deployment::start(&laptop, 8391);
-    project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": "steal"}}}));
+    let filter = json!({"header_filter": "^x-caller: "});
+    let incoming = json!({"mode": "steal", "http_filter": filter});
+    project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": incoming}}}));
     tell(&laptop, "breakpoint", &format!("deployment/{}", deployment.name), deployment.port, &[]);
 }
 

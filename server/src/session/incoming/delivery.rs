@@ -8,14 +8,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use link::{Stream, pump};
-use protocol::agent::{Accepted, Taken};
+use protocol::agent::{Accepted, PortMode, Taken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
 use super::clients::Entered;
+use super::observed::Observed;
 use super::requests::Requests;
 use super::{Incoming, OnPause};
+use crate::serve::rpc::Outcome;
+use crate::session::board;
 use crate::session::relay;
 use crate::session::sock_diag::{self, Acceptance};
 
@@ -72,8 +75,9 @@ impl Incoming {
                     return None;
                 }
                 let is_taken = match is_filtered {
-                    true => self.requests().carry(socket, stream).await,
+                    true => self.requests(accepted).carry(socket, stream).await,
                     false => {
+                        self.board.request(board::seen(accepted.local.port(), accepted.peer, Outcome::Local));
                         relay::copy(socket, stream).await;
                         true
                     }
@@ -89,15 +93,21 @@ impl Incoming {
                 Some(NotDelivered::Paused)
             }
             Err(reason) => {
+                self.board.request(board::seen(accepted.local.port(), accepted.peer, Outcome::Passed));
                 give_back(stream, &[]).await;
                 Some(reason)
             }
         }
     }
 
-    fn requests(&self) -> Requests {
-        let is_told = self.on_pause == OnPause::Unavailable;
-        Requests { patience: self.patience(), untaken: if is_told { Taken::Unavailable } else { Taken::Returned } }
+    fn requests(&self, accepted: Accepted) -> Requests {
+        let untaken = match self.on_pause {
+            OnPause::Unavailable => Taken::Unavailable,
+            OnPause::Hold | OnPause::Pass => Taken::Returned,
+        };
+        let outcome = if self.mode == Some(PortMode::Mirror) { Outcome::Copied } else { Outcome::Local };
+        let observed = Observed::new(self.board.clone(), accepted.local.port(), accepted.peer, outcome);
+        Requests { patience: self.patience(), untaken, observed }
     }
 
     /// How long clients wait for a program that does not accept.

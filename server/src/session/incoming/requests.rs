@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
+use super::observed::Observed;
 use crate::session::relay;
 use crate::session::sock_diag;
 
@@ -40,6 +41,8 @@ pub(super) struct Requests {
     pub(super) patience: Duration,
     /// What the agent is told when it does not.
     pub(super) untaken: Taken,
+    /// What is told of them.
+    pub(super) observed: Observed,
 }
 
 enum Ended {
@@ -57,10 +60,10 @@ impl From<io::Error> for Ended {
 impl Requests {
     /// Carries requests until the connection has ended. False if the program has left one alone.
     pub(super) async fn carry(self, mut socket: TcpStream, stream: Stream) -> bool {
-        let Self { patience, untaken } = self;
+        let Self { patience, untaken, observed } = self;
         socket.set_nodelay(true).ok();
         let (Ok(to), Ok(source)) = (socket.peer_addr(), socket.local_addr()) else { return true };
-        let program = Program { to, source, patience };
+        let program = Program { to, source, patience, observed: &observed };
         let (pod, up_ended) = (stream.watch(), Notify::new());
         let (from_pod, to_pod) = tokio::io::split(stream);
         let (mut from_program, to_program) = socket.split();
@@ -73,6 +76,7 @@ impl Requests {
                     up_ended.notify_one();
                     return Ok(to_pod.lock().await.shutdown().await?);
                 }
+                observed.answered(&buffer[..count]);
                 to_pod.lock().await.write_all(&buffer[..count]).await?;
             }
         };
@@ -92,6 +96,7 @@ impl Requests {
                 true
             }
             Err(Ended::Untaken) => {
+                observed.untaken();
                 relay::reset(&socket);
                 let mut to_pod = to_pod.lock().await;
                 let told = async {
@@ -106,13 +111,14 @@ impl Requests {
 }
 
 /// The program's end of a connection.
-struct Program {
+struct Program<'a> {
     to: SocketAddr,
     source: SocketAddr,
     patience: Duration,
+    observed: &'a Observed,
 }
 
-impl Program {
+impl Program<'_> {
     /// Sends what the agent says until it has ended its direction.
     async fn send(
         &self,
@@ -129,6 +135,7 @@ impl Program {
                 }
                 let mut head = vec![0; left];
                 from_pod.read_exact(&mut head).await?;
+                self.observed.begins(&head);
                 let (first, last) = head.split_at(left - KEPT);
                 to_program.write_all(first).await?;
                 if !self.reads(first.len()).await? {

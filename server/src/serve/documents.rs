@@ -1,0 +1,273 @@
+//! The configuration files that the client has open, what is wrong with them, and what the cluster says of them.
+//!
+//! A request is answered from what is here; whatever has to be asked of a cluster is asked by a task for each file, which
+//! writes what it has heard to the file's [`Live`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use config::Target;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tower_lsp::Client;
+use tower_lsp::jsonrpc::Request;
+use tower_lsp::lsp_types::{
+    Diagnostic, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, Url,
+};
+
+use super::language::{self, Live, Parsed};
+use super::rpc::{ContextRow, Place, TargetDetails};
+use super::targets;
+use super::watches::{Set, Watches};
+use crate::kube::contexts;
+use crate::settings;
+
+/// How long edits are collected before problems are published.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How often what the cluster says is looked at again while it changes.
+const CALM: Duration = Duration::from_millis(500);
+
+/// How long the first answer of a cluster is waited for.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// A cluster that cannot be asked is tried again after this.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// The open files.
+pub(super) struct Documents {
+    client: Client,
+    watches: Arc<Watches>,
+    open: Mutex<HashMap<Url, Opened>>,
+}
+
+struct Opened {
+    file: Arc<File>,
+    task: JoinHandle<()>,
+}
+
+/// One of them.
+pub(super) struct File {
+    uri: Url,
+    text: Mutex<Text>,
+    live: Mutex<Arc<Live>>,
+    /// The text is another, or what the cluster says.
+    changed: Notify,
+}
+
+struct Text {
+    text: Arc<str>,
+    version: i32,
+    parsed: Option<Arc<Parsed>>,
+}
+
+impl File {
+    /// The text as it is now, read.
+    pub(super) fn parsed(&self) -> (Arc<Parsed>, i32) {
+        let mut text = locked(&self.text);
+        let parsed = match &text.parsed {
+            Some(parsed) => parsed.clone(),
+            None => Arc::new(Parsed::new(&self.uri, &text.text)),
+        };
+        text.parsed = Some(parsed.clone());
+        (parsed, text.version)
+    }
+
+    /// What is known of the world around it.
+    pub(super) fn live(&self) -> Arc<Live> {
+        locked(&self.live).clone()
+    }
+
+    /// Its problems as they are now.
+    pub(super) fn diagnostics(&self) -> (Vec<Diagnostic>, i32) {
+        let (parsed, version) = self.parsed();
+        (language::diagnostics(&parsed, &self.live()), version)
+    }
+
+    fn set(&self, text: String, version: i32) {
+        *locked(&self.text) = Text { text: text.into(), version, parsed: None };
+        self.changed.notify_one();
+    }
+
+    fn tell(&self, live: Live) {
+        *locked(&self.live) = Arc::new(live);
+        self.changed.notify_one();
+    }
+}
+
+impl Documents {
+    pub(super) fn new(client: &Client, watches: Arc<Watches>) -> Arc<Self> {
+        Arc::new(Self { client: client.clone(), watches, open: Mutex::default() })
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        locked(&self.open).len()
+    }
+
+    /// An open file.
+    pub(super) fn get(&self, uri: &Url) -> Option<Arc<File>> {
+        locked(&self.open).get(uri).map(|opened| opened.file.clone())
+    }
+
+    /// Applies an edit, if the message is one. Called in the order in which messages came.
+    pub(super) fn apply(&self, request: &Request) {
+        fn params<T: DeserializeOwned>(request: &Request) -> Option<T> {
+            T::deserialize(request.params()?).ok()
+        }
+        match request.method() {
+            "textDocument/didOpen" => {
+                let Some(DidOpenTextDocumentParams { text_document }) = params(request) else { return };
+                self.opened(text_document.uri, text_document.text, text_document.version);
+            }
+            "textDocument/didChange" => {
+                let Some(DidChangeTextDocumentParams { text_document, content_changes }) = params(request) else {
+                    return;
+                };
+                let (Some(file), Some(last)) = (self.get(&text_document.uri), content_changes.into_iter().next_back())
+                else {
+                    return;
+                };
+                file.set(last.text, text_document.version);
+            }
+            "textDocument/didClose" => {
+                let Some(DidCloseTextDocumentParams { text_document }) = params(request) else { return };
+                self.closed(text_document.uri);
+            }
+            _ => {}
+        }
+    }
+
+    fn opened(&self, uri: Url, text: String, version: i32) {
+        let text = Mutex::new(Text { text: text.into(), version, parsed: None });
+        let file = Arc::new(File { uri: uri.clone(), text, live: Mutex::default(), changed: Notify::new() });
+        file.changed.notify_one();
+        let task = tokio::spawn(follow(self.client.clone(), self.watches.clone(), file.clone()));
+        if let Some(before) = locked(&self.open).insert(uri, Opened { file, task }) {
+            before.task.abort();
+        }
+    }
+
+    fn closed(&self, uri: Url) {
+        let Some(opened) = locked(&self.open).remove(&uri) else { return };
+        opened.task.abort();
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            // What it was about to publish must not come after this.
+            opened.task.await.ok();
+            client.publish_diagnostics(uri, Vec::new(), None).await;
+        });
+    }
+}
+
+/// What a file wants to know of which cluster.
+#[derive(Debug, Clone, PartialEq)]
+struct Wish {
+    place: Place,
+    target: Option<Target>,
+}
+
+fn wish(parsed: &Parsed) -> Wish {
+    let mut config = parsed.resolved.config.clone();
+    let folder = std::path::Path::new(&parsed.document.name).parent().unwrap_or(std::path::Path::new("/"));
+    settings::rebase(&mut config, folder);
+    let place =
+        Place { kubeconfig: config.kubeconfig, context: config.kube_context, namespace: config.target.namespace };
+    Wish { place, target: config.target.path }
+}
+
+/// Ends with what holds it.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Publishes the problems of a file, and has the cluster asked about it.
+async fn follow(client: Client, watches: Arc<Watches>, file: Arc<File>) {
+    let mut looking: Option<(Wish, Task)> = None;
+    loop {
+        file.changed.notified().await;
+        tokio::time::sleep(SETTLE).await;
+        let (diagnostics, version) = file.diagnostics();
+        client.publish_diagnostics(file.uri.clone(), diagnostics, Some(version)).await;
+        let wish = wish(&file.parsed().0);
+        if looking.as_ref().is_none_or(|(known, _)| *known != wish) {
+            let task = tokio::spawn(look(watches.clone(), file.clone(), wish.clone()));
+            looking = Some((wish, Task(task)));
+        }
+    }
+}
+
+/// Asks the cluster, and tells the file.
+async fn look(watches: Arc<Watches>, file: Arc<File>, wish: Wish) {
+    let mut kubeconfigs = watches.clusters().changes();
+    loop {
+        kubeconfigs.borrow_and_update();
+        let kubeconfig = wish.place.kubeconfig.as_deref().map(settings::expand_home);
+        let rows = tokio::task::spawn_blocking(move || contexts::contexts(kubeconfig.as_deref())).await;
+        let rows = rows.ok().and_then(Result::ok).unwrap_or_default();
+        let told = async {
+            match watches.get(&wish.place).await {
+                Ok(set) => tell(&watches, &file, &wish, &rows, &set).await,
+                Err(problem) => {
+                    tracing::debug!(problem.message, "a configuration is not compared with the cluster");
+                    file.tell(Live::new(&rows, &[], None, None));
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = told => {}
+            _ = kubeconfigs.changed() => {}
+        }
+    }
+}
+
+async fn tell(watches: &Watches, file: &File, wish: &Wish, rows: &[ContextRow], set: &Set) {
+    let namespaces = async {
+        let cluster = watches.clusters().get(&wish.place).await.ok()?;
+        contexts::namespaces(&cluster).await.ok()
+    };
+    let ((), namespaces) = tokio::join!(set.complete(FIRST), namespaces);
+    let namespaces = namespaces.unwrap_or_default();
+    let mut changes = set.changes();
+    let (mut details, mut of) = (None, None);
+    loop {
+        changes.borrow_and_update();
+        let snapshot = set.snapshot(None);
+        let row = wish.target.as_ref().and_then(|target| snapshot.rows.get(&path(target)?).cloned());
+        if row != of {
+            details = match &row {
+                Some(_) => detailed(watches, wish).await,
+                None => None,
+            };
+            of = row;
+        }
+        file.tell(Live::new(rows, &namespaces, Some(set.targets(&snapshot)), details.clone()));
+        if changes.changed().await.is_err() {
+            return;
+        }
+        tokio::time::sleep(CALM).await;
+    }
+}
+
+async fn detailed(watches: &Watches, wish: &Wish) -> Option<TargetDetails> {
+    let cluster = watches.clusters().get(&wish.place).await.ok()?;
+    targets::details_of(&cluster, wish.target.as_ref()?, Vec::new()).await.ok()
+}
+
+fn path(target: &Target) -> Option<String> {
+    match target {
+        Target::Workload(workload) => Some(format!("{}/{}", workload.kind, workload.name)),
+        _ => None,
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

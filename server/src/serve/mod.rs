@@ -1,0 +1,66 @@
+//! `mirror serve`: the helper that editors start. JSON-RPC on standard input and output.
+//!
+//! [`rpc`] defines what it can do beyond the language server protocol. `helper` receives the requests; `clusters`,
+//! `watches` and `targets` know clusters, `sessions` and `launch` hold sessions, `documents` and `language` are the
+//! configuration. `service` stands between them and `tower-lsp`: it keeps the order of edits and survives defects.
+
+mod clusters;
+mod documents;
+mod helper;
+mod input;
+mod language;
+mod launch;
+mod logging;
+mod problems;
+mod progress;
+pub mod rpc;
+mod service;
+mod sessions;
+mod starting;
+mod status;
+mod targets;
+mod watches;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tower_lsp::Server;
+
+use crate::failure::{Failure, Result};
+use input::Input;
+use service::Guarded;
+
+/// Requests that are worked on at a time; more wait. One that starts a session takes seconds.
+const CONCURRENT: usize = 256;
+
+/// How long answers may still be written after the end of the input.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
+
+/// Serves until the input ends, the client says `exit`, or its process ends.
+pub fn run() -> Result<()> {
+    let logs = logging::init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::system("cannot start the runtime", error))?;
+    runtime.block_on(async {
+        let leave = Arc::new(Notify::new());
+        let (input, input_ended) = Input::new(tokio::io::stdin());
+        let (service, socket) = helper::service(leave.clone(), logs);
+        let documents = service.inner().documents();
+        let server = Server::new(input, tokio::io::stdout(), socket).concurrency_level(CONCURRENT);
+        let mut served = std::pin::pin!(server.serve(Guarded::new(service, documents)));
+        tokio::select! {
+            () = &mut served => {}
+            () = leave.notified() => tracing::info!("the client's process has ended"),
+            () = input_ended.notified() => {
+                tokio::time::timeout(LAST_ANSWERS, served).await.ok();
+            }
+        }
+    });
+    // A thread waits for input that never comes.
+    runtime.shutdown_background();
+    Ok(())
+}

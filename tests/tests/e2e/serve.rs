@@ -1,0 +1,334 @@
+//! `mirror serve` on a real cluster: targets as they come and go, and sessions whose programs an editor starts.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+use tests::{Cluster, Editor, Laptop, Running};
+
+/// Serves on a port, tells what it is asked, answers that it is local.
+const SERVE: &str = r#"
+import http.server, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        print("asked", self.path, flush=True)
+        body = b"from laptop\n"
+        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+print("listens as", os.environ.get("POD_NAME"), flush=True)
+http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
+"#;
+
+fn editor(laptop: &Laptop) -> Editor {
+    Editor::initialized(laptop.mirror(["serve"]))
+}
+
+/// A deployment of the test's own with one pod that answers `from pod`; gone with the value.
+struct Deployment {
+    name: String,
+    port: u16,
+}
+
+impl Deployment {
+    fn start(laptop: &Laptop, port: u16) -> Self {
+        let label = laptop.selector().replace("mirror-test=", "");
+        let name = format!("serve-{label}");
+        let script = format!("mkdir -p /site; echo from pod > /site/who; cd /site; exec python3 -m http.server {port}");
+        let container = json!({
+            "name": "app", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script], "ports": [{ "containerPort": port, "name": "http" }],
+            "env": [
+                { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+                { "name": "COLOUR", "value": "green" },
+            ],
+            "readinessProbe": { "periodSeconds": 1, "httpGet": { "port": port, "path": "/who" } },
+        });
+        let labels = json!({ "app": name });
+        let spec = json!({ "terminationGracePeriodSeconds": 1, "containers": [container] });
+        let template = json!({ "metadata": { "labels": labels }, "spec": spec });
+        Cluster::shared().apply(
+            &json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
+                "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": template },
+            })
+            .to_string(),
+        );
+        let deployment = Self { name, port };
+        let path = format!("deployment/{}", deployment.name);
+        Cluster::shared().kubectl(&["rollout", "status", &path, "--timeout=90s"]);
+        deployment
+    }
+
+    fn path(&self) -> String {
+        format!("deployment/{}", self.name)
+    }
+
+    fn ask(&self, path: &str, header: &str) -> String {
+        let selector = format!("app={}", self.name);
+        let arguments = ["get", "pod", "-l", &selector, "-o", "jsonpath={.items[0].status.podIP}"];
+        let address = Cluster::shared().kubectl(&arguments);
+        let url = format!("http://{address}:{}{path}", self.port);
+        let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", "10", "-H", header, &url];
+        let output = Cluster::shared().try_kubectl(&arguments);
+        String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        Cluster::shared().try_kubectl(&["delete", "deployment", &self.name, "--wait=false"]);
+    }
+}
+
+/// What an editor asks for when it launches Python.
+fn wish(laptop: &Laptop, deployment: &Deployment, name: &str) -> Value {
+    let configuration = json!({ "program": "serve.py", "env": { "COLOUR": "of the launch" } });
+    json!({
+        "folder": laptop.home(), "target": deployment.path(), "traffic": "steal", "workDoneToken": "t",
+        "launch": { "type": "debugpy", "name": name, "configuration": configuration },
+    })
+}
+
+/// What the editor does with a plan: starts the program with the environment that it says.
+fn launch(laptop: &Laptop, plan: &Value, port: u16) -> Running {
+    laptop.write("serve.py", SERVE);
+    // Set by the user, not for who becomes the user.
+    let mut command: Command = laptop.command("/usr/bin/env");
+    for (name, value) in plan["configuration"]["env"].as_object().expect("an environment") {
+        command.arg(format!("{name}={}", value.as_str().expect("a text")));
+    }
+    command.args(["/usr/bin/python3", "serve.py", &port.to_string()]);
+    laptop.start(command)
+}
+
+fn in_state(state: &'static str) -> impl Fn(&Value) -> bool {
+    move |params| params["state"] == state
+}
+
+#[test]
+fn an_editors_program_answers_the_pods_clients_and_comes_back_after_a_restart() {
+    let laptop = Laptop::new();
+    let deployment = Deployment::start(&laptop, 8601);
+    let mut editor = editor(&laptop);
+    let started = editor.call("mirror/session/start", wish(&laptop, &deployment, "serve"));
+    let session = started["session"]["session"].clone();
+    assert_eq!(started["session"]["state"], "waiting-for-program");
+    assert_eq!((&started["session"]["traffic"], &started["reused"]), (&json!("steal"), &json!(false)));
+    let environment = &started["plan"]["configuration"]["env"];
+    assert_eq!(environment["COLOUR"], "of the launch", "the launch wins over the pod");
+    assert!(environment["POD_NAME"].as_str().is_some_and(|name| name.starts_with(&deployment.name)));
+    editor.wait_for("$/progress", |params| params["value"]["kind"] == "end");
+
+    let mut program = launch(&laptop, &started["plan"], 8601);
+    let processes = editor.wait_for("mirror/session/processes", |_| true);
+    assert_eq!(processes["processes"][0]["pid"], program.pid());
+    assert_eq!(processes["processes"][0]["argv"][1], "serve.py");
+    editor.wait_for("mirror/session/state", in_state("active"));
+    program.wait_for("listens as serve-");
+    let ports = editor.wait_for("mirror/session/ports", |params| params["ports"][0]["port"] == 8601);
+    assert_eq!(ports["ports"][0], json!({ "port": 8601, "local": 8601, "mode": "steal", "filtered": false }));
+    assert_eq!(deployment.ask("/who", "a: b"), "from laptop");
+    let requests = editor.wait_for("mirror/session/requests", |_| true);
+    assert_eq!(requests["requests"][0]["outcome"], "local");
+
+    // The debugger is restarted.
+    tests::kill(&[program.pid()]);
+    program.wait();
+    editor.wait_for("mirror/session/state", in_state("waiting-for-program"));
+    assert_eq!(deployment.ask("/who", "a: b"), "from pod");
+    let again = editor.call("mirror/session/start", wish(&laptop, &deployment, "serve"));
+    assert_eq!((&again["reused"], &again["session"]["session"]), (&json!(true), &session));
+    let mut program = launch(&laptop, &again["plan"], 8601);
+    program.wait_for("listens");
+    editor.wait_for("mirror/session/ports", |params| params["ports"][0]["port"] == 8601);
+    assert_eq!(deployment.ask("/who", "a: b"), "from laptop");
+
+    editor.call("mirror/session/stop", json!({ "session": session }));
+    editor.wait_for("mirror/session/state", in_state("ended"));
+    assert_eq!(deployment.ask("/who", "a: b"), "from pod");
+    assert_eq!(editor.call("mirror/session/list", json!({}))["sessions"], json!([]));
+}
+
+#[test]
+fn a_session_survives_its_helper_and_is_found_again() {
+    let laptop = Laptop::new();
+    let deployment = Deployment::start(&laptop, 8602);
+    let mut first = editor(&laptop);
+    let started = first.call("mirror/session/start", wish(&laptop, &deployment, "serve"));
+    let session = started["session"]["session"].clone();
+    let mut program = launch(&laptop, &started["plan"], 8602);
+    program.wait_for("listens");
+    first.wait_for("mirror/session/state", in_state("active"));
+    first.kill();
+    assert_eq!(deployment.ask("/who", "a: b"), "from laptop");
+    let mut second = editor(&laptop);
+    let list = second.call("mirror/session/list", json!({}));
+    assert_eq!(list["sessions"][0]["session"], session);
+    assert_eq!(list["sessions"][0]["state"], "active");
+    assert_eq!(list["sessions"][0]["processes"][0]["pid"], program.pid());
+    assert_eq!(list["sessions"][0]["folder"], json!(laptop.home()));
+    deployment.ask("/again", "a: b");
+    second.wait_for("mirror/session/requests", |_| true);
+    let error = second.fails("mirror/session/restart", json!({ "session": "absent" }));
+    assert_eq!(error["data"]["code"], "session-not-found");
+    second.call("mirror/session/stop", json!({ "session": session }));
+    tests::kill(&[program.pid()]);
+    program.wait();
+}
+
+#[test]
+fn a_session_ends_when_nobody_comes_back() {
+    let laptop = Laptop::new();
+    let mut command = laptop.mirror(["serve"]);
+    command.env("MIRROR_SESSION_START_TIMEOUT", "2");
+    let mut editor = Editor::initialized(command);
+    let launch = json!({ "type": "terminal", "name": "shell" });
+    let start = json!({ "folder": laptop.home(), "target": "targetless", "launch": launch });
+    let started = editor.call("mirror/session/start", start);
+    assert!(started["plan"]["set"]["LD_PRELOAD"].is_string(), "{started}");
+    let ended = editor.wait_for("mirror/session/state", in_state("ended"));
+    assert!(ended["cause"].as_str().is_some_and(|cause| cause.contains("for 2 s")), "{ended}");
+}
+
+#[test]
+fn a_start_that_is_cancelled_leaves_nothing() {
+    let laptop = Laptop::new();
+    let deployment = Deployment::start(&laptop, 8603);
+    let mut editor = editor(&laptop);
+    for step in ["connecting to the cluster", "creating the agent", "waiting for the agent"] {
+        let id = editor.ask("mirror/session/start", wish(&laptop, &deployment, step));
+        editor.wait_for("$/progress", |params| params["value"]["message"] == step);
+        editor.notify("$/cancelRequest", json!({ "id": id }));
+        let answer = editor.answer(&json!(id));
+        assert_eq!(answer["error"]["code"], -32800, "{answer}");
+        laptop.wait_hosts_gone();
+    }
+    Cluster::shared().wait_gone(&laptop.selector(), 30);
+    assert_eq!(editor.call("mirror/session/list", json!({}))["sessions"], json!([]));
+}
+
+#[test]
+fn filtered_requests_are_told_with_their_answers_and_two_sessions_stand_at_once() {
+    let laptop = Laptop::new();
+    let one = Deployment::start(&laptop, 8604);
+    let text =
+        r#"{"feature": {"network": {"incoming": {"mode": "steal", "http_filter": {"header_filter": "x-user: ann"}}}}}"#;
+    laptop.write(".mirror.json", text);
+    let mut editor = editor(&laptop);
+    let mut filtered = wish(&laptop, &one, "filtered");
+    filtered.as_object_mut().expect("an object").remove("traffic");
+    let first = editor.call("mirror/session/start", filtered);
+    let launch_of = json!({ "type": "node", "name": "other" });
+    let other = editor
+        .call("mirror/session/start", json!({ "folder": laptop.home(), "target": "targetless", "launch": launch_of }));
+    assert_ne!(first["session"]["session"], other["session"]["session"]);
+    assert_eq!(editor.call("mirror/session/list", json!({}))["sessions"].as_array().map(Vec::len), Some(2));
+    let mut program = launch(&laptop, &first["plan"], 8604);
+    program.wait_for("listens");
+    editor.wait_for("mirror/session/ports", |params| params["ports"][0]["filtered"] == true);
+    assert_eq!(one.ask("/who", "x-user: bob"), "from pod");
+    assert_eq!(one.ask("/mine?token=secret", "x-user: ann"), "from laptop");
+    let told = editor.wait_for("mirror/session/requests", |params| {
+        params["requests"].as_array().is_some_and(|all| all.iter().any(|request| request["status"] == 200))
+    });
+    let request =
+        told["requests"].as_array().and_then(|all| all.iter().find(|request| request["status"] == 200).cloned());
+    let request = request.expect("there is one");
+    assert_eq!(
+        (&request["method"], &request["path"], &request["outcome"]),
+        (&json!("GET"), &json!("/mine"), &json!("local"))
+    );
+    for session in [&first, &other] {
+        editor.call("mirror/session/stop", json!({ "session": session["session"]["session"] }));
+    }
+    tests::kill(&[program.pid()]);
+    program.wait();
+}
+
+#[test]
+fn an_edited_configuration_is_applied_or_says_that_a_restart_is_needed() {
+    let laptop = Laptop::new();
+    let mut editor = editor(&laptop);
+    let start = json!({ "folder": laptop.home(), "target": "deployment/echo-server", "launch": { "type": "node", "name": "a" } });
+    let started = editor.call("mirror/session/start", start);
+    let session = json!({ "session": started["session"]["session"] });
+    laptop.write(".mirror.json", r#"{"feature": {"env": {"override": {"COLOUR": "red"}}}}"#);
+    let updated = editor.call("mirror/session/update", session.clone());
+    assert_eq!(updated, json!({ "applied": [], "forNewProcesses": ["feature.env"], "needsRestart": [] }));
+    laptop.write(".mirror.json", r#"{"feature": {"env": {"override": {"COLOUR": "red"}}, "network": {"dns": false}}}"#);
+    let updated = editor.call("mirror/session/update", session.clone());
+    assert_eq!(updated["needsRestart"], json!(["feature.network"]));
+    let again = editor.call("mirror/session/restart", session);
+    assert_eq!(again["plan"]["set"]["COLOUR"], "red");
+    assert_ne!(again["session"]["session"], started["session"]["session"]);
+    editor.call("mirror/session/stop", json!({ "session": again["session"]["session"] }));
+}
+
+#[test]
+fn targets_are_watched_as_they_come_and_go() {
+    let laptop = Laptop::new();
+    let mut editor = editor(&laptop);
+    let watched = editor.call("mirror/targets/watch", json!({}));
+    let deployment = Deployment::start(&laptop, 8605);
+    let path = deployment.path();
+    let has = |params: &Value| {
+        let rows = params["changed"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["path"] == path.as_str() && row["available"] == true)
+    };
+    let changed = editor.wait_for("mirror/targets/changed", |params| has(params).is_some());
+    assert_eq!(changed["watch"], watched["watch"]);
+    let row = has(&changed).expect("there is one");
+    assert_eq!((&row["ready"], &row["containers"][0]["name"]), (&json!("1/1"), &json!("app")));
+    assert_eq!(row["ports"][0], json!({ "port": 8605, "name": "http", "protocol": "TCP" }));
+    let details = editor.call("mirror/targets/details", json!({ "target": path }));
+    let variables = details["containers"][0]["variables"].as_array().expect("a list");
+    assert!(variables.contains(&json!({ "name": "COLOUR", "source": "value" })), "{variables:?}");
+    assert!(!details.to_string().contains("green"), "values are not told");
+    assert_eq!(details["pods"].as_array().map(Vec::len), Some(1));
+
+    // Somebody's session is shown where it is.
+    let started = editor.call("mirror/session/start", wish(&laptop, &deployment, "serve"));
+    let is_used = |params: &Value| {
+        let rows = params["changed"].as_array().cloned().unwrap_or_default();
+        rows.iter().any(|row| row["path"] == path.as_str() && row["users"][0]["mode"] == "steal")
+    };
+    editor.wait_for("mirror/targets/changed", is_used);
+    editor.call("mirror/session/stop", json!({ "session": started["session"]["session"] }));
+    drop(deployment);
+    let is_gone = |params: &Value| params["removed"].as_array().is_some_and(|all| all.contains(&json!(path)));
+    editor.wait_for("mirror/targets/changed", is_gone);
+    let list = editor.call("mirror/targets/list", json!({ "kinds": ["deploy"] }));
+    assert!(list["targets"].as_array().is_some_and(|all| all.iter().all(|row| row["kind"] == "deployment")), "{list}");
+    let names = editor.call("mirror/namespaces/list", json!({}));
+    assert!(names["namespaces"].as_array().is_some_and(|all| !all.is_empty()), "{names}");
+}
+
+#[test]
+fn a_configuration_is_compared_with_the_cluster() {
+    let laptop = Laptop::new();
+    let mut editor = editor(&laptop);
+    let uri = format!("file://{}/.mirror.json", laptop.home().display());
+    let text = "{\"target\": \"deployment/echo-servr\"}";
+    let document = json!({ "uri": uri, "languageId": "json", "version": 1, "text": text });
+    editor.notify("textDocument/didOpen", json!({ "textDocument": document }));
+    let told = editor
+        .wait_for("textDocument/publishDiagnostics", |params| params["diagnostics"][0]["code"] == "target-not-found");
+    let problem = told["diagnostics"][0].clone();
+    assert_eq!(problem["data"]["nearest"], "deployment/echo-server");
+    let context = json!({ "diagnostics": [problem] });
+    let actions = editor.call(
+        "textDocument/codeAction",
+        json!({ "textDocument": { "uri": uri }, "range": problem["range"], "context": context }),
+    );
+    assert_eq!(actions[0]["edit"]["changes"][&uri][0]["newText"], "\"deployment/echo-server\"");
+    let place = json!({ "textDocument": { "uri": uri }, "position": { "line": 0, "character": 12 } });
+    let items = editor.call("textDocument/completion", place);
+    let labels: Vec<_> = items.as_array().expect("a list").iter().map(|item| item["label"].clone()).collect();
+    assert!(labels.contains(&json!("deployment/echo-server")), "{labels:?}");
+    let change = json!({ "textDocument": { "uri": uri, "version": 2 }, "contentChanges": [{ "text": text.replace("servr", "server") }] });
+    editor.notify("textDocument/didChange", change);
+    editor.wait_for("textDocument/publishDiagnostics", |params| {
+        params["version"] == 2 && params["diagnostics"] == json!([])
+    });
+}
