@@ -36,7 +36,7 @@ await tell(async (editor) => {
   const early = answer.then((said) => Promise.reject(new Error(`answered without a stop: ${said}`)));
   await Promise.race([editor.paused(), early]);
   note("the breakpoint is hit");
-  await editor.page.click('.activitybar .action-label[aria-label^="Run and Debug"]');
+  await editor.page.keyboard.press("Control+Shift+D");
   await editor.variable("caller", "a-pod");
   await editor.variable("path", "/orders");
   await editor.picture("paused");
