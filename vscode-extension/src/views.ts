@@ -40,7 +40,10 @@ abstract class View implements vscode.TreeDataProvider<Node>, vscode.Disposable 
   }
 
   getTreeItem(node: Node): vscode.TreeItem {
-    return treeItem(node);
+    const item = treeItem(node);
+    // Else a tooltip would be read out in place of the row.
+    item.accessibilityInformation = { label: [item.label, item.description].filter((part) => typeof part === "string").join(", ") };
+    return item;
   }
 
   abstract getChildren(node?: Node): Node[];
