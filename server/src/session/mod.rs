@@ -1,6 +1,7 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
 pub(crate) mod board;
+mod brief;
 mod closed;
 mod control;
 pub mod environment;
