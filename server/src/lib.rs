@@ -11,6 +11,7 @@ pub mod commands;
 pub mod failure;
 pub mod folders;
 pub mod kube;
+pub mod machine;
 pub mod program;
 pub mod progress;
 pub mod session;

@@ -239,7 +239,8 @@ fn prepare(
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
-    let shadow = Files::start(session, &spec.files, &started.links)?;
+    let volumes = started.target.as_ref().map(|target| target.volumes.as_slice()).unwrap_or_default();
+    let shadow = Files::start(session, &spec.files, volumes, &started.links)?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
