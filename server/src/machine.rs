@@ -62,9 +62,9 @@ struct Places {
 }
 
 impl Places {
-    /// A path that is there, and where it leads.
+    /// A path, also one that is not there: whoever looks for it means this machine's. And where it leads.
     fn add(&mut self, path: &Path, why: &str) {
-        if !path.is_absolute() || !path.exists() {
+        if !path.is_absolute() {
             return;
         }
         for path in [Some(path.to_owned()), path.canonicalize().ok()].into_iter().flatten() {
@@ -137,7 +137,7 @@ mod tests {
             "a folder that only has `bin` is not the program's"
         );
         assert_eq!(found(&|places| places.project(&base.join("code/src/deep"), "")), ["code/src/deep", "code"]);
-        assert_eq!(found(&|places| places.add(&base.join("none"), "")), [""; 0]);
+        assert_eq!(found(&|places| places.add(&base.join("none"), "")), ["none"]);
         assert_eq!(found(&|places| places.add(Path::new("/"), "")), [""; 0]);
     }
 }

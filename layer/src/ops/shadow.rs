@@ -145,12 +145,23 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8], wish: Wish)
     match shadow.table.rule(whole.path().iter().copied()) {
         Some(Rule::NotFound) => Some(Decision::Settled(Place::Absent(libc::EACCES))),
         Some(rule) if !is_local(rule, wish) => Some(Decision::Ask(whole)),
-        _ if is_inside => {
+        _ if is_inside || leaves_the_pod(shadow, folder, path) => {
             Some(Decision::Settled(File::local(whole.path()).map_or(Place::Failed(libc::ENAMETOOLONG), Place::At)))
         }
         Some(_) => Some(Decision::Settled(Place::Native)),
         None => None,
     }
+}
+
+/// Whether a path that ends at this machine's goes up from what is the pod's: this machine may not have that folder.
+fn leaves_the_pod(shadow: &Shadow, folder: &[u8], path: &[u8]) -> bool {
+    let ups = path.windows(3).enumerate().filter(|(_, three)| *three == b"/..").map(|(at, _)| at);
+    ups.filter(|at| matches!(path.get(at + 3), None | Some(b'/'))).any(|at| {
+        let mut room = [0; MAX_PATH];
+        let above = path.get(..at).and_then(|above| plain_into(&[folder, above], &mut room));
+        let rule = above.and_then(|above| shadow.table.rule(above.iter().copied()));
+        rule.is_some_and(|rule| !is_local(rule, Wish::LOOK))
+    })
 }
 
 /// Whether what a rule names is this machine's for somebody with that wish.

@@ -217,9 +217,13 @@ fn what_no_pattern_names_is_this_machines_also_from_a_folder_of_the_pod() {
     let place = tempfile::tempdir().expect("a folder");
     let file = place.path().join("file");
     let up = format!("../..{}", file.display());
-    let script = format!("cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1");
+    let script = format!(
+        "cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1; cd / && cat /pod/folder/../..{} && \
+         ls -d /pod/..",
+        file.display()
+    );
     let shown = finish(hooked(&session.host, "sh").args(["-c", &script])).stdout;
-    assert_eq!(shown, "here\ncat: ../local: No such file or directory\n");
+    assert_eq!(shown, "here\ncat: ../local: No such file or directory\nhere\n/pod/..\n");
     assert_eq!(fs::read_to_string(file).expect("reads"), "here\n");
     assert!(
         session.host.asked().iter().all(|asked| !matches!(asked, Asked::File { path, .. } if path.ends_with(b"local")))

@@ -27,7 +27,6 @@ use tokio::sync::OnceCell;
 
 use super::host::tell;
 use super::pod_files::sealed;
-use super::spec::FileOptions;
 use super::startup::Links;
 use crate::failure::{Failure, Result};
 use shadow::Shadow;
@@ -74,14 +73,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The files that can be the pod's, whose container has `volumes` at these paths; none where none can be.
-    pub(super) fn start(
-        session: &str,
-        options: &FileOptions,
-        volumes: &[String],
-        links: &Links,
-    ) -> Result<Option<Self>> {
-        let Some(rules) = FileRules::new(options, volumes)? else { return Ok(None) };
+    /// The files that can be the pod's by the rules, of at most `max_size` bytes.
+    pub(super) fn start(session: &str, rules: FileRules, max_size: u64, links: &Links) -> Result<Self> {
         let cannot = |error: std::io::Error| Failure::system("cannot keep files of the pod", error);
         let shadow = Shadow::new(session)?;
         let tree = Tree::new(shadow.path()).map_err(cannot)?;
@@ -89,11 +82,11 @@ impl Files {
         if root.len() > MAX_SHADOW {
             return Err(Failure::system("cannot keep files of the pod", "the path of the runtime folder is too long"));
         }
-        Ok(Some(Self {
+        Ok(Self {
             table: sealed("file-rules", rules.table()).map_err(cannot)?,
             rules,
             links: links.clone(),
-            max_size: options.max_size,
+            max_size,
             tree: Arc::new(Mutex::new(tree)),
             root,
             aliases: Mutex::default(),
@@ -101,7 +94,7 @@ impl Files {
             fills: Shared::default(),
             too_large: Mutex::default(),
             shadow,
-        }))
+        })
     }
 
     /// Removes the files. Nobody asks for any more.

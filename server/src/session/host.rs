@@ -147,7 +147,7 @@ async fn hold(
         gone_tx.send(true).ok();
     });
     let starter = Starter(gone);
-    let started = match startup::start(&spec, &reporter, &starter).await {
+    let mut started = match startup::start(&spec, &reporter, &starter).await {
         Ok(started) => started,
         Err(failure) => {
             tracing::error!(class = ?failure.class, %failure, "the session did not start");
@@ -157,7 +157,7 @@ async fn hold(
             return Ok(());
         }
     };
-    let served = prepare(&spec, &started, session, log, program, &start);
+    let served = prepare(&spec, &mut started, session, log, program, &start);
     let (ready, mut processes, layers) = match served {
         Ok(served) => served,
         Err(failure) => {
@@ -215,7 +215,7 @@ async fn write_messages(mut to_starter: OwnedWriteHalf, mut outbox: mpsc::Unboun
 
 fn prepare(
     spec: &SessionSpec,
-    started: &Started,
+    started: &mut Started,
     session: &str,
     log: String,
     program: OwnedFd,
@@ -239,8 +239,9 @@ fn prepare(
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
-    let volumes = started.target.as_ref().map(|target| target.volumes.as_slice()).unwrap_or_default();
-    let shadow = Files::start(session, &spec.files, volumes, &started.links)?;
+    let file_rules = started.file_rules.take();
+    let shadow =
+        file_rules.map(|rules| Files::start(session, rules, spec.files.max_size, &started.links)).transpose()?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {

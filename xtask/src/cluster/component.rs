@@ -94,7 +94,7 @@ fn api_server(layout: &Layout) -> Component {
             "--etcd-servers=http://127.0.0.1:2379",
             &format!("--advertise-address={CONTROL_ADDRESS}"),
             &format!("--secure-port={API_PORT}"),
-            &format!("--service-cluster-ip-range={SERVICE_RANGE}"),
+            &format!("--service-cluster-ip-range={}", SERVICE_RANGE.both()),
             "--allow-privileged=true",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
@@ -172,7 +172,7 @@ fn kubelet(layout: &Layout, node: u8) -> Component {
         format!("--kubeconfig={}", layout.text(&format!("node{node}/kubelet.kubeconfig"))),
         format!("--root-dir={}", layout.text(&format!("node{node}/kubelet"))),
         format!("--hostname-override={}", machine.name()),
-        format!("--node-ip={}", machine.address()),
+        format!("--node-ip={},{}", machine.address(), machine.address_six()),
         "--housekeeping-interval=30s".to_owned(),
         "--v=0".to_owned(),
     ];
@@ -186,7 +186,7 @@ fn kube_proxy(layout: &Layout, node: u8) -> Component {
         format!("--kubeconfig={}", layout.text(&format!("node{node}/kube-proxy.kubeconfig"))),
         format!("--hostname-override={}", machine.name()),
         "--proxy-mode=nftables".to_owned(),
-        format!("--cluster-cidr={POD_RANGE}"),
+        format!("--cluster-cidr={}", POD_RANGE.both()),
         // The machine refuses to change its own limits and scores.
         "--conntrack-max-per-core=0".to_owned(),
         "--conntrack-tcp-timeout-established=0s".to_owned(),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::image;
-use super::layout::{DNS_ADDRESS, Layout, Machine, pod_range};
+use super::layout::{DNS_ADDRESS, Layout, Machine, SIX, pod_range, pod_range_six};
 
 /// Writes a node's configuration files.
 pub(crate) fn write(layout: &Layout, node: u8) -> Result<()> {
@@ -75,8 +75,8 @@ fn network(node: u8) -> Value {
             "ipam": {
                 "type": "host-local",
                 "dataDir": "/run/cni-addresses",
-                "ranges": [[{ "subnet": pod_range(node) }]],
-                "routes": [{ "dst": "0.0.0.0/0" }],
+                "ranges": [[{ "subnet": pod_range(node) }], [{ "subnet": pod_range_six(node) }]],
+                "routes": [{ "dst": "0.0.0.0/0" }, { "dst": SIX }],
             },
         }],
     })

@@ -12,14 +12,31 @@ use sha2::{Digest, Sha256};
 pub(crate) const FOLDER_VARIABLE: &str = "MIRROR_CLUSTER_DIR";
 const DEFAULT_FOLDER: &str = "/var/lib/mirror-cluster";
 
+/// Two ranges of addresses, of IPv4 and of IPv6, as Kubernetes writes them.
+pub(crate) struct Ranges {
+    pub(crate) four: &'static str,
+    pub(crate) six: &'static str,
+}
+
+impl Ranges {
+    /// Both, IPv4 first, which makes it the usual family.
+    pub(crate) fn both(&self) -> String {
+        format!("{},{}", self.four, self.six)
+    }
+}
+
 /// Addresses that exist only inside the cluster's own network namespaces.
-pub(crate) const POD_RANGE: &str = "10.244.0.0/16";
+pub(crate) const POD_RANGE: Ranges = Ranges { four: "10.244.0.0/16", six: "fd6d:6972:726f:f400::/56" };
 /// The range of Services.
-pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
+pub(crate) const SERVICE_RANGE: Ranges = Ranges { four: "10.96.0.0/16", six: "fd6d:6972:726f:9600::/112" };
 /// The network between the control plane and the nodes.
-pub(crate) const MACHINE_RANGE: &str = "172.30.0.0/24";
+pub(crate) const MACHINE_RANGE: Ranges = Ranges { four: "172.30.0.0/24", six: "fd6d:6972:726f:30::/64" };
 /// The control plane's address in that network.
 pub(crate) const CONTROL_ADDRESS: &str = "172.30.0.1";
+/// The same over IPv6.
+pub(crate) const CONTROL_ADDRESS_SIX: &str = "fd6d:6972:726f:30::1";
+/// All IPv6 addresses of the cluster. There is no IPv6 beyond it, as in many clusters.
+pub(crate) const SIX: &str = "fd6d:6972:726f::/48";
 /// The port of the API server in its own namespace.
 pub(crate) const API_PORT: u16 = 6443;
 /// The Service address of the cluster's name server.
@@ -51,6 +68,14 @@ impl Machine {
         }
     }
 
+    /// The same over IPv6.
+    pub(crate) fn address_six(self) -> String {
+        match self {
+            Machine::Control => CONTROL_ADDRESS_SIX.to_owned(),
+            Machine::Node(number) => format!("fd6d:6972:726f:30::{}", 10 + u16::from(number)),
+        }
+    }
+
     /// The control plane first, then the nodes.
     pub(crate) fn all(nodes: u8) -> Vec<Machine> {
         let mut all = vec![Machine::Control];
@@ -62,6 +87,11 @@ impl Machine {
 /// The addresses of the pods of one node.
 pub(crate) fn pod_range(node: u8) -> String {
     format!("10.244.{node}.0/24")
+}
+
+/// Their IPv6 addresses.
+pub(crate) fn pod_range_six(node: u8) -> String {
+    format!("fd6d:6972:726f:f4{node:02x}::/64")
 }
 
 /// Paths and names of one cluster.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::command::{detach, run, succeeds};
-use super::layout::{self, CONTROL_ADDRESS, Layout, Machine};
+use super::layout::{self, CONTROL_ADDRESS, CONTROL_ADDRESS_SIX, Layout, Machine, SIX};
 use super::process::only_child;
 use super::state::{Process, State};
 
@@ -118,13 +118,14 @@ fn ensure_network(layout: &Layout, machine: Machine) -> Result<()> {
         return Ok(());
     }
     let _ = run("ip", &["-n", &netns, "link", "delete", "eth0"]);
-    let address = format!("{}/24", machine.address());
+    let (address, six) = (machine.address(), machine.address_six());
     batch(
         &control,
         &[
             &format!("link add {cable} type veth peer name eth0 netns {netns}"),
             &format!("link set {cable} master switch up"),
-            &format!("route replace {} via {}", layout::pod_range(number), machine.address()),
+            &format!("route replace {} via {address}", layout::pod_range(number)),
+            &format!("route replace {} via {six}", layout::pod_range_six(number)),
         ],
     )?;
     batch(
@@ -132,8 +133,10 @@ fn ensure_network(layout: &Layout, machine: Machine) -> Result<()> {
         &[
             "link set lo up",
             "link set eth0 up",
-            &format!("address add {address} dev eth0"),
+            &format!("address add {address}/24 dev eth0"),
+            &format!("address add {six}/64 dev eth0 nodad"),
             &format!("route add default via {CONTROL_ADDRESS}"),
+            &format!("route add {SIX} via {CONTROL_ADDRESS_SIX}"),
         ],
     )?;
     forward_packets(layout, machine)
@@ -142,12 +145,12 @@ fn ensure_network(layout: &Layout, machine: Machine) -> Result<()> {
 /// Answers every packet that no route leads on. The routing itself tells each sender of one a second at most, and all
 /// pods of a node are one sender there.
 const NOWHERE: &str = "\
-table ip mirror
-flush table ip mirror
-table ip mirror {
+table inet mirror
+flush table inet mirror
+table inet mirror {
     chain nowhere {
         type filter hook prerouting priority filter
-        fib daddr type unicast fib daddr oif missing reject with icmp host-unreachable
+        fib daddr type unicast fib daddr oif missing reject with icmpx host-unreachable
     }
 }
 ";
@@ -172,6 +175,7 @@ fn make_switch(layout: &Layout) -> Result<()> {
             "link add switch type bridge",
             "link set switch up",
             &format!("address add {CONTROL_ADDRESS}/24 dev switch"),
+            &format!("address add {CONTROL_ADDRESS_SIX}/64 dev switch nodad"),
             "route add unreachable default",
         ],
     )?;
@@ -181,7 +185,8 @@ fn make_switch(layout: &Layout) -> Result<()> {
 fn forward_packets(layout: &Layout, machine: Machine) -> Result<()> {
     let netns = format!("--net={}", layout.netns_path(machine));
     // All pods of a node share one address there, and so one limit of ICMP messages: each is to hear of its own errors.
-    let script = "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 0 > /proc/sys/net/ipv4/icmp_ratelimit";
+    let script = "cd /proc/sys/net; echo 1 | tee ipv4/ip_forward ipv6/conf/all/forwarding; \
+        echo 0 | tee ipv4/icmp_ratelimit ipv6/icmp/ratelimit";
     run("nsenter", &[&netns, "sh", "-c", script]).map(drop)
 }
 

@@ -4,14 +4,14 @@
 use anyhow::Result;
 
 use super::command::run;
-use super::layout::{Layout, MACHINE_RANGE, POD_RANGE, SERVICE_RANGE};
+use super::layout::{Layout, MACHINE_RANGE, POD_RANGE, Ranges, SERVICE_RANGE};
 
-const RANGES: [&str; 3] = [POD_RANGE, SERVICE_RANGE, MACHINE_RANGE];
+const RANGES: [Ranges; 3] = [POD_RANGE, SERVICE_RANGE, MACHINE_RANGE];
 
 /// Adds the routes where missing.
 pub(crate) fn ensure(layout: &Layout) -> Result<()> {
     let metric = layout.route_metric().to_string();
-    for range in RANGES {
+    for range in RANGES.iter().flat_map(|ranges| [ranges.four, ranges.six]) {
         run("ip", &["route", "replace", "unreachable", range, "metric", &metric])?;
     }
     Ok(())
@@ -19,10 +19,13 @@ pub(crate) fn ensure(layout: &Layout) -> Result<()> {
 
 /// This cluster's routes that are there.
 pub(crate) fn present(layout: &Layout) -> Result<Vec<String>> {
-    let routes = run("ip", &["-4", "route", "show", "type", "unreachable"])?;
     let metric = format!("metric {}", layout.route_metric());
-    let ours = routes.lines().filter(|line| line.contains(&metric));
-    Ok(ours.map(|line| line.trim().to_owned()).collect())
+    let mut ours = Vec::new();
+    for family in ["-4", "-6"] {
+        let routes = run("ip", &[family, "route", "show", "type", "unreachable"])?;
+        ours.extend(routes.lines().filter(|line| line.contains(&metric)).map(|line| line.trim().to_owned()));
+    }
+    Ok(ours)
 }
 
 /// Removes them.
