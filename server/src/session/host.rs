@@ -239,9 +239,8 @@ fn prepare(
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
-    let file_rules = started.file_rules.take();
-    let shadow =
-        file_rules.map(|rules| Files::start(session, rules, spec.files.max_size, &started.links)).transpose()?;
+    let (file_rules, links) = (started.file_rules.take(), &started.links);
+    let shadow = file_rules.map(|rules| Files::start(session, rules, spec.files.max_size, links)).transpose()?;
     let layers = Arc::new(Layers {
         token,
         settings: Settings {
@@ -269,7 +268,7 @@ fn prepare(
         files,
         shadow,
         connect_wait: network.connect_wait,
-        links: started.links.clone(),
+        links: links.clone(),
         pod_addresses: started.description.addresses.clone(),
         outgoing,
         incoming,

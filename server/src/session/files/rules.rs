@@ -275,7 +275,7 @@ mod tests {
     fn the_lists_leave_this_machines_programs_what_they_need() {
         let owned = |(place, why): (&str, &str)| (place.to_owned(), why.to_owned());
         let lists = FileLists {
-            places: [("/work/app", "the current folder"), ("/root", "HOME")].map(owned).to_vec(),
+            places: [("/code/app", "the current folder"), ("/root", "HOME")].map(owned).to_vec(),
             home: Some("/root".to_owned()),
             unnamed: Unnamed::Read,
         };
@@ -285,7 +285,7 @@ mod tests {
             lists: Some(FileLists { unnamed, ..lists.clone() }),
             ..FileOptions::default()
         };
-        let volumes = list(&["/var/run/secrets/token", "/volumes", "/tmp", "/etc/app.d", "/work"]);
+        let volumes = list(&["/var/run/secrets/token", "/volumes", "/tmp", "/etc/app.d", "/code"]);
         let rules = |unnamed| FileRules::new(&options(unnamed), &volumes).expect("compiles").expect("some");
         let (read, overrides) = (rules(Unnamed::Read), rules(Unnamed::Local));
         let (pod, here) = (Some(Rule::Read), Some(Rule::Unnamed));
@@ -301,10 +301,10 @@ mod tests {
             ("/usr/share/pod/x", Some(Rule::ReadOnly), Some(Rule::ReadOnly)),
             ("/", here, here),
             ("/tmp/x", here, here),
-            ("/work/app/src/a.txt", here, here),
-            ("/work", here, here),
-            ("/work/other", pod, None),
-            ("/work/package.json", here, here),
+            ("/code/app/src/a.txt", here, here),
+            ("/code", here, here),
+            ("/code/other", pod, None),
+            ("/code/package.json", here, here),
             ("/x/node_modules/a/b.json", here, here),
             ("/proc/self/maps", here, here),
             ("/etc/passwd", here, here),
