@@ -206,6 +206,7 @@ pub fn run(laptop: &Laptop, target: &str, label: &str, container: &'static str, 
     let reversed: Vec<_> = names.iter().map(|(address, name)| (reversed(address), *name)).collect();
     names.extend(dashed);
     names.extend(reversed);
+    names.push((get(&["pod", &target_pod], ".status.podIPs[1].ip"), "POD-SIX"));
     names.push((target_pod, "POD-NAME"));
     Findings {
         cases: lines(&listed.stdout).map(|(name, what)| Case { name, what }).collect(),

@@ -1,5 +1,6 @@
 //! One session: the detached host process that holds it, and how others start and follow it.
 
+mod brief;
 mod closed;
 pub mod environment;
 pub mod files;

@@ -1,6 +1,7 @@
 //! Asks the kernel about sockets of this network namespace (`sock_diag(7)`): whose is the other end of a
 //! connection, who listens, which still exist, and which have been closed.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -33,6 +34,11 @@ const COOKIE_AT: std::ops::Range<usize> = 60..68;
 /// Announcements that may wait for us, in bytes: as many as an unprivileged process gets.
 const ANNOUNCEMENT_BUFFER: i32 = 4 << 20;
 
+thread_local! {
+    /// Asks for single sockets, which is done for each request that a filter takes.
+    static KEPT: Cell<Option<Socket>> = const { Cell::new(None) };
+}
+
 /// A socket as the kernel knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Owner {
@@ -62,8 +68,14 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Box<InetResponse>> {
             cookie: NO_COOKIE,
         },
     };
-    let socket = send(request, NLM_F_REQUEST)?;
+    let socket = match KEPT.take() {
+        Some(socket) => socket,
+        None => socket()?,
+    };
+    send(&socket, request, NLM_F_REQUEST)?;
     let (answer, _) = socket.recv_from_full()?;
+    // Without an answer it is not kept: a late one would be taken for that to the next question.
+    KEPT.set(Some(socket));
     let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer).map_err(io::Error::other)?;
     match answer.payload {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => Ok(found),
@@ -236,7 +248,8 @@ fn dump(
             cookie: NO_COOKIE,
         },
     };
-    let socket = send(request, NLM_F_REQUEST | NLM_F_DUMP)?;
+    let socket = socket()?;
+    send(&socket, request, NLM_F_REQUEST | NLM_F_DUMP)?;
     loop {
         let (answer, _) = socket.recv_from_full()?;
         let mut rest = &answer[..];
@@ -253,17 +266,20 @@ fn dump(
     }
 }
 
-fn send(request: InetRequest, flags: u16) -> io::Result<Socket> {
+fn socket() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&NetlinkAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn send(socket: &Socket, request: InetRequest, flags: u16) -> io::Result<()> {
     let mut message = NetlinkMessage::from(SockDiagMessage::InetRequest(request));
     message.header.flags = flags;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    Ok(socket)
+    socket.send(&bytes, 0).map(drop)
 }
 
 fn cookie(socket: &InetResponse) -> u64 {

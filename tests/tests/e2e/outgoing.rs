@@ -172,3 +172,37 @@ fn large_bodies_arrive_whole_both_ways() {
         .success();
     assert_eq!(outcome.stdout, "50000000");
 }
+
+/// A Service with an address of IPv6 only, until it is dropped.
+struct ServiceSix(String);
+
+impl ServiceSix {
+    fn of(laptop: &Laptop, app: &str) -> Self {
+        let name = laptop.selector().replace("mirror-test=", "six-");
+        Cluster::shared().apply(&format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {{
+                ipFamilies: [IPv6], ipFamilyPolicy: SingleStack, selector: {{app: {app}}}, ports: [{{port: 80}}]}}}}"
+        ));
+        Self(name)
+    }
+}
+
+impl Drop for ServiceSix {
+    fn drop(&mut self) {
+        Cluster::shared().try_kubectl(&["delete", "service", &self.0, "--wait=false"]);
+    }
+}
+
+#[test]
+fn pods_and_services_are_reached_over_ipv6() {
+    let laptop = Laptop::new();
+    let service = ServiceSix::of(&laptop, "echo-server");
+    let six = "jsonpath={.items[0].status.podIPs[1].ip}";
+    let of = |app: &str| Cluster::shared().kubectl(&["get", "pod", "-l", &format!("app={app}"), "-o", six]);
+    let (own, there) = (of("debian"), of("echo-server"));
+    for host in [format!("[{there}]"), service.0.clone()] {
+        let curl = format!("curl -sS -g -m 10 --retry 5 --retry-connrefused http://{host}/hello");
+        let outcome = laptop.exec("-q -t deployment/debian", &curl).success();
+        assert!(outcome.stdout.contains(&format!("\"peer\": \"[{own}]:")), "{host}: {}", outcome.stdout);
+    }
+}

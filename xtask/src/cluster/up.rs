@@ -268,10 +268,10 @@ fn link(to: &Path, from: &Path) -> Result<()> {
     symlink(to, from).with_context(|| format!("link {} to {}", from.display(), to.display()))
 }
 
-/// The forwarder runs from a copy, since the build replaces the original.
+/// The forwarder runs from a copy, since the build replaces the original, which may have happened by now.
 fn copy_self(to: &Path) -> Result<()> {
     let own = std::env::current_exe().context("find this program's own file")?;
-    if own == to { Ok(()) } else { copy(&own, to) }
+    if own == to { Ok(()) } else { copy(Path::new("/proc/self/exe"), to) }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -16,14 +16,16 @@ use tokio::time::{sleep, timeout};
 use super::clients::Entered;
 use super::requests::Requests;
 use super::{Incoming, OnPause};
+use crate::session::brief;
 use crate::session::relay;
 use crate::session::sock_diag::{self, Acceptance};
 
 /// A program that does not accept for so long stands still.
 const STANDS_STILL: Duration = Duration::from_secs(1);
 
-/// How often the kernel is asked whether a connection has been accepted: at first, and at last.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// How often the kernel is asked whether a connection has been accepted: at first, and at last. Programs that do not ask
+/// who has connected, as Node, are not heard of otherwise.
+const FIRST_LOOK: Duration = Duration::from_micros(60);
 const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long a client's first words are awaited, which show whether it speaks HTTP.
@@ -140,9 +142,9 @@ impl Incoming {
 async fn accepted_by_kernel(to: SocketAddr, source: SocketAddr) -> Acceptance {
     let mut pause = FIRST_LOOK;
     loop {
-        sleep(pause).await;
+        let looked = brief::sleep(pause).await.and_then(|()| sock_diag::acceptance(to, source));
         pause = LAST_LOOK.min(pause * 2);
-        match sock_diag::acceptance(to, source) {
+        match looked {
             Ok(Acceptance::Waiting) => {}
             Ok(acceptance) => return acceptance,
             Err(error) => {

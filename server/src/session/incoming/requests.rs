@@ -14,9 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::net::tcp;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use crate::session::brief;
 use crate::session::relay;
 use crate::session::sock_diag;
 
@@ -26,9 +26,9 @@ const MAX_HEAD: usize = 128 * 1024;
 /// Bytes of a head that are kept: without the ends of its last two lines it is not even nearly one.
 const KEPT: usize = 4;
 
-/// How often the kernel is asked at once whether the program has read, and then after pauses up to the last one.
-const QUICK_LOOKS: usize = 16;
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// How long after a look whether the program has read the next one comes: at first a program that waits has just woken
+/// up, and each look takes time from it where processors are few.
+const FIRST_PAUSE: Duration = Duration::from_micros(60);
 const LAST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes of one read.
@@ -154,19 +154,15 @@ impl Program {
     /// Whether the program begins to read the last `count` bytes in time.
     async fn reads(&self, count: usize) -> Result<bool, Ended> {
         let (since, mut pause) = (Instant::now(), FIRST_PAUSE);
-        for look in 0.. {
+        loop {
             match sock_diag::unread(self.to, self.source)? {
                 Some(0) => break,
                 Some(unread) if since.elapsed() >= self.patience => return Ok((unread as usize) < count),
                 Some(_) => {}
                 None => return Err(Ended::Broken(io::ErrorKind::ConnectionReset.into())),
             }
-            if look < QUICK_LOOKS {
-                yield_now().await;
-            } else {
-                sleep(pause).await;
-                pause = LAST_PAUSE.min(pause * 2);
-            }
+            brief::sleep(pause).await?;
+            pause = LAST_PAUSE.min(pause * 2);
         }
         Ok(true)
     }

@@ -71,13 +71,18 @@ fn end(laptop: &Laptop, mut program: Running) {
     laptop.wait_hosts_gone();
 }
 
+/// The IPv6 address of a pod; the first one of a pod is of IPv4.
+fn address_six(pod: &str) -> String {
+    Cluster::shared().kubectl(&["get", pod.trim(), "-o", "jsonpath={.status.podIPs[1].ip}"])
+}
+
 /// What a command in the network of a pod prints.
 fn output(mut command: Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
 }
 
-/// From within the pod: the cluster's network routes IPv4 only.
+/// From the pod itself, and from another pod.
 #[test]
 fn clients_that_use_ipv6_are_taken_too() {
     let laptop = Laptop::new();
@@ -87,12 +92,17 @@ fn clients_that_use_ipv6_are_taken_too() {
     let mut addresses = Cluster::shared().in_network_of(&uid, "ip");
     addresses.args(["-6", "-j", "address", "show", "dev", "eth0", "scope", "link"]);
     let shown: Value = serde_json::from_str(&output(addresses)).expect("ip prints JSON");
-    let of_link = shown[0]["addr_info"][0]["local"].as_str().expect("an address").to_owned();
+    // Those of another scope are empty here.
+    let all = shown[0]["addr_info"].as_array().into_iter().flatten();
+    let of_link = all.filter_map(|one| one["local"].as_str()).next().expect("an address").to_owned();
     let ask = |host: &str, path: &str| {
         let mut command = Cluster::shared().in_network_of(&uid, "curl");
         command.args(["-sS", "-g", "-m", "5", &format!("http://[{host}]:8258{path}")]);
         output(command)
     };
+    let of_pod = address_six(&format!("pod/{}", pods.server));
+    let client = address_six(&Cluster::shared().kubectl(&["get", "pod", "-l", "app=debian", "-o", "name"]));
+    pods.address = format!("[{of_pod}]");
     let hosts = [("::1".to_owned(), "::1"), (format!("{of_link}%25eth0"), of_link.as_str())];
     let begun = Instant::now();
     while ask("::1", "/who") != "from pod" {
@@ -105,6 +115,9 @@ fn clients_that_use_ipv6_are_taken_too() {
             let line = program.wait_for("GET /who?six");
             assert!(line.ends_with(&format!("from {name} True at {name} 8258")), "{line}");
         }
+        assert_eq!(pods.ask("/who?other"), answer);
+        let line = program.wait_for("GET /who?other");
+        assert!(line.ends_with(&format!("from {client} True at {of_pod} 8258")), "{line}");
         end(&laptop, program);
     }
     assert_eq!(ask("::1", "/who"), "from pod");
