@@ -21,7 +21,7 @@ type Rule = fn(&mut Facts<'_>);
 const RULES: &[Rule] = &[
     env::include_and_exclude,
     env::unset_and_override,
-    fs::mode_beyond_patterns,
+    fs::mode_that_writes,
     incoming::steal_needs_a_target,
     incoming::ports_and_ignore_ports,
     incoming::one_kind_of_filter,

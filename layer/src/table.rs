@@ -11,6 +11,7 @@ use libc::{socklen_t, ssize_t, timespec, utsname};
 use crate::hooks;
 use crate::hooks::background::{Event, Request};
 use crate::hooks::exec::Strings;
+use crate::hooks::walk::Glob;
 use crate::inflight;
 use crate::interpose::{self, Failing, Next, Stage, Verdict, guard};
 use crate::session;
@@ -368,6 +369,32 @@ hooks! {
     waiting [linkat] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_int) -> c_int
         => changes::linkat: "the pod's files can only be read";
 
+    waiting [glob, glob64] (pattern: *const c_char, flags: c_int, error: *const c_void, out: *mut Glob) -> c_int
+        => walk::glob: "finds names in the pod's folders";
+    waiting [nftw, nftw64] (path: *const c_char, visit: *const c_void, descriptors: c_int, flags: c_int) -> c_int
+        => walk::nftw: "walks through the pod's folders";
+    waiting [ftw, ftw64] (path: *const c_char, visit: *const c_void, descriptors: c_int) -> c_int
+        => walk::ftw: "walks through the pod's folders";
+    waiting [mkstemp, mkstemp64] (template: *mut c_char) -> c_int
+        => temporary::mkstemp: "makes a file as `open` does";
+    waiting [mkostemp, mkostemp64] (template: *mut c_char, flags: c_int) -> c_int
+        => temporary::mkostemp: "makes a file as `open` does";
+    waiting [mkstemps, mkstemps64] (template: *mut c_char, suffix: c_int) -> c_int
+        => temporary::mkstemps: "makes a file as `open` does";
+    waiting [mkostemps, mkostemps64] (template: *mut c_char, suffix: c_int, flags: c_int) -> c_int
+        => temporary::mkostemps: "makes a file as `open` does";
+    waiting [mkdtemp] (template: *mut c_char) -> *mut c_char
+        => temporary::mkdtemp: "makes a folder as `mkdir` does";
+
+    waiting [posix_spawn_file_actions_addopen] (actions: *mut posix_spawn_file_actions_t, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        => walk::posix_spawn_file_actions_addopen: "opens the pod's version of a file in the started program";
+    waiting [posix_spawn_file_actions_addchdir_np] (actions: *mut posix_spawn_file_actions_t, path: *const c_char) -> c_int
+        => walk::posix_spawn_file_actions_addchdir_np: "starts a program in a folder of the pod";
+    waiting [pathconf] (path: *const c_char, name: c_int) -> c_long
+        => walk::pathconf: "asks about the pod's version of a file";
+    waiting [lchmod] (path: *const c_char, mode: mode_t) -> c_int
+        => walk::lchmod: "the pod's files can only be read";
+
     plain [gethostname] (room: *mut c_char, size: size_t) -> c_int
         => identity::gethostname: "says the pod's name";
     plain [__gethostname_chk] (room: *mut c_char, size: size_t, known: size_t) -> c_int
@@ -405,45 +432,12 @@ hooks! {
     assembly [syscall] (number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long
         => assembly::syscall: "the hooked calls by number; refuses `io_uring_setup`";
     assembly [dlopen] (path: *const c_char, flags: c_int) -> *mut c_void
-        => assembly::dlopen: "takes `RTLD_DEEPBIND` away, with which a library would pass all hooks by";
+        => assembly::dlopen: "loads the pod's library; takes `RTLD_DEEPBIND` away, which would pass all hooks by";
     plain [prctl] (option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int
         => sandbox::prctl: "sees a seccomp filter go in";
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-    use std::path::Path;
-
-    use super::*;
-
-    /// `docs/hooks.md`, which another test compares with the symbols of the built library.
-    fn document() -> String {
-        let mut text = String::from(
-            "# Hooked symbols\n\nGenerated from `layer/src/table.rs` by its test: `UPDATE=1 cargo test -p layer` writes it.\n\n\
-             | symbol | file in `layer/src/hooks` | what the hook does |\n|---|---|---|\n",
-        );
-        for Hook { symbol, family, purpose } in HOOKED {
-            writeln!(text, "| `{symbol}` | `{family}.rs` | {purpose} |").expect("a string grows");
-        }
-        text
-    }
-
-    #[test]
-    fn the_document_lists_the_table() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hooks.md");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, document()).expect("writes");
-        }
-        let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(written, document(), "stale: UPDATE=1 cargo test -p layer");
-    }
-
-    #[test]
-    fn every_symbol_is_hooked_once() {
-        let mut symbols: Vec<_> = HOOKED.iter().map(|hook| hook.symbol).collect();
-        symbols.sort_unstable();
-        symbols.dedup();
-        assert_eq!(symbols.len(), HOOKED.len());
-    }
-}
+mod tests;
+#[cfg(test)]
+mod unhooked;

@@ -6,12 +6,11 @@ use crate::model::FsMode;
 
 const MODE: &str = "feature.fs.mode";
 
-/// Whoever asks for one of these modes expects more than the patterns.
-pub(super) fn mode_beyond_patterns(facts: &mut Facts<'_>) {
+/// Whoever asks for this mode expects to write.
+pub(super) fn mode_that_writes(facts: &mut Facts<'_>) {
     let mode = facts.config.feature.fs.mode;
-    if matches!(mode, FsMode::Read | FsMode::Write) && facts.is_set(MODE) {
-        let only = "only what the patterns name is read from the target";
-        let message = format!("`{MODE}` \"{mode}\" ({only}) is accepted but not in effect yet");
+    if mode == FsMode::Write && facts.is_set(MODE) {
+        let message = format!("`{MODE}` \"{mode}\" is accepted but not in effect yet");
         facts.tell(Severity::Warning, "not-in-effect", MODE, message);
     }
 }

@@ -11,6 +11,9 @@ use crate::ops::files::Place;
 use crate::ops::shadow::Wish;
 use crate::table::next;
 
+/// The wish for an entry of a directory that is to be changed.
+const ENTRY: Wish = Wish::LINK.changing(true);
+
 /// Defines hooks: `$hook(directory?, path, after…)`, each with what it does to the path.
 macro_rules! on_path {
     (@from) => { AT_FDCWD };
@@ -33,6 +36,8 @@ macro_rules! on_path {
     (@do asks $file:ident $call:expr) => { $call };
     (@makes makes) => { true };
     (@makes $other:ident) => { false };
+    (@changes asks) => { false };
+    (@changes $other:ident) => { true };
 
     ($($what:ident $wish:ident $hook:ident [$($directory:ident)?] path [$($after:ident: $after_type:ty),*] -> $result:ty;)*) => {$(
         /// # Safety
@@ -43,7 +48,7 @@ macro_rules! on_path {
             $($after: $after_type,)*
         ) -> Verdict<$result> {
             // SAFETY: the program's own argument.
-            let sought = unsafe { seek(on_path!(@from $($directory)?), path, Wish::$wish) };
+            let sought = unsafe { seek(on_path!(@from $($directory)?), path, Wish::$wish.changing(on_path!(@changes $what))) };
             with(sought, on_path!(@makes $what), |file| {
                 on_path!(@do $what file instead!($hook($($directory,)? file.path().as_ptr() $(, $after)*)))
             })
@@ -99,7 +104,7 @@ pub(crate) unsafe fn inotify_add_watch(fd: c_int, path: *const c_char, mask: u32
 pub(crate) unsafe fn symlink(target: *const c_char, path: *const c_char) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
     with(
-        unsafe { seek(AT_FDCWD, path, Wish::LINK) },
+        unsafe { seek(AT_FDCWD, path, ENTRY) },
         true,
         |file| on_path!(@do makes file instead!(symlink(target, file.path().as_ptr()))),
     )
@@ -110,7 +115,7 @@ pub(crate) unsafe fn symlink(target: *const c_char, path: *const c_char) -> Verd
 pub(crate) unsafe fn symlinkat(target: *const c_char, directory: c_int, path: *const c_char) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
     with(
-        unsafe { seek(directory, path, Wish::LINK) },
+        unsafe { seek(directory, path, ENTRY) },
         true,
         |file| on_path!(@do makes file instead!(symlinkat(target, directory, file.path().as_ptr()))),
     )
@@ -143,7 +148,7 @@ fn between(
 /// As `rename(2)`.
 pub(crate) unsafe fn rename(from: *const c_char, to: *const c_char) -> Verdict<c_int> {
     // SAFETY: the program's own arguments.
-    let (old, new) = unsafe { (seek(AT_FDCWD, from, Wish::LINK), seek(AT_FDCWD, to, Wish::LINK)) };
+    let (old, new) = unsafe { (seek(AT_FDCWD, from, ENTRY), seek(AT_FDCWD, to, ENTRY)) };
     between(old, new, [from, to], |from, to| instead!(rename(from, to)))
 }
 
@@ -156,7 +161,7 @@ pub(crate) unsafe fn renameat(
     to: *const c_char,
 ) -> Verdict<c_int> {
     // SAFETY: the program's own arguments.
-    let (old, new) = unsafe { (seek(from_directory, from, Wish::LINK), seek(to_directory, to, Wish::LINK)) };
+    let (old, new) = unsafe { (seek(from_directory, from, ENTRY), seek(to_directory, to, ENTRY)) };
     between(old, new, [from, to], |from, to| instead!(renameat(from_directory, from, to_directory, to)))
 }
 
@@ -170,7 +175,7 @@ pub(crate) unsafe fn renameat2(
     flags: c_uint,
 ) -> Verdict<c_int> {
     // SAFETY: the program's own arguments.
-    let (old, new) = unsafe { (seek(from_directory, from, Wish::LINK), seek(to_directory, to, Wish::LINK)) };
+    let (old, new) = unsafe { (seek(from_directory, from, ENTRY), seek(to_directory, to, ENTRY)) };
     between(old, new, [from, to], |from, to| instead!(renameat2(from_directory, from, to_directory, to, flags)))
 }
 
@@ -178,7 +183,7 @@ pub(crate) unsafe fn renameat2(
 /// As `link(2)`.
 pub(crate) unsafe fn link(from: *const c_char, to: *const c_char) -> Verdict<c_int> {
     // SAFETY: the program's own arguments.
-    let (old, new) = unsafe { (seek(AT_FDCWD, from, Wish::LINK), seek(AT_FDCWD, to, Wish::LINK)) };
+    let (old, new) = unsafe { (seek(AT_FDCWD, from, ENTRY), seek(AT_FDCWD, to, ENTRY)) };
     between(old, new, [from, to], |from, to| instead!(link(from, to)))
 }
 
@@ -192,6 +197,6 @@ pub(crate) unsafe fn linkat(
     flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: the program's own arguments.
-    let (old, new) = unsafe { (seek(from_directory, from, Wish::LINK), seek(to_directory, to, Wish::LINK)) };
+    let (old, new) = unsafe { (seek(from_directory, from, ENTRY), seek(to_directory, to, ENTRY)) };
     between(old, new, [from, to], |from, to| instead!(linkat(from_directory, from, to_directory, to, flags)))
 }

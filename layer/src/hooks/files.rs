@@ -45,7 +45,7 @@ pub(super) unsafe fn seek(directory: c_int, path: *const c_char, wish: Wish) -> 
 }
 
 impl Sought {
-    fn is_native(&self) -> bool {
+    pub(super) fn is_native(&self) -> bool {
         self.path.is_null()
     }
 
@@ -57,7 +57,7 @@ impl Sought {
         }
         // SAFETY: by the word of whoever called `seek`.
         let path = || unsafe { CStr::from_ptr(self.path) }.to_bytes();
-        match guard(Stage::Before, native, || files::decide(self.directory, path())) {
+        match guard(Stage::Before, native, || files::decide(self.directory, path(), self.wish)) {
             Decision::Settled(place) => place,
             Decision::Ask(whole) => shadow::ask(&whole, self.wish),
         }
@@ -132,7 +132,7 @@ opens! {
 /// As `creat(2)`.
 pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, true, |file| match file.is_local() {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(true)) }, true, |file| match file.is_local() {
         true => instead!(creat(file.path().as_ptr(), mode)),
         false => Verdict::Fail(file.refusal()),
     })
@@ -141,22 +141,26 @@ pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> Verdict<c_int> 
 /// What `fopen` may do with a file.
 ///
 /// # Safety
-/// `mode` must be null or a C string.
+/// `mode` must lie below [`FIRST_PAGE`], or be a C string.
 unsafe fn stream_flags(mode: *const c_char) -> c_int {
     // SAFETY: by the caller's word.
-    if mode.is_null() { libc::O_RDONLY } else { files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes()) }
+    if mode.addr() < FIRST_PAGE {
+        libc::O_RDONLY
+    } else {
+        files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes())
+    }
 }
 
 /// # Safety
 /// As `fopen(3)`.
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<*mut FILE> {
+    // SAFETY: fopen(3): a C string.
+    let flags = unsafe { stream_flags(mode) };
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
+    let sought = unsafe { seek(AT_FDCWD, path, Wish::open(flags)) };
     if sought.is_native() {
         return Verdict::Bypass;
     }
-    // SAFETY: fopen(3): a C string.
-    let flags = unsafe { stream_flags(mode) };
     with(sought, makes(flags), |file| match file.open_flags(flags) {
         Ok(_) => instead!(fopen(file.path().as_ptr(), mode)),
         Err(errno) => Verdict::Fail(errno),
@@ -272,7 +276,7 @@ fn accessed(known: Option<Result<(), Errno>>, ask: impl FnOnce() -> Verdict<c_in
 /// As `access(2)`.
 pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(access(file.path().as_ptr(), mode)))
     })
 }
@@ -281,7 +285,7 @@ pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> 
 /// As `euidaccess(3)`.
 pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(euidaccess(file.path().as_ptr(), mode)))
     })
 }
@@ -290,7 +294,8 @@ pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_i
 /// As `faccessat(2)`.
 pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
+    let sought = unsafe { seek(directory, path, Wish::at(flags).changing(mode & libc::W_OK != 0)) };
+    with(sought, false, |file| {
         let flags = file.at_flags(flags);
         accessed(file.access(mode), || instead!(faccessat(directory, file.path().as_ptr(), mode, flags)))
     })

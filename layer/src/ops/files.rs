@@ -10,7 +10,7 @@ use libc::c_int;
 use protocol::agent::POD_FILES;
 use protocol::layer::{MAX_PATH, MAX_SHADOW, PodFile};
 
-use crate::ops::shadow::{self, Whole};
+use crate::ops::shadow::{self, Whole, Wish};
 use crate::sys::{self, Errno};
 use crate::{sandbox, session};
 
@@ -165,9 +165,9 @@ pub(crate) fn concerns(path: &[u8]) -> bool {
 }
 
 /// Who has the file behind `path`, which may be relative to `directory` (`openat(2)`).
-pub(crate) fn decide(directory: c_int, path: &[u8]) -> Decision {
+pub(crate) fn decide(directory: c_int, path: &[u8], wish: Wish) -> Decision {
     let Some(session) = session::get() else { return Decision::Settled(Place::Native) };
-    let decided = session.shadow.as_ref().and_then(|shadow| shadow::decide(shadow, directory, path));
+    let decided = session.shadow.as_ref().and_then(|shadow| shadow::decide(shadow, directory, path, wish));
     decided.unwrap_or_else(|| Decision::Settled(kept(directory, path)))
 }
 

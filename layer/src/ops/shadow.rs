@@ -1,4 +1,4 @@
-//! Files that the user's patterns name: the pod's, as real files in a folder of the session, which the host brings up
+//! Files that the rules name: the pod's, as real files in a folder of the session, which the host brings up
 //! to date when it is asked.
 
 use core::ffi::CStr;
@@ -41,13 +41,13 @@ impl Shadow {
         self.root.get(..self.root_length).unwrap_or_default()
     }
 
-    /// Whether a path is absolute and plain, and no pattern matches it: then there is nothing to be done for it here.
+    /// Whether a path is absolute and plain, and no rule names it: then there is nothing to be done for it here.
     pub(crate) fn leaves_alone(&self, path: &[u8]) -> bool {
         let is_plain = path.first() == Some(&b'/') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
         // What may be relative to a descriptor.
         let is_kernels = path.starts_with(b"/proc/");
         let is_own = path.starts_with(self.root());
-        is_plain && !is_kernels && !is_own && self.table.find(path.iter().copied()).is_none()
+        is_plain && !is_kernels && !is_own && self.table.rule(path.iter().copied()).is_none()
     }
 
     /// The pod's path of what is in the shadow.
@@ -79,17 +79,19 @@ pub(crate) struct Wish {
     /// A link at its end is followed.
     pub(crate) follow: bool,
     pub(crate) purpose: Purpose,
+    /// What is there is to be changed.
+    pub(crate) changes: bool,
 }
 
 impl Wish {
     /// `stat` and the like.
-    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look };
+    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look, changes: false };
     /// `lstat` and the like.
-    pub(crate) const LINK: Self = Self { follow: false, purpose: Purpose::Look };
+    pub(crate) const LINK: Self = Self { follow: false, purpose: Purpose::Look, changes: false };
     /// `open` and the like.
-    pub(crate) const OPEN: Self = Self { follow: true, purpose: Purpose::Open };
+    pub(crate) const OPEN: Self = Self { follow: true, purpose: Purpose::Open, changes: false };
     /// `opendir` and the like.
-    pub(crate) const LIST: Self = Self { follow: true, purpose: Purpose::List };
+    pub(crate) const LIST: Self = Self { follow: true, purpose: Purpose::List, changes: false };
 
     /// `LOOK` or `LINK`, by the flags of a call that takes `AT_SYMLINK_NOFOLLOW`.
     pub(crate) fn at(flags: c_int) -> Self {
@@ -103,12 +105,18 @@ impl Wish {
             _ if flags & libc::O_DIRECTORY != 0 => Purpose::List,
             _ => Purpose::Open,
         };
-        Self { follow: flags & libc::O_NOFOLLOW == 0, purpose }
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0;
+        Self { follow: flags & libc::O_NOFOLLOW == 0, purpose, changes: writes && flags & libc::O_PATH == 0 }
+    }
+
+    /// The same, to change what is there if `changes`.
+    pub(crate) const fn changing(self, changes: bool) -> Self {
+        Self { changes, ..self }
     }
 }
 
-/// Decides for a path, which may be relative to `directory`; `None` where the user's patterns say nothing.
-pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<Decision> {
+/// Decides for a path, which may be relative to `directory`; `None` where the rules say nothing.
+pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8], wish: Wish) -> Option<Decision> {
     let mut room = [0; FOLDER];
     let (directory, path) = below_descriptor(path).unwrap_or((directory, path));
     let folder = match path {
@@ -123,7 +131,7 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<D
         // Nobody's file is taken for another's.
         let between: &[u8] = if folder.is_empty() { b"" } else { b"/" };
         let rule = shadow.table.rule(folder.iter().chain(between).chain(path).copied());
-        let is_remote = is_inside || rule.is_some_and(|rule| rule != Rule::Local);
+        let is_remote = is_inside || rule.is_some_and(|rule| !is_local(rule, wish));
         return is_remote.then_some(Decision::Settled(Place::Failed(libc::ENAMETOOLONG)));
     };
     whole.length = plain.len();
@@ -135,13 +143,33 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<D
     whole.bytes.copy_within(from..whole.length, 0);
     whole.length -= from;
     match shadow.table.rule(whole.path().iter().copied()) {
-        Some(Rule::Mapping | Rule::ReadWrite | Rule::ReadOnly) => Some(Decision::Ask(whole)),
         Some(Rule::NotFound) => Some(Decision::Settled(Place::Absent(libc::EACCES))),
-        Some(Rule::Local) | None if is_inside => {
+        Some(rule) if !is_local(rule, wish) => Some(Decision::Ask(whole)),
+        _ if is_inside || leaves_the_pod(shadow, folder, path) => {
             Some(Decision::Settled(File::local(whole.path()).map_or(Place::Failed(libc::ENAMETOOLONG), Place::At)))
         }
-        Some(Rule::Local) => Some(Decision::Settled(Place::Native)),
+        Some(_) => Some(Decision::Settled(Place::Native)),
         None => None,
+    }
+}
+
+/// Whether a path that ends at this machine's goes up from what is the pod's: this machine may not have that folder.
+fn leaves_the_pod(shadow: &Shadow, folder: &[u8], path: &[u8]) -> bool {
+    let ups = path.windows(3).enumerate().filter(|(_, three)| *three == b"/..").map(|(at, _)| at);
+    ups.filter(|at| matches!(path.get(at + 3), None | Some(b'/'))).any(|at| {
+        let mut room = [0; MAX_PATH];
+        let above = path.get(..at).and_then(|above| plain_into(&[folder, above], &mut room));
+        let rule = above.and_then(|above| shadow.table.rule(above.iter().copied()));
+        rule.is_some_and(|rule| !is_local(rule, Wish::LOOK))
+    })
+}
+
+/// Whether what a rule names is this machine's for somebody with that wish.
+fn is_local(rule: Rule, wish: Wish) -> bool {
+    match rule {
+        Rule::Local | Rule::Unnamed => true,
+        Rule::Read => wish.changes,
+        Rule::Mapping | Rule::NotFound | Rule::ReadWrite | Rule::ReadOnly => false,
     }
 }
 

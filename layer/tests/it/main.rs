@@ -19,3 +19,4 @@ mod programs;
 mod run;
 mod shadow;
 mod unix;
+mod walks;

@@ -16,7 +16,7 @@ use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{Ended, app, finish, hooked, run};
 
 /// A table whose patterns are beginnings of paths.
-fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
+pub(crate) fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
     // Each state is what was read so far; the last is where no pattern can match any more.
     let mut read: Vec<&str> = vec![""];
     for (prefix, _) in patterns {
@@ -41,33 +41,61 @@ fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
     .expect("fits")
 }
 
+/// A folder for a shadow, and a table that processes can map.
+pub(crate) struct Shown {
+    pub(crate) root: &'static Path,
+    table: (File, u32),
+    _folder: tempfile::TempDir,
+}
+
+impl Shown {
+    pub(crate) fn new(table: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
+        let mut file = kept("mirror-file-rules", "");
+        file.write_all(table).expect("written");
+        Self { root, table: (file, table.len() as u32), _folder: folder }
+    }
+
+    /// A host that answers for files so.
+    pub(crate) fn serve(
+        &self,
+        answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
+    ) -> FakeHost {
+        let (descriptor, size, root) = (self.table.0.as_raw_fd() as u32, self.table.1, self.root);
+        FakeHost::start(move |asked| match asked {
+            Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
+            Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
+            _ => Reply::Default,
+        })
+    }
+}
+
 /// A host whose shadow has `/pod/file` and a link to it; `answer` says what else it does.
 struct Session {
     host: FakeHost,
     root: &'static Path,
-    _table: File,
-    _folder: tempfile::TempDir,
+    _shown: Shown,
 }
 
 const TEXT: &str = "from the pod\n";
 
+const RULES: &[(&str, Rule)] = &[
+    ("/pod/absent", Rule::NotFound),
+    ("/pod/local", Rule::Local),
+    ("/pod", Rule::ReadOnly),
+    ("/read", Rule::Read),
+    ("/unnamed", Rule::Unnamed),
+];
+
 fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static) -> Session {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
+    let shown = Shown::new(&table(RULES));
+    let root = shown.root;
     fs::create_dir_all(root.join("pod/folder")).expect("made");
     fs::write(root.join("pod/file"), TEXT).expect("written");
     fs::set_permissions(root.join("pod/file"), PermissionsExt::from_mode(0o644)).expect("a mode");
     symlink("/pod/file", root.join("pod/link")).expect("a link");
-    let bytes = table(&[("/pod/absent", Rule::NotFound), ("/pod/local", Rule::Local), ("/pod", Rule::ReadOnly)]);
-    let mut file = kept("mirror-file-rules", "");
-    file.write_all(&bytes).expect("written");
-    let (descriptor, size) = (file.as_raw_fd() as u32, bytes.len() as u32);
-    let host = FakeHost::start(move |asked| match asked {
-        Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
-        Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
-        _ => Reply::Default,
-    });
-    Session { host, root, _table: file, _folder: folder }
+    Session { host: shown.serve(answer), root, _shown: shown }
 }
 
 /// What the pod of these tests has.
@@ -78,6 +106,7 @@ fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
         b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
         b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5 },
         b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5 },
+        b"/read/file" => at(b"/pod/file"),
         b"/pod/secret" => FileReply::Failed(EACCES),
         _ => FileReply::Failed(ENOENT),
     }
@@ -160,6 +189,19 @@ fn the_shadow_can_only_be_read() {
 }
 
 #[test]
+fn what_is_read_from_the_pod_is_written_here() {
+    let session = session(pod);
+    all_end_with(run(&session.host, "files", &["opens", "/read/file"]), " from the pod");
+    let shown = run(&session.host, "files", &["writes", "/read/file"]).output();
+    let (writes, others) = shown.lines().partition::<Vec<_>, _>(|line| !line.starts_with("access x"));
+    assert!(writes.iter().all(|line| line.ends_with(&format!("errno={ENOENT}"))), "{shown}");
+    assert_eq!(others, [format!("access x errno={EACCES}")]);
+    let asked = session.host.asked().len();
+    all_end_with(run(&session.host, "files", &["opens", "/unnamed/file"]), &format!("errno={ENOENT}"));
+    assert_eq!(session.host.asked().len(), asked, "nobody is asked for what is this machine's");
+}
+
+#[test]
 fn folders_of_the_pod_are_entered_and_listed_under_their_own_paths() {
     let session = session(pod);
     let script = "cd /pod && pwd && pwd -P && cat file link ./folder/../file && ls && cd folder && /bin/pwd && cd .. && \
@@ -175,9 +217,13 @@ fn what_no_pattern_names_is_this_machines_also_from_a_folder_of_the_pod() {
     let place = tempfile::tempdir().expect("a folder");
     let file = place.path().join("file");
     let up = format!("../..{}", file.display());
-    let script = format!("cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1");
+    let script = format!(
+        "cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1; cd / && cat /pod/folder/../..{} && \
+         ls -d /pod/..",
+        file.display()
+    );
     let shown = finish(hooked(&session.host, "sh").args(["-c", &script])).stdout;
-    assert_eq!(shown, "here\ncat: ../local: No such file or directory\n");
+    assert_eq!(shown, "here\ncat: ../local: No such file or directory\nhere\n/pod/..\n");
     assert_eq!(fs::read_to_string(file).expect("reads"), "here\n");
     assert!(
         session.host.asked().iter().all(|asked| !matches!(asked, Asked::File { path, .. } if path.ends_with(b"local")))

@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use decide::files::Rule;
+use decide::files::defaults::CERTIFICATES;
 use link::{LinkError, read_message};
 use protocol::agent::RemoteError;
 use protocol::files::{Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, PIECE, ReadFile};
@@ -26,13 +27,12 @@ use tokio::sync::OnceCell;
 
 use super::host::tell;
 use super::pod_files::sealed;
-use super::spec::FileOptions;
 use super::startup::Links;
 use crate::failure::{Failure, Result};
 use shadow::Shadow;
 use tree::Tree;
 
-pub use rules::{Decision, FileRules};
+pub use rules::{Decision, FileRules, Pattern, Source};
 
 /// Most entries of a directory.
 const MAX_ENTRIES: usize = 100_000;
@@ -73,9 +73,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The files that the user's patterns name; none where they name none.
-    pub(super) fn start(session: &str, options: &FileOptions, links: &Links) -> Result<Option<Self>> {
-        let Some(rules) = FileRules::new(options)? else { return Ok(None) };
+    /// The files that can be the pod's by the rules, of at most `max_size` bytes.
+    pub(super) fn start(session: &str, rules: FileRules, max_size: u64, links: &Links) -> Result<Self> {
         let cannot = |error: std::io::Error| Failure::system("cannot keep files of the pod", error);
         let shadow = Shadow::new(session)?;
         let tree = Tree::new(shadow.path()).map_err(cannot)?;
@@ -83,11 +82,11 @@ impl Files {
         if root.len() > MAX_SHADOW {
             return Err(Failure::system("cannot keep files of the pod", "the path of the runtime folder is too long"));
         }
-        Ok(Some(Self {
+        Ok(Self {
             table: sealed("file-rules", rules.table()).map_err(cannot)?,
             rules,
             links: links.clone(),
-            max_size: options.max_size,
+            max_size,
             tree: Arc::new(Mutex::new(tree)),
             root,
             aliases: Mutex::default(),
@@ -95,7 +94,7 @@ impl Files {
             fills: Shared::default(),
             too_large: Mutex::default(),
             shadow,
-        }))
+        })
     }
 
     /// Removes the files. Nobody asks for any more.
@@ -112,21 +111,31 @@ impl Files {
     /// Answers a layer.
     pub(super) async fn answer(&self, wish: Wish) -> Answer {
         let decision = self.rules.decide(&wish.path);
+        let rule = decision.rule();
         let path = decision.path;
-        match decision.by.map(|(rule, _)| rule) {
+        match rule {
             Some(Rule::NotFound) => Answer::Failed(Errno::NOENT),
-            Some(Rule::ReadWrite | Rule::ReadOnly) => {
+            Some(Rule::ReadWrite | Rule::ReadOnly | Rule::Read) => {
                 let wish = Wish { path, ..wish };
                 match self.shows.once(&wish, self.show(&wish)).await {
                     Ok(shown) => Answer::Shadow(shown.path, shown.may),
+                    Err(Errno::NOENT) if self.has_no_certificates(rule, &wish.path).await => Answer::Local(wish.path),
                     Err(errno) => Answer::Failed(errno),
                 }
             }
-            Some(Rule::Local | Rule::Mapping) | None if path.len() > MAX_PATH || !path.starts_with(b"/") => {
-                Answer::Failed(Errno::NAMETOOLONG)
-            }
-            Some(Rule::Local | Rule::Mapping) | None => Answer::Local(path),
+            _ if path.len() > MAX_PATH || !path.starts_with(b"/") => Answer::Failed(Errno::NAMETOOLONG),
+            _ => Answer::Local(path),
         }
+    }
+
+    /// Whether a path is among those of certificates by default, and the pod has none at all.
+    async fn has_no_certificates(&self, rule: Option<Rule>, path: &[u8]) -> bool {
+        let folder = CERTIFICATES.as_bytes();
+        if rule != Some(Rule::Read) || !path.to_ascii_lowercase().starts_with(folder) {
+            return false;
+        }
+        let wish = Wish { path: folder.to_vec(), follow: true, purpose: Purpose::Look };
+        matches!(self.look(&wish).await, Err(Errno::NOENT | Errno::NOTDIR))
     }
 
     /// Brings the shadow up to what the pod has at a path.
