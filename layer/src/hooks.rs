@@ -21,3 +21,4 @@ pub(crate) mod shell;
 pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod state;
+pub(crate) mod writing;

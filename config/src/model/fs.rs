@@ -28,7 +28,7 @@ section! {
     Fs in "feature.fs.", short &[Short::Child("mode")];
     /// Where file operations go when no pattern says otherwise.
     now mode: FsMode = "\"read\"", Shape::OneOf(FsMode::CHOICES);
-    /// Files that are read from and written to the target. Not yet: they can only be read (`EROFS`).
+    /// Files that are read from and written to the target.
     now read_write: Vec<String> = "[]", Shape::REGEXES;
     /// Files that are read from the target. They can only be read (`EROFS`).
     now read_only: Vec<String> = "[]", Shape::REGEXES;

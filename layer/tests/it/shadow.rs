@@ -4,12 +4,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use decide::files::{NONE, Parts, Rule};
 use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
-use protocol::layer::{FileReply, Purpose};
+use protocol::layer::{ChangeReply, FileReply, Purpose};
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
@@ -52,6 +52,13 @@ struct Session {
 const TEXT: &str = "from the pod\n";
 
 fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static) -> Session {
+    session_that(false, answer)
+}
+
+fn session_that(
+    writes: bool,
+    answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
+) -> Session {
     let folder = tempfile::tempdir().expect("a folder");
     let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
     fs::create_dir_all(root.join("pod/folder")).expect("made");
@@ -62,8 +69,10 @@ fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + 
     let mut file = kept("mirror-file-rules", "");
     file.write_all(&bytes).expect("written");
     let (descriptor, size) = (file.as_raw_fd() as u32, bytes.len() as u32);
+    let written_on = writes.then(|| fs::metadata(root.join("pod/file")).expect("there").dev());
     let host = FakeHost::start(move |asked| match asked {
-        Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
+        Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes(), written_on),
+        Asked::ChangeFile { .. } if writes => Reply::Change(ChangeReply::Done),
         Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
         _ => Reply::Default,
     });
@@ -72,12 +81,12 @@ fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + 
 
 /// What the pod of these tests has.
 fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
-    let at = |path| FileReply::Shadow { path, may: 4 };
+    let at = |path| FileReply::Shadow { path, may: 4, writable: false };
     match path {
         b"/pod/link" if !follow => at(b"/pod/link"),
         b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
-        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5 },
-        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5 },
+        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5, writable: false },
+        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5, writable: false },
         b"/pod/secret" => FileReply::Failed(EACCES),
         _ => FileReply::Failed(ENOENT),
     }
@@ -157,6 +166,33 @@ fn the_shadow_can_only_be_read() {
     ];
     assert_eq!(run(&session.host, "files", &["writes", "/pod/file"]).output(), expected.concat());
     assert_eq!(fs::read_to_string(session.root.join("pod/file")).expect("reads"), TEXT);
+}
+
+#[test]
+fn what_is_written_is_settled_and_what_changes_is_the_hosts() {
+    let written = |path: &[u8], _: bool, _: Purpose| match path {
+        b"/pod/file" => FileReply::Shadow { path: b"/pod/file", may: 6, writable: true },
+        _ => FileReply::Failed(ENOENT),
+    };
+    let session = session_that(true, written);
+    let script = "echo one >> /pod/file && mkdir -m 700 /pod/new && mv /pod/a /pod/b && ln -s x /pod/link && \
+                  rm -f /pod/gone && rmdir /pod/new && chmod 640 /pod/file && touch -d @7 /pod/file && sync /pod/file";
+    finish(hooked(&session.host, "sh").args(["-c", script])).output();
+    assert_eq!(fs::read_to_string(session.root.join("pod/file")).expect("reads"), format!("{TEXT}one\n"));
+    let inode = fs::metadata(session.root.join("pod/file")).expect("there").ino();
+    let asked = session.host.asked();
+    assert!(asked.contains(&Asked::Settle { inode, durable: false }), "{asked:?}");
+    for (path, beginning) in [
+        ("/pod/new", "MakeDirectory(448)"),
+        ("/pod/a", "Rename { to: [47, 112, 111, 100, 47, 98]"),
+        ("/pod/link", "Symlink([120])"),
+        ("/pod/new", "Remove(Directory)"),
+        ("/pod/file", "SetMode(416)"),
+        ("/pod/file", "SetTimes { times: [Time { seconds: 7, nanoseconds: 0 }, Time { seconds: 7"),
+    ] {
+        let is_asked = |asked: &Asked| matches!(asked, Asked::ChangeFile { path: of, change } if of == path.as_bytes() && change.starts_with(beginning));
+        assert!(asked.iter().any(is_asked), "{path} {beginning}: {asked:?}");
+    }
 }
 
 #[test]

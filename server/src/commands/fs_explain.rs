@@ -44,7 +44,8 @@ fn explain(decision: &Decision) -> String {
 fn whose(rule: Rule) -> &'static str {
     match rule {
         Rule::NotFound => "does not exist",
-        Rule::ReadWrite | Rule::ReadOnly => "the pod's, can only be read",
+        Rule::ReadWrite => "the pod's",
+        Rule::ReadOnly => "the pod's, can only be read",
         Rule::Local | Rule::Mapping => "local",
     }
 }

@@ -181,7 +181,7 @@ async fn hold(
     }
     silence();
     if let Some(files) = &layers.shadow {
-        files.remove();
+        files.finish().await;
     }
     farewell(&started).await;
     tracing::info!("the session is over");
