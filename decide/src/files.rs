@@ -23,7 +23,7 @@ pub enum Rule {
     Mapping = 0,
     /// There is no such file.
     NotFound = 1,
-    /// The file is the pod's.
+    /// The file is the pod's, to read and to write.
     ReadWrite = 2,
     /// The file is the pod's, and can only be read.
     ReadOnly = 3,
@@ -39,6 +39,15 @@ impl Rule {
     /// All, by their numbers.
     pub const ALL: [Self; 7] =
         [Self::Mapping, Self::NotFound, Self::ReadWrite, Self::ReadOnly, Self::Local, Self::Read, Self::Unnamed];
+
+    /// Whether this machine has the file, for somebody who changes it or not.
+    pub fn is_local(self, changes: bool) -> bool {
+        match self {
+            Self::Local | Self::Unnamed => true,
+            Self::Read => changes,
+            Self::Mapping | Self::NotFound | Self::ReadWrite | Self::ReadOnly => false,
+        }
+    }
 
     /// The key of `feature.fs` whose patterns these are; none where they are not the user's.
     pub fn key(self) -> Option<&'static str> {

@@ -24,3 +24,4 @@ pub(crate) mod spawn;
 pub(crate) mod state;
 pub(crate) mod temporary;
 pub(crate) mod walk;
+pub(crate) mod writing;

@@ -202,13 +202,10 @@ fn http_filter(filter: &config::HttpFilter) -> HttpFilter {
 pub fn file_options(config: &Config, command: &[OsString]) -> Result<FileOptions> {
     let fs = &config.feature.fs;
     let unnamed = match fs.mode {
-        FsMode::Write => {
-            return Err(Failure::new(Class::Config, "feature.fs.mode \"write\" is not in effect yet")
-                .next("name what is to be read with feature.fs.read_only, and use the mode \"localwithoverrides\""));
-        }
         FsMode::Local => return Ok(FileOptions { max_size: fs.max_file_size, ..FileOptions::default() }),
         FsMode::LocalWithOverrides => Unnamed::Local,
         FsMode::Read => Unnamed::Read,
+        FsMode::Write => Unnamed::Write,
     };
     let lists = FileLists { places: machine::places(command), home: machine::home(), unnamed };
     let options = FileOptions {

@@ -15,7 +15,7 @@ choices! {
         LocalWithOverrides = "localwithoverrides",
         /// Reads go to the target, writes stay local, except for what this machine's programs need.
         Read = "read",
-        /// Reads and writes go to the target. Not yet: it is refused.
+        /// Reads and writes go to the target, except for what this machine's programs need.
         Write = "write",
     }
 }
@@ -31,7 +31,7 @@ section! {
     Fs in "feature.fs.", short &[Short::Child("mode")];
     /// Where file operations go when no pattern says otherwise.
     now mode: FsMode = "\"read\"", Shape::OneOf(FsMode::CHOICES);
-    /// Files that are read from and written to the target. Not yet: they can only be read (`EROFS`).
+    /// Files that are read from and written to the target.
     now read_write: Vec<String> = "[]", Shape::REGEXES;
     /// Files that are read from the target. They can only be read (`EROFS`).
     now read_only: Vec<String> = "[]", Shape::REGEXES;

@@ -133,6 +133,9 @@ by_number! {
     #[cfg(target_arch = "x86_64")]
     SYS_readlink => readlink(a, b, c);
     SYS_readlinkat => readlinkat(a, b, c, d);
+    SYS_close => close(a);
+    SYS_fsync => fsync(a);
+    SYS_fdatasync => fdatasync(a);
     SYS_uname => uname(a);
     SYS_execve => execve(a, b, c);
     SYS_execveat => execveat(a, b, c, d, e);

@@ -45,19 +45,29 @@ pub(super) unsafe fn seek(directory: c_int, path: *const c_char, wish: Wish) -> 
 }
 
 impl Sought {
+    /// The same path for something else.
+    fn to(self, wish: Wish) -> Self {
+        Self { wish, ..self }
+    }
+
     pub(super) fn is_native(&self) -> bool {
         self.path.is_null()
     }
 
-    /// Decides, and asks the host where it must: then it waits.
-    pub(super) fn place(&self) -> Place {
+    /// Decides what can be decided without the host.
+    pub(super) fn decision(&self) -> Decision {
         let native = Decision::Settled(Place::Native);
         if self.is_native() {
-            return Place::Native;
+            return native;
         }
         // SAFETY: by the word of whoever called `seek`.
         let path = || unsafe { CStr::from_ptr(self.path) }.to_bytes();
-        match guard(Stage::Before, native, || files::decide(self.directory, path(), self.wish)) {
+        guard(Stage::Before, native, || files::decide(self.directory, path(), self.wish))
+    }
+
+    /// Decides, and asks the host where it must: then it waits.
+    pub(super) fn place(&self) -> Place {
+        match self.decision() {
             Decision::Settled(place) => place,
             Decision::Ask(whole) => shadow::ask(&whole, self.wish),
         }
@@ -102,6 +112,8 @@ pub(super) use instead;
 macro_rules! opens {
     (@from) => { AT_FDCWD };
     (@from $directory:ident) => { $directory };
+    (@mode) => { 0 };
+    (@mode $mode:ident) => { $mode };
     ($($hook:ident [$($before:ident: $before_type:ty)?] path flags [$($after:ident: $after_type:ty)?];)*) => {$(
         /// # Safety
         /// As `open(2)`.
@@ -112,7 +124,7 @@ macro_rules! opens {
             $($after: $after_type,)?
         ) -> Verdict<c_int> {
             // SAFETY: the program's own argument.
-            let sought = unsafe { seek(opens!(@from $($before)?), path, Wish::open(flags)) };
+            let sought = unsafe { seek(opens!(@from $($before)?), path, Wish::open(flags, opens!(@mode $($after)?))) };
             with(sought, makes(flags), |file| match file.open_flags(flags) {
                 Ok(flags) => instead!($hook($($before,)? file.path().as_ptr(), flags $(, $after)?)),
                 Err(errno) => Verdict::Fail(errno),
@@ -132,37 +144,49 @@ opens! {
 /// As `creat(2)`.
 pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(true)) }, true, |file| match file.is_local() {
-        true => instead!(creat(file.path().as_ptr(), mode)),
-        false => Verdict::Fail(file.refusal()),
-    })
+    unsafe { open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, mode) }
+}
+
+/// The mode of files that `fopen` makes.
+const STREAM_MODE: mode_t = 0o666;
+
+/// Longest mode of `fopen` with an `x`, with its NUL.
+const STREAM_ROOM: usize = 64;
+
+/// A mode of `fopen` without its `x`: the host has made the file.
+fn without_exclusive(mode: &CStr, room: &mut [u8; STREAM_ROOM]) -> Option<()> {
+    let bytes = mode.to_bytes();
+    let at = bytes.iter().take_while(|byte| **byte != b',').position(|byte| *byte == b'x')?;
+    room.get_mut(..at)?.copy_from_slice(bytes.get(..at)?);
+    room.get_mut(at..bytes.len() - 1)?.copy_from_slice(bytes.get(at + 1..)?);
+    room.last().filter(|last| **last == 0).map(|_| ())
 }
 
 /// What `fopen` may do with a file.
 ///
 /// # Safety
-/// `mode` must lie below [`FIRST_PAGE`], or be a C string.
+/// `mode` must be a C string.
 unsafe fn stream_flags(mode: *const c_char) -> c_int {
     // SAFETY: by the caller's word.
-    if mode.addr() < FIRST_PAGE {
-        libc::O_RDONLY
-    } else {
-        files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes())
-    }
+    files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes())
 }
 
 /// # Safety
 /// As `fopen(3)`.
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<*mut FILE> {
-    // SAFETY: fopen(3): a C string.
-    let flags = unsafe { stream_flags(mode) };
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(AT_FDCWD, path, Wish::open(flags)) };
-    if sought.is_native() {
+    let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
+    if sought.is_native() || mode.addr() < FIRST_PAGE {
         return Verdict::Bypass;
     }
-    with(sought, makes(flags), |file| match file.open_flags(flags) {
-        Ok(_) => instead!(fopen(file.path().as_ptr(), mode)),
+    // SAFETY: fopen(3): a C string.
+    let (flags, given) = unsafe { (stream_flags(mode), CStr::from_ptr(mode)) };
+    let mut room = [0; STREAM_ROOM];
+    with(sought.to(Wish::open(flags, STREAM_MODE)), makes(flags), |file| match file.open_flags(flags) {
+        Ok(_) if file.is_local() || without_exclusive(given, &mut room).is_none() => {
+            instead!(fopen(file.path().as_ptr(), mode))
+        }
+        Ok(_) => instead!(fopen(file.path().as_ptr(), room.as_ptr().cast())),
         Err(errno) => Verdict::Fail(errno),
     })
 }
@@ -172,13 +196,18 @@ pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<
 pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
     let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
-    if sought.is_native() {
+    if sought.is_native() || mode.addr() < FIRST_PAGE {
         return Verdict::Bypass;
     }
     // SAFETY: freopen(3): a C string.
-    let flags = unsafe { stream_flags(mode) };
+    let (flags, given) = unsafe { (stream_flags(mode), CStr::from_ptr(mode)) };
+    let mut room = [0; STREAM_ROOM];
+    let sought = sought.to(Wish::open(flags, STREAM_MODE));
     let verdict = with(sought, makes(flags), |file| match file.open_flags(flags) {
-        Ok(_) => instead!(freopen(file.path().as_ptr(), mode, stream)),
+        Ok(_) if file.is_local() || without_exclusive(given, &mut room).is_none() => {
+            instead!(freopen(file.path().as_ptr(), mode, stream))
+        }
+        Ok(_) => instead!(freopen(file.path().as_ptr(), room.as_ptr().cast(), stream)),
         Err(errno) => Verdict::Fail(errno),
     });
     if let (Verdict::Fail(_), Some(next)) = (verdict, next::freopen.get()) {

@@ -399,7 +399,7 @@ pub(crate) unsafe fn posix_spawn_file_actions_addopen(
     mode: mode_t,
 ) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(AT_FDCWD, path, Wish::open(flags)) };
+    let sought = unsafe { seek(AT_FDCWD, path, Wish::open(flags, mode)) };
     let verdict = with(sought, flags & libc::O_CREAT != 0, |file| match file.open_flags(flags) {
         Ok(flags) => instead!(posix_spawn_file_actions_addopen(actions, fd, file.path().as_ptr(), flags, mode)),
         Err(errno) => Verdict::Fail(errno),
@@ -431,14 +431,4 @@ fn as_number(verdict: Verdict<c_int>) -> Verdict<c_int> {
 pub(crate) unsafe fn pathconf(path: *const c_char, name: c_int) -> Verdict<c_long> {
     // SAFETY: the program's own argument.
     with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| instead!(pathconf(file.path().as_ptr(), name)))
-}
-
-/// # Safety
-/// As `lchmod(3)`.
-pub(crate) unsafe fn lchmod(path: *const c_char, mode: mode_t) -> Verdict<c_int> {
-    // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LINK.changing(true)) }, false, |file| match file.is_local() {
-        true => instead!(lchmod(file.path().as_ptr(), mode)),
-        false => Verdict::Fail(file.refusal()),
-    })
 }

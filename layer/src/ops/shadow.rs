@@ -5,13 +5,17 @@ use core::ffi::CStr;
 use std::io::Write;
 
 use decide::files::{Rule, Table, plain_into};
-use libc::{AT_FDCWD, c_int};
+use libc::{AT_FDCWD, c_int, mode_t};
 use protocol::codec;
-use protocol::layer::{FileReply, FileRules, MAX_PATH, MAX_SHADOW, Purpose, Request};
+use protocol::files::Opening;
+use protocol::layer::{
+    ChangeReply, FileReply, FileRules, MAX_PATH, MAX_REQUEST, MAX_SHADOW, PathChange, Purpose, Request,
+};
 
 use crate::client::{AskError, Patience, ask_as};
 use crate::ops::files::{Decision, File, Place};
-use crate::{sandbox, session, sys};
+use crate::sys::{self, Errno};
+use crate::{sandbox, session};
 
 /// Room of a request and of a reply, beside the path.
 const ENVELOPE: usize = 64;
@@ -24,6 +28,7 @@ pub(crate) struct Shadow {
     root: [u8; MAX_SHADOW],
     root_length: usize,
     table: Table<'static>,
+    written_on: Option<u64>,
 }
 
 impl Shadow {
@@ -34,7 +39,8 @@ impl Shadow {
         let table = sys::memory::map_file(CStr::from_bytes_until_nul(&path).ok()?, rules.size as usize).ok()?;
         let mut root = [0; MAX_SHADOW];
         root.get_mut(..rules.shadow.len())?.copy_from_slice(rules.shadow);
-        Some(Self { root, root_length: rules.shadow.len(), table: Table::read(table)? })
+        let table = Table::read(table)?;
+        Some(Self { root, root_length: rules.shadow.len(), table, written_on: rules.written_on })
     }
 
     fn root(&self) -> &[u8] {
@@ -68,7 +74,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 }
@@ -79,39 +85,48 @@ pub(crate) struct Wish {
     /// A link at its end is followed.
     pub(crate) follow: bool,
     pub(crate) purpose: Purpose,
-    /// What is there is to be changed.
-    pub(crate) changes: bool,
 }
 
 impl Wish {
     /// `stat` and the like.
-    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look, changes: false };
+    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look };
     /// `lstat` and the like.
-    pub(crate) const LINK: Self = Self { follow: false, purpose: Purpose::Look, changes: false };
+    pub(crate) const LINK: Self = Self { follow: false, purpose: Purpose::Look };
     /// `open` and the like.
-    pub(crate) const OPEN: Self = Self { follow: true, purpose: Purpose::Open, changes: false };
+    pub(crate) const OPEN: Self = Self { follow: true, purpose: Purpose::Open };
     /// `opendir` and the like.
-    pub(crate) const LIST: Self = Self { follow: true, purpose: Purpose::List, changes: false };
+    pub(crate) const LIST: Self = Self { follow: true, purpose: Purpose::List };
 
     /// `LOOK` or `LINK`, by the flags of a call that takes `AT_SYMLINK_NOFOLLOW`.
     pub(crate) fn at(flags: c_int) -> Self {
         if flags & libc::AT_SYMLINK_NOFOLLOW == 0 { Self::LOOK } else { Self::LINK }
     }
 
-    /// By the flags of `open`.
-    pub(crate) fn open(flags: c_int) -> Self {
+    /// By the flags of `open`, and the mode of a file that it makes.
+    pub(crate) fn open(flags: c_int, mode: mode_t) -> Self {
+        let has = |flag| flags & flag != 0;
+        let (follow, access) = (!has(libc::O_NOFOLLOW), flags & libc::O_ACCMODE);
         let purpose = match flags {
-            _ if flags & libc::O_PATH != 0 => Purpose::Look,
-            _ if flags & libc::O_DIRECTORY != 0 => Purpose::List,
-            _ => Purpose::Open,
+            _ if has(libc::O_PATH) => Purpose::Look,
+            _ if has(libc::O_DIRECTORY) && access == libc::O_RDONLY && !has(libc::O_TRUNC) => Purpose::List,
+            _ if has(libc::O_DIRECTORY) => Purpose::Change,
+            _ if access == libc::O_RDONLY && !has(libc::O_CREAT | libc::O_TRUNC) => Purpose::Open,
+            _ => Purpose::Write(Opening {
+                follow,
+                read: access != libc::O_WRONLY,
+                write: access != libc::O_RDONLY,
+                create: has(libc::O_CREAT).then_some(mode),
+                exclusive: has(libc::O_EXCL),
+                truncate: has(libc::O_TRUNC),
+                append: has(libc::O_APPEND),
+            }),
         };
-        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & (libc::O_TRUNC | libc::O_CREAT) != 0;
-        Self { follow: flags & libc::O_NOFOLLOW == 0, purpose, changes: writes && flags & libc::O_PATH == 0 }
+        Self { follow, purpose }
     }
 
     /// The same, to change what is there if `changes`.
     pub(crate) const fn changing(self, changes: bool) -> Self {
-        Self { changes, ..self }
+        if changes { Self { purpose: Purpose::Change, ..self } } else { self }
     }
 }
 
@@ -131,7 +146,7 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8], wish: Wish)
         // Nobody's file is taken for another's.
         let between: &[u8] = if folder.is_empty() { b"" } else { b"/" };
         let rule = shadow.table.rule(folder.iter().chain(between).chain(path).copied());
-        let is_remote = is_inside || rule.is_some_and(|rule| !is_local(rule, wish));
+        let is_remote = is_inside || rule.is_some_and(|rule| !rule.is_local(wish.purpose.changes()));
         return is_remote.then_some(Decision::Settled(Place::Failed(libc::ENAMETOOLONG)));
     };
     whole.length = plain.len();
@@ -144,7 +159,7 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8], wish: Wish)
     whole.length -= from;
     match shadow.table.rule(whole.path().iter().copied()) {
         Some(Rule::NotFound) => Some(Decision::Settled(Place::Absent(libc::EACCES))),
-        Some(rule) if !is_local(rule, wish) => Some(Decision::Ask(whole)),
+        Some(rule) if !rule.is_local(wish.purpose.changes()) => Some(Decision::Ask(whole)),
         _ if is_inside || leaves_the_pod(shadow, folder, path) => {
             Some(Decision::Settled(File::local(whole.path()).map_or(Place::Failed(libc::ENAMETOOLONG), Place::At)))
         }
@@ -160,17 +175,8 @@ fn leaves_the_pod(shadow: &Shadow, folder: &[u8], path: &[u8]) -> bool {
         let mut room = [0; MAX_PATH];
         let above = path.get(..at).and_then(|above| plain_into(&[folder, above], &mut room));
         let rule = above.and_then(|above| shadow.table.rule(above.iter().copied()));
-        rule.is_some_and(|rule| !is_local(rule, Wish::LOOK))
+        rule.is_some_and(|rule| !rule.is_local(false))
     })
-}
-
-/// Whether what a rule names is this machine's for somebody with that wish.
-fn is_local(rule: Rule, wish: Wish) -> bool {
-    match rule {
-        Rule::Local | Rule::Unnamed => true,
-        Rule::Read => wish.changes,
-        Rule::Mapping | Rule::NotFound | Rule::ReadWrite | Rule::ReadOnly => false,
-    }
 }
 
 /// `/proc/self/fd/<n>/…` and `/proc/self/cwd/…` are relative to a descriptor.
@@ -214,9 +220,11 @@ pub(crate) fn ask(whole: &Whole, wish: Wish) -> Place {
     const ROOM: usize = MAX_PATH + ENVELOPE;
     let place = |body: &[u8]| {
         Some(match codec::decode(body).ok()? {
-            FileReply::Shadow { path, may } => Place::At(File::in_shadow(shadow.root(), path, may)?),
+            FileReply::Shadow { path, may, writable } => {
+                Place::At(File::in_shadow(shadow.root(), path, may, writable)?)
+            }
             FileReply::Local(path) => Place::At(File::local(path)?),
-            FileReply::Failed(libc::ENOENT) => Place::Absent(libc::EROFS),
+            FileReply::Failed(libc::ENOENT) => Place::Absent(libc::ENOENT),
             FileReply::Failed(errno @ 1..4096) => Place::Failed(errno),
             FileReply::Failed(_) => return None,
         })
@@ -227,6 +235,96 @@ pub(crate) fn ask(whole: &Whole, wish: Wish) -> Place {
         Err(AskError::NoDescriptor(errno)) => Place::Failed(errno),
         Err(_) => Place::Failed(libc::EIO),
     }
+}
+
+/// What has become of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nothing allocates where a signal handler may run")]
+pub(crate) enum Outcome {
+    /// The file is this machine's, under this path or under the program's own.
+    Local(File),
+    Native,
+    /// The pod has it.
+    Done,
+    /// Of two paths, each is to be asked for alone.
+    Apart,
+    Failed(Errno),
+}
+
+/// Whether there must be nothing at the path.
+pub(crate) fn makes(change: &PathChange<'_>) -> bool {
+    matches!(change, PathChange::MakeDirectory(_) | PathChange::Symlink(_) | PathChange::Unsupported { makes: true })
+}
+
+/// Has the host carry a change out. Waits.
+pub(crate) fn change(whole: &Whole, change: PathChange<'_>) -> Outcome {
+    let Some(session) = session::get() else { return Outcome::Native };
+    let request = Request::ChangeFile { path: whole.path(), change };
+    const OUT: usize = MAX_REQUEST;
+    const IN: usize = MAX_PATH + ENVELOPE;
+    let outcome = |body: &[u8]| {
+        Some(match codec::decode(body).ok()? {
+            ChangeReply::Done => Outcome::Done,
+            ChangeReply::Local(path) => Outcome::Local(File::local(path)?),
+            ChangeReply::Apart => Outcome::Apart,
+            ChangeReply::Failed(errno @ 1..4096) => Outcome::Failed(errno),
+            ChangeReply::Failed(_) => return None,
+        })
+    };
+    match ask_as::<_, OUT, IN>(session, request, Patience::Fetch, outcome) {
+        Ok(outcome) => outcome,
+        Err(AskError::Sandboxed) => Outcome::Native,
+        Err(AskError::NoDescriptor(errno)) => Outcome::Failed(errno),
+        Err(_) => Outcome::Failed(libc::EIO),
+    }
+}
+
+/// What a descriptor is open on, as far as it matters for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A file of the session, by its number.
+    File(u64),
+    Directory,
+}
+
+/// What of the pod may be written through a descriptor, or made durable. Nearly all descriptors are something else,
+/// which takes two short system calls where files of the pod may be written, and none elsewhere.
+pub(crate) fn written(fd: c_int) -> Option<Written> {
+    let device = session::get()?.shadow.as_ref()?.written_on?;
+    if sandbox::is_closed() {
+        return None;
+    }
+    let access = sys::access_mode(fd)?;
+    let (on, inode, kind) = sys::file_of(fd)?;
+    match kind {
+        _ if on != device => None,
+        libc::S_IFREG if access != libc::O_RDONLY => Some(Written::File(inode)),
+        libc::S_IFDIR => Some(Written::Directory),
+        _ => None,
+    }
+}
+
+/// Returns once the pod has what was written to a file of the session: 0 or an errno.
+pub(crate) fn settle(inode: u64, durable: bool) -> Errno {
+    let Some(session) = session::get() else { return 0 };
+    let request = Request::Settle { inode, durable };
+    let errno = |body: &[u8]| codec::decode(body).ok();
+    match ask_as::<Errno, ENVELOPE, ENVELOPE>(session, request, Patience::Fetch, errno) {
+        Ok(errno @ 0..4096) => errno,
+        Err(AskError::Sandboxed) => 0,
+        Err(AskError::NoDescriptor(errno)) => errno,
+        _ => libc::EIO,
+    }
+}
+
+/// The path of what a descriptor is open on, if the host decides for it.
+pub(crate) fn path_of(fd: c_int) -> Option<Whole> {
+    let shadow = session::get()?.shadow.as_ref().filter(|shadow| shadow.written_on.is_some())?;
+    let mut room = [0; FOLDER];
+    let inside = shadow.inside(folder(fd, &mut room)?)?;
+    let mut whole = Whole { bytes: [0; MAX_PATH], length: inside.len() };
+    whole.bytes.get_mut(..inside.len())?.copy_from_slice(inside);
+    Some(whole)
 }
 
 /// Whether there is a shadow.

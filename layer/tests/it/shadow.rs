@@ -1,15 +1,15 @@
-//! Files that the user's patterns name: real files of this machine in a folder of the session, at the pod's paths.
+//! Files that the rules call the pod's: real files of this machine in a folder of the session, at the pod's paths.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use decide::files::{NONE, Parts, Rule};
 use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
-use protocol::layer::{FileReply, Purpose};
+use protocol::layer::{ChangeReply, FileReply, Purpose};
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
@@ -45,6 +45,8 @@ pub(crate) fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
 pub(crate) struct Shown {
     pub(crate) root: &'static Path,
     table: (File, u32),
+    /// Whether what is there may be changed.
+    writes: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -54,7 +56,7 @@ impl Shown {
         let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
         let mut file = kept("mirror-file-rules", "");
         file.write_all(table).expect("written");
-        Self { root, table: (file, table.len() as u32), _folder: folder }
+        Self { root, table: (file, table.len() as u32), writes: false, _folder: folder }
     }
 
     /// A host that answers for files so.
@@ -63,8 +65,10 @@ impl Shown {
         answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
     ) -> FakeHost {
         let (descriptor, size, root) = (self.table.0.as_raw_fd() as u32, self.table.1, self.root);
+        let written_on = self.writes.then(|| fs::metadata(root).expect("there").dev());
         FakeHost::start(move |asked| match asked {
-            Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
+            Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes(), written_on),
+            Asked::ChangeFile { .. } if written_on.is_some() => Reply::Change(ChangeReply::Done),
             Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
             _ => Reply::Default,
         })
@@ -89,7 +93,15 @@ const RULES: &[(&str, Rule)] = &[
 ];
 
 fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static) -> Session {
-    let shown = Shown::new(&table(RULES));
+    session_that(false, answer)
+}
+
+fn session_that(
+    writes: bool,
+    answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
+) -> Session {
+    let mut shown = Shown::new(&table(RULES));
+    shown.writes = writes;
     let root = shown.root;
     fs::create_dir_all(root.join("pod/folder")).expect("made");
     fs::write(root.join("pod/file"), TEXT).expect("written");
@@ -100,12 +112,12 @@ fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + 
 
 /// What the pod of these tests has.
 fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
-    let at = |path| FileReply::Shadow { path, may: 4 };
+    let at = |path| FileReply::Shadow { path, may: 4, writable: false };
     match path {
         b"/pod/link" if !follow => at(b"/pod/link"),
         b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
-        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5 },
-        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5 },
+        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5, writable: false },
+        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5, writable: false },
         b"/read/file" => at(b"/pod/file"),
         b"/pod/secret" => FileReply::Failed(EACCES),
         _ => FileReply::Failed(ENOENT),
@@ -199,6 +211,33 @@ fn what_is_read_from_the_pod_is_written_here() {
     let asked = session.host.asked().len();
     all_end_with(run(&session.host, "files", &["opens", "/unnamed/file"]), &format!("errno={ENOENT}"));
     assert_eq!(session.host.asked().len(), asked, "nobody is asked for what is this machine's");
+}
+
+#[test]
+fn what_is_written_is_settled_and_what_changes_is_the_hosts() {
+    let written = |path: &[u8], _: bool, _: Purpose| match path {
+        b"/pod/file" => FileReply::Shadow { path: b"/pod/file", may: 6, writable: true },
+        _ => FileReply::Failed(ENOENT),
+    };
+    let session = session_that(true, written);
+    let script = "echo one >> /pod/file && mkdir -m 700 /pod/new && mv /pod/a /pod/b && ln -s x /pod/link && \
+                  rm -f /pod/gone && rmdir /pod/new && chmod 640 /pod/file && touch -d @7 /pod/file && sync /pod/file";
+    finish(hooked(&session.host, "sh").args(["-c", script])).output();
+    assert_eq!(fs::read_to_string(session.root.join("pod/file")).expect("reads"), format!("{TEXT}one\n"));
+    let inode = fs::metadata(session.root.join("pod/file")).expect("there").ino();
+    let asked = session.host.asked();
+    assert!(asked.contains(&Asked::Settle { inode, durable: false }), "{asked:?}");
+    for (path, beginning) in [
+        ("/pod/new", "MakeDirectory(448)"),
+        ("/pod/a", "Rename { to: [47, 112, 111, 100, 47, 98]"),
+        ("/pod/link", "Symlink([120])"),
+        ("/pod/new", "Remove(Directory)"),
+        ("/pod/file", "SetMode(416)"),
+        ("/pod/file", "SetTimes { times: [Time { seconds: 7, nanoseconds: 0 }, Time { seconds: 7"),
+    ] {
+        let is_asked = |asked: &Asked| matches!(asked, Asked::ChangeFile { path: of, change } if of == path.as_bytes() && change.starts_with(beginning));
+        assert!(asked.iter().any(is_asked), "{path} {beginning}: {asked:?}");
+    }
 }
 
 #[test]

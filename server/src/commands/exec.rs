@@ -126,8 +126,17 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
 
 fn files(spec: &SessionSpec) -> String {
     let lists = spec.files.lists.as_ref();
-    if lists.is_some_and(|lists| lists.unnamed == Unnamed::Read) {
-        return "read from the pod, except this machine's programs, homes and temporary files; written here".to_owned();
+    let most = match lists.map(|lists| lists.unnamed) {
+        Some(Unnamed::Read) => {
+            Some("read from the pod, except this machine's programs, homes and temporary files; written here")
+        }
+        Some(Unnamed::Write) => {
+            Some("read and written in the pod, except this machine's programs, homes and temporary files")
+        }
+        Some(Unnamed::Local) | None => None,
+    };
+    if let Some(most) = most {
+        return most.to_owned();
     }
     let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
     let volumes = lists.is_some().then_some("volumes of the container");

@@ -78,7 +78,8 @@ fn why(pattern: &Pattern) -> String {
 fn whose(rule: Rule) -> &'static str {
     match rule {
         Rule::NotFound => "does not exist",
-        Rule::ReadWrite | Rule::ReadOnly => "the pod's, can only be read",
+        Rule::ReadWrite => "the pod's",
+        Rule::ReadOnly => "the pod's, can only be read",
         Rule::Read => "the pod's to read, this machine's to write",
         Rule::Local | Rule::Mapping | Rule::Unnamed => "local",
     }

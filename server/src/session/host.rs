@@ -182,7 +182,7 @@ async fn hold(
     control.board.ended(cause);
     silence();
     if let Some(files) = &layers.shadow {
-        files.remove();
+        files.finish().await;
     }
     farewell(&started).await;
     tracing::info!("the session is over");

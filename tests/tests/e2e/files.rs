@@ -2,8 +2,10 @@
 //!
 //! Most programs here run twice, in the pod and through mirror, and must print the same.
 
+mod changing;
 mod defaults;
 mod programs;
+mod writing;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -71,8 +73,12 @@ spec:
     - {{name: data, mountPath: /data}}
     - {{name: settings, mountPath: /app/config}}
     - {{name: secret, mountPath: /app/secret}}
+    - {{name: store, mountPath: /store}}
+    - {{name: small, mountPath: /small}}
   volumes:
   - {{name: data, emptyDir: {{}}}}
+  - {{name: store, emptyDir: {{}}}}
+  - {{name: small, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}
   - {{name: settings, configMap: {{name: {name}}}}}
   - {{name: secret, secret: {{secretName: {name}, defaultMode: 256}}}}
 "#

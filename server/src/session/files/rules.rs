@@ -94,6 +94,11 @@ impl FileRules {
         Ok(Some(Self { patterns, mappings, table, unmapped }))
     }
 
+    /// Whether any file of the pod may be written.
+    pub(super) fn may_write(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.rule == Rule::ReadWrite)
+    }
+
     /// The table for layers.
     pub(super) fn table(&self) -> &[u8] {
         &self.table
