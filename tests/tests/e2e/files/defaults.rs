@@ -42,11 +42,54 @@ fn what_is_read_from_the_pod_is_written_here() {
 }
 
 #[test]
+fn what_is_mapped_to_what_is_read_from_the_pod_is_written_here() {
+    let (pod, laptop) = (Pod::shared(), Laptop::new());
+    let mapping = format!(r#"{{"^{}/conf/": "/data/tree/"}}"#, laptop.home().display());
+    laptop.write(".mirror.json", &format!(r#"{{"feature": {{"fs": {{"mapping": {mapping}}}}}}}"#));
+    let program = "
+import errno, os
+def tried(work):
+    try: print(work())
+    except OSError as error: print(errno.errorcode[error.errno])
+os.chdir(os.environ['HOME'])
+tried(lambda: open('conf/plain.txt').read().strip())
+tried(lambda: open('conf/plain.txt', 'a'))
+tried(lambda: os.mkdir('conf/new'))
+tried(lambda: os.rename('conf/plain.txt', 'conf/new'))
+tried(lambda: os.remove('conf/plain.txt'))
+tried(lambda: os.chmod('conf/plain.txt', 0o600))
+tried(lambda: os.access('conf/plain.txt', os.W_OK))
+";
+    let shown = printed(&laptop, &pod, &["/usr/bin/python3", "-c", program]);
+    // This machine has no such folder.
+    assert_eq!(shown, "hello\nENOENT\nENOENT\nENOENT\nENOENT\nENOENT\nFalse\n");
+}
+
+#[test]
+fn in_the_mode_that_writes_all_is_the_pods_but_what_this_machine_needs() {
+    let (pod, laptop) = (Pod::shared(), with_mode(Some("write")));
+    let folder = "/store/by-mode";
+    let script = format!(
+        "mkdir {folder} && cd {folder} && echo one > a && echo two >> a && mv a b && cat b && ln -s b c && \
+         echo own > ~/own && cat ~/own && echo temporary > /tmp/mirror-by-mode && rm /tmp/mirror-by-mode && \
+         (echo x > /app/config/new || echo x > /none/new) 2>&1 | grep -c -e 'Read-only' -e 'nonexistent'"
+    );
+    assert_eq!(printed(&laptop, &pod, &["sh", "-c", &script]), "one\ntwo\nown\n2\n");
+    assert_eq!(std::fs::read_to_string(laptop.home().join("own")).expect("written here"), "own\n");
+    let shown = pod.run(&["sh", "-c", &format!("cat {folder}/b && readlink {folder}/c && rm -r {folder}")]);
+    assert_eq!(shown, "one\ntwo\nb\n");
+    let shown = laptop.run(laptop.mirror(["fs", "explain", "/store/x"])).success().stdout;
+    assert_eq!(shown, "/store/x: the pod's: nothing else names it, and feature.fs.mode says so\n");
+}
+
+#[test]
 fn each_mode_is_as_it_says() {
     let pod = Pod::shared();
     // A volume, and the folder above it, which this machine does not have.
     let script = "for path in /app/config/settings.yaml /app; do [ -e $path ] && echo yes || echo no; done";
-    for (mode, expected) in [("local", "no\nno\n"), ("localwithoverrides", "yes\nno\n"), ("read", "yes\nyes\n")] {
+    for (mode, expected) in
+        [("local", "no\nno\n"), ("localwithoverrides", "yes\nno\n"), ("read", "yes\nyes\n"), ("write", "yes\nyes\n")]
+    {
         assert_eq!(printed(&with_mode(Some(mode)), &pod, &["sh", "-c", script]), expected, "{mode}");
     }
 }
