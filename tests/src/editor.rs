@@ -162,11 +162,12 @@ impl Editor {
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let deadline = Instant::now() + within;
         loop {
-            if let Some(status) = self.child.try_wait().expect("its state") {
-                return status;
+            match self.messages.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.keep(message),
+                Err(RecvTimeoutError::Timeout) => panic!("the helper has not ended within {within:?}"),
+                // Its output has ended.
+                Err(RecvTimeoutError::Disconnected) => return self.child.wait().expect("its end"),
             }
-            assert!(Instant::now() < deadline, "the helper has not ended within {within:?}");
-            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

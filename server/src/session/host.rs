@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use decide::programs::Skip;
-use protocol::agent::PortMode;
-use protocol::layer::{MAX_LISTEN_PORTS, SESSION_VARIABLE, Session, Settings, Token, session_value};
+use protocol::agent::{POD_FILES, PortMode};
+use protocol::layer::{MAX_LISTEN_PORTS, PodFile, SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -256,21 +256,7 @@ fn prepare(
     let shadow = Files::start(session, &spec.files, &started.links)?;
     let layers = Arc::new(Layers {
         token,
-        settings: Settings {
-            relay_v4: outgoing.relay.v4,
-            relay_v6: outgoing.relay.v6,
-            pod: first_v4(&started.description.addresses),
-            outgoing_tcp: network.outgoing_tcp,
-            outgoing_udp: network.outgoing_udp,
-            unix: !network.unix_streams.is_empty(),
-            incoming: incoming.is_on(),
-            listen_ports: listen_ports(&spec.incoming),
-            ignore_localhost: network.ignore_localhost,
-            dns: network.dns,
-            ipv6: network.ipv6,
-            files: files.places,
-            host: std::process::id(),
-        },
+        settings: layer_settings(spec, started, &outgoing, incoming.is_on(), files.places),
         host_name: spec.has_host_name().then(|| started.description.host_name.clone()),
         rules,
         skip: Skip {
@@ -301,6 +287,32 @@ fn prepare(
     let ready = updates.plan().ready;
     let control = Control::start(session, board, updates)?;
     Ok(Prepared { ready, processes, layers, control })
+}
+
+/// What the layer is told when it attaches.
+fn layer_settings(
+    spec: &SessionSpec,
+    started: &Started,
+    outgoing: &Outgoing,
+    incoming: bool,
+    files: [PodFile; POD_FILES.len()],
+) -> Settings {
+    let network = &spec.network;
+    Settings {
+        relay_v4: outgoing.relay.v4,
+        relay_v6: outgoing.relay.v6,
+        pod: first_v4(&started.description.addresses),
+        outgoing_tcp: network.outgoing_tcp,
+        outgoing_udp: network.outgoing_udp,
+        unix: !network.unix_streams.is_empty(),
+        incoming,
+        listen_ports: listen_ports(&spec.incoming),
+        ignore_localhost: network.ignore_localhost,
+        dns: network.dns,
+        ipv6: network.ipv6,
+        files,
+        host: std::process::id(),
+    }
 }
 
 /// What others may know of the session when it begins.
