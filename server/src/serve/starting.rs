@@ -114,7 +114,10 @@ fn load(params: &SessionStart) -> Result<Loaded> {
     };
     let mut options = Vec::new();
     options.extend(params.target.as_ref().map(|target| settings::option("target.path", target, "the picked target")));
-    options.extend(params.traffic.map(|traffic| {
+    // Who picks no target wants none of its traffic, whatever the configuration wants of the usual one's.
+    let is_targetless = params.target.as_deref() == Some("targetless");
+    let traffic = params.traffic.or(is_targetless.then_some(Traffic::Off));
+    options.extend(traffic.map(|traffic| {
         let mode = match traffic {
             Traffic::Off => "off",
             Traffic::Mirror => "mirror",

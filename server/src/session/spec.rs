@@ -1,6 +1,6 @@
 //! What one session is to be: the resolved configuration, lowered to what the session host needs.
 //!
-//! Made by whoever starts a session (`mirror exec`, later `mirror serve`) and handed to the session host
+//! Made by whoever starts a session (`mirror exec`, `mirror serve`) and handed to the session host
 //! as JSON over its control socket. Holds no secret but what the user wrote into the configuration.
 
 use std::collections::BTreeMap;

@@ -220,10 +220,8 @@ fn filtered_requests_are_told_with_their_answers_and_two_sessions_stand_at_once(
     filtered.as_object_mut().expect("an object").remove("traffic");
     let first = editor.call("mirror/session/start", filtered);
     let launch_of = json!({ "type": "node", "name": "other" });
-    let other = editor.call(
-        "mirror/session/start",
-        json!({ "folder": laptop.home(), "target": "targetless", "traffic": "off", "launch": launch_of }),
-    );
+    let other = editor
+        .call("mirror/session/start", json!({ "folder": laptop.home(), "target": "targetless", "launch": launch_of }));
     assert_ne!(first["session"]["session"], other["session"]["session"]);
     assert_eq!(editor.call("mirror/session/list", json!({}))["sessions"].as_array().map(Vec::len), Some(2));
     let mut program = launch(&laptop, &first["plan"], 8604);
