@@ -185,8 +185,9 @@ fn make_switch(layout: &Layout) -> Result<()> {
 fn forward_packets(layout: &Layout, machine: Machine) -> Result<()> {
     let netns = format!("--net={}", layout.netns_path(machine));
     // All pods of a node share one address there, and so one limit of ICMP messages: each is to hear of its own errors.
+    // On the cables to them nobody else can have an address (`config::network`).
     let script = "cd /proc/sys/net; echo 1 | tee ipv4/ip_forward ipv6/conf/all/forwarding; \
-        echo 0 | tee ipv4/icmp_ratelimit ipv6/icmp/ratelimit";
+        echo 0 | tee ipv4/icmp_ratelimit ipv6/icmp/ratelimit ipv6/conf/default/accept_dad";
     run("nsenter", &[&netns, "sh", "-c", script]).map(drop)
 }
 
