@@ -47,6 +47,22 @@ impl Running {
         self.wait_until(text, |line| line.contains(text))
     }
 
+    /// Waits for a line with each of `texts`, in any order: the two outputs are read side by side. The lines come in the
+    /// order of `texts`.
+    #[track_caller]
+    pub fn wait_for_all<const N: usize>(&mut self, texts: [&str; N]) -> [String; N] {
+        let mut found = [const { None }; N];
+        while found.iter().any(Option::is_none) {
+            let line = self.wait_until(&texts.join("\" and \""), |line| texts.iter().any(|text| line.contains(text)));
+            for (text, found) in texts.iter().zip(&mut found) {
+                if line.contains(text) {
+                    *found = Some(line.clone());
+                }
+            }
+        }
+        found.map(|line| line.expect("all are found"))
+    }
+
     /// Waits for a line of which `is_it` holds, on either output, and returns it; `what` names it in a failure.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {

@@ -39,7 +39,11 @@ pub(crate) fn run(build: &Build) -> Result<()> {
 pub(crate) fn mirror(profile: &str) -> Result<PathBuf> {
     let target = target_folder()?;
     let folder = if profile == "dev" { "debug" } else { profile };
-    cargo(&["build", "--quiet", "--package", "server", "--package", "layer", "--profile", profile], &[])?;
+    // What tests use is built as they are, with the features of all packages: so dependencies are compiled once.
+    let packages: &[&str] =
+        if profile == "dev" { &["--workspace"] } else { &["--package", "server", "--package", "layer"] };
+    let targets = ["--quiet", "--lib", "--bin", "mirror", "--profile", profile];
+    cargo(&[&["build"], packages, &targets[..]].concat(), &[])?;
     for (package, more) in [("agent", ""), ("loader", " -C panic=abort")] {
         let flags = format!("{AGENT_FLAGS}{more}");
         let arguments = ["build", "--quiet", "--package", package, "--profile", "agent", "--target", TARGET];

@@ -100,7 +100,7 @@ fn contents() -> BTreeMap<&'static str, Option<Vec<u8>>> {
 /// Runs one generator's test; whether it passed.
 fn generate(row: &Generated, update: bool) -> Result<bool> {
     let mut command = Command::new("cargo");
-    command.current_dir(root()).args(["test", "--quiet", "--package", row.package]).args(row.target);
+    command.current_dir(root()).args(["test", "--quiet", "--workspace"]).args(row.target);
     command.args(["--", "--exact", row.test]).env_remove("UPDATE");
     if update {
         command.env("UPDATE", "1");

@@ -11,7 +11,7 @@ use clap::Args;
 use crate::{build, check, cluster};
 
 /// End-to-end tests that run at the same time: each waits for the cluster most of its time.
-const THREADS: &str = "6";
+const THREADS: &str = "5";
 
 /// What to test.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(crate) fn run(test: &Test) -> Result<()> {
     let mirror = prepare()?;
     let began = Instant::now();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["test", "--package", "tests", "--test", "e2e", "--"]).args(&test.filter);
+    cargo.args(["test", "--workspace", "--test", "e2e", "--"]).args(&test.filter);
     cargo.arg(format!("--test-threads={THREADS}")).env("MIRROR_BIN", &mirror);
     if test.long {
         cargo.env("MIRROR_TEST_LONG", "1");

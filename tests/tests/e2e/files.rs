@@ -354,7 +354,7 @@ fn nothing_of_the_pod_stays_on_this_machine() {
     }
     laptop.wait_hosts_gone();
     assert_eq!(shown(), "644 7\n");
-    printed(&laptop, &pod, &["true"]);
+    laptop.run(mirrored(&["true"])).success();
     assert_eq!(shown(), "");
     pod.run(&["rm", &path]);
 }

@@ -75,9 +75,9 @@ fn each_capability_of_an_ephemeral_agent_is_needed() {
     for capability in ["BPF", "NET_ADMIN"] {
         without(&laptop, &[capability], Some(&image), "steal");
         let mut program = serve_in_vain(&laptop, &pods, None);
-        let line = program.wait_for(&format!("port {} gets no traffic of the pod", pods.port));
+        let no_traffic = format!("port {} gets no traffic of the pod", pods.port);
+        let [line, _] = program.wait_for_all([&no_traffic, "listens"]);
         assert!(line.contains("needs SYS_ADMIN, or BPF and NET_ADMIN"), "{line}");
-        program.wait_for("listens");
         assert_eq!(pods.ask("/who"), "from pod");
         drop(program);
         laptop.wait_hosts_gone();
@@ -90,9 +90,9 @@ fn a_kernel_that_cannot_steer_connections_is_named() {
     let pods = Pods::start(&laptop, 8414);
     without(&laptop, &[], None, "steal");
     let mut program = serve_in_vain(&laptop, &pods, Some("MIRROR_TEST_WITHOUT_SK_LOOKUP"));
-    let line = program.wait_for(&format!("port {} gets no traffic of the pod", pods.port));
+    let no_traffic = format!("port {} gets no traffic of the pod", pods.port);
+    let [line, _] = program.wait_for_all([&no_traffic, "listens"]);
     assert!(line.contains("sk_lookup programs need 5.9"), "{line}");
-    program.wait_for("listens");
     assert_eq!(pods.ask("/who"), "from pod");
 }
 

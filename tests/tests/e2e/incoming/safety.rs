@@ -79,14 +79,16 @@ fn assert_given_back(requests: &[Request], moment: Duration) {
     assert!(strays.is_empty(), "{strays:?}");
 }
 
+/// These are about times and lost requests under load, which other tests would add.
 #[test]
 fn stolen_traffic_is_given_back_whatever_ends_or_freezes() {
+    let turn = Turn::alone();
     for (number, blow) in
         [Blow::Program, Blow::Host, Blow::Agent, Blow::HostAndAgent, Blow::AgentFreezes, Blow::HostFreezes]
             .into_iter()
             .enumerate()
     {
-        let laptop = Laptop::new();
+        let laptop = Laptop::during(&turn);
         let pods = Pods::start(&laptop, 8220 + number as u16);
         let mut load = Load::start(&pods, FEW);
         let program = serve(&laptop, &pods, &["--steal"], &[]);
@@ -113,12 +115,13 @@ fn stolen_traffic_is_given_back_whatever_ends_or_freezes() {
 
 #[test]
 fn requests_to_the_application_do_not_fail_whatever_ends_or_freezes() {
+    let turn = Turn::alone();
     for (number, blow) in
         [Blow::Program, Blow::Host, Blow::Agent, Blow::HostAndAgent, Blow::AgentFreezes, Blow::HostFreezes]
             .into_iter()
             .enumerate()
     {
-        let laptop = Laptop::new();
+        let laptop = Laptop::during(&turn);
         let pods = Pods::start(&laptop, 8230 + number as u16);
         let mut load = Load::start(&pods, RATE);
         let program = serve(&laptop, &pods, &[], &[]);
