@@ -10,7 +10,7 @@ use protocol::agent::{
     AnyRequest, Describe, FollowTarget, GetEnvironment, QueryDns, RemoteError, Request, Resolve, ResolveError,
     ReverseResolve,
 };
-use protocol::files::LookAt;
+use protocol::files::{ChangePath, LookAt};
 use protocol::launch::Launch;
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
@@ -152,6 +152,19 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
         AnyRequest::ReadFile(request) => {
             let target = pod.target();
             Box::pin(files::read_file(root, target.as_deref(), call, request)).await
+        }
+        AnyRequest::ReadAhead(request) => {
+            let target = pod.target();
+            Box::pin(files::read_ahead(root, target.as_deref(), call, request)).await
+        }
+        AnyRequest::OpenFile(request) => {
+            let target = pod.target();
+            Box::pin(files::open_file(root, target.as_deref(), call, request)).await
+        }
+        AnyRequest::ChangePath(request) => {
+            let target = pod.target();
+            let changed = files::change_path(root, target.as_deref(), &request).await;
+            reply::<ChangePath>(call, &changed).await
         }
         // Answered where the connections are known (`server`).
         AnyRequest::Subscribe(_) => Ok(()),

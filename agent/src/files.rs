@@ -1,7 +1,10 @@
-//! Reads files as a container sees them: below its root directory, links resolved inside it.
+//! Reads and writes files as a container sees them: below its root directory, links resolved inside it.
 
+mod ahead;
 mod answers;
+mod changes;
 mod rights;
+mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -16,7 +19,10 @@ use protocol::agent::POD_FILES;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
+pub(crate) use ahead::read_ahead;
 pub(crate) use answers::{list_directory, look_at, read_file};
+pub(crate) use changes::change_path;
+pub(crate) use writing::open_file;
 
 /// Links that one path may lead through (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
@@ -98,6 +104,19 @@ impl Root {
     /// What is at a path of the root, only to be named by it; `path` is meant from the root in any case.
     pub(crate) fn open_path(&self, path: &[u8]) -> io::Result<OwnedFd> {
         self.open_with(path, OFlags::PATH | OFlags::CLOEXEC)
+    }
+
+    /// Makes a file at `path` unless there is one; whoever calls it has looked already.
+    fn create(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT) {
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            made => return Ok(made?),
+        }
+        let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+        let (above, name) = path.split_at(at);
+        let above = self.walk(above, OFlags::PATH | OFlags::CLOEXEC)?;
+        Ok(openat(above, OsStr::from_bytes(name), flags | OFlags::NOFOLLOW, mode)?)
     }
 
     fn open_file(&self, path: &str) -> io::Result<OwnedFd> {

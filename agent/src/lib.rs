@@ -68,6 +68,8 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // The modes of files that are made for programs are theirs.
+    rustix::process::umask(rustix::fs::Mode::empty());
     match server::run(&launch) {
         Ok(reason) => {
             info!(%reason, "agent leaves");

@@ -5,7 +5,6 @@
 
 mod agent;
 mod env;
-mod fs;
 mod incoming;
 mod outgoing;
 
@@ -21,7 +20,6 @@ type Rule = fn(&mut Facts<'_>);
 const RULES: &[Rule] = &[
     env::include_and_exclude,
     env::unset_and_override,
-    fs::mode_beyond_patterns,
     incoming::steal_needs_a_target,
     incoming::ports_and_ignore_ports,
     incoming::one_kind_of_filter,

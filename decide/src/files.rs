@@ -1,8 +1,9 @@
-//! Whose file a path names: the user's patterns, compiled by the session host into a table that is walked byte by byte.
+//! Whose file a path names: the user's patterns and the lists of [`defaults`], compiled by the session host into a table
+//! that is walked byte by byte.
 //!
-//! The table is a deterministic automaton that runs all patterns at once. Patterns are numbered in the order of
-//! [`Rule`]s, so that the least number which has matched anywhere is the one that decides. In the table, integers are
-//! little endian:
+//! The table is a deterministic automaton that runs all patterns at once. Patterns are numbered in the order in which
+//! they are heeded, so that the least number which has matched anywhere is the one that decides. In the table, integers
+//! are little endian:
 //!
 //! | what | bytes |
 //! |---|---|
@@ -12,7 +13,9 @@
 //! | for each state the least pattern that has matched there, [`NONE`] for none | 2 each |
 //! | for each state the next one by class; the first state is where a path begins | 2 each |
 
-/// What a pattern is for, in the order in which they are heeded.
+pub mod defaults;
+
+/// What a pattern is for. Those of the user are heeded in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Rule {
@@ -20,26 +23,41 @@ pub enum Rule {
     Mapping = 0,
     /// There is no such file.
     NotFound = 1,
-    /// The file is the pod's.
+    /// The file is the pod's, to read and to write.
     ReadWrite = 2,
     /// The file is the pod's, and can only be read.
     ReadOnly = 3,
     /// The file is this machine's.
     Local = 4,
+    /// The pod's is read, this machine's is written.
+    Read = 5,
+    /// Nothing is said: the file is this machine's, unless it is one of those by which names are resolved.
+    Unnamed = 6,
 }
 
 impl Rule {
-    /// All, in order.
-    pub const ALL: [Self; 5] = [Self::Mapping, Self::NotFound, Self::ReadWrite, Self::ReadOnly, Self::Local];
+    /// All, by their numbers.
+    pub const ALL: [Self; 7] =
+        [Self::Mapping, Self::NotFound, Self::ReadWrite, Self::ReadOnly, Self::Local, Self::Read, Self::Unnamed];
 
-    /// The key of `feature.fs` whose patterns these are.
-    pub fn key(self) -> &'static str {
+    /// Whether this machine has the file, for somebody who changes it or not.
+    pub fn is_local(self, changes: bool) -> bool {
         match self {
-            Self::Mapping => "mapping",
-            Self::NotFound => "not_found",
-            Self::ReadWrite => "read_write",
-            Self::ReadOnly => "read_only",
-            Self::Local => "local",
+            Self::Local | Self::Unnamed => true,
+            Self::Read => changes,
+            Self::Mapping | Self::NotFound | Self::ReadWrite | Self::ReadOnly => false,
+        }
+    }
+
+    /// The key of `feature.fs` whose patterns these are; none where they are not the user's.
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            Self::Mapping => Some("mapping"),
+            Self::NotFound => Some("not_found"),
+            Self::ReadWrite => Some("read_write"),
+            Self::ReadOnly => Some("read_only"),
+            Self::Local => Some("local"),
+            Self::Read | Self::Unnamed => None,
         }
     }
 }
@@ -82,10 +100,10 @@ impl<'a> Table<'a> {
         (found != NONE).then_some(found)
     }
 
-    /// What the pattern that decides for a path is for.
+    /// What the pattern that decides for a path is for; [`Rule::Unnamed`] is told as none.
     pub fn rule(&self, path: impl IntoIterator<Item = u8>) -> Option<Rule> {
         let rule = *self.rules.get(usize::from(self.find(path)?))?;
-        Rule::ALL.get(usize::from(rule)).copied()
+        Rule::ALL.get(usize::from(rule)).copied().filter(|rule| *rule != Rule::Unnamed)
     }
 
     fn step(&self, state: u16, class: usize, found: u16) -> Option<(u16, u16)> {

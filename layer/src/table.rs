@@ -11,6 +11,7 @@ use libc::{socklen_t, ssize_t, timespec, utsname};
 use crate::hooks;
 use crate::hooks::background::{Event, Request};
 use crate::hooks::exec::Strings;
+use crate::hooks::walk::Glob;
 use crate::inflight;
 use crate::interpose::{self, Failing, Next, Stage, Verdict, guard};
 use crate::session;
@@ -233,7 +234,7 @@ hooks! {
     waiting [__openat_2, __openat64_2] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
         => files::__openat_2: "`openat` as `_FORTIFY_SOURCE` calls it";
     waiting [creat, creat64] (path: *const c_char, mode: mode_t) -> c_int
-        => files::creat: "refuses to write the pod's files";
+        => files::creat: "makes the pod's version of a file";
     waiting [fopen, fopen64] (path: *const c_char, mode: *const c_char) -> *mut FILE
         => files::fopen: "opens the pod's version of a file";
     waiting [freopen, freopen64] (path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE
@@ -290,55 +291,55 @@ hooks! {
     waiting [get_current_dir_name] () -> *mut c_char
         => folders::get_current_dir_name: "says the pod's path of a folder of the pod";
     waiting [truncate, truncate64] (path: *const c_char, length: off_t) -> c_int
-        => changes::truncate: "the pod's files can only be read";
+        => changes::truncate: "changes the pod's version of a file";
     waiting [chmod] (path: *const c_char, mode: mode_t) -> c_int
-        => changes::chmod: "the pod's files can only be read";
+        => changes::chmod: "changes the pod's version of a file";
     waiting [fchmodat] (directory: c_int, path: *const c_char, mode: mode_t, flags: c_int) -> c_int
-        => changes::fchmodat: "the pod's files can only be read";
+        => changes::fchmodat: "changes the pod's version of a file";
     waiting [chown] (path: *const c_char, user: uid_t, group: gid_t) -> c_int
-        => changes::chown: "the pod's files can only be read";
+        => changes::chown: "changes the pod's version of a file";
     waiting [lchown] (path: *const c_char, user: uid_t, group: gid_t) -> c_int
-        => changes::lchown: "the pod's files can only be read";
+        => changes::lchown: "changes the pod's version of a file";
     waiting [fchownat] (directory: c_int, path: *const c_char, user: uid_t, group: gid_t, flags: c_int) -> c_int
-        => changes::fchownat: "the pod's files can only be read";
+        => changes::fchownat: "changes the pod's version of a file";
     waiting [utime] (path: *const c_char, times: *const c_void) -> c_int
-        => changes::utime: "the pod's files can only be read";
+        => changes::utime: "changes the pod's version of a file";
     waiting [utimes] (path: *const c_char, times: *const c_void) -> c_int
-        => changes::utimes: "the pod's files can only be read";
+        => changes::utimes: "changes the pod's version of a file";
     waiting [lutimes] (path: *const c_char, times: *const c_void) -> c_int
-        => changes::lutimes: "the pod's files can only be read";
+        => changes::lutimes: "changes the pod's version of a file";
     waiting [futimesat] (directory: c_int, path: *const c_char, times: *const c_void) -> c_int
-        => changes::futimesat: "the pod's files can only be read";
+        => changes::futimesat: "changes the pod's version of a file";
     waiting [utimensat] (directory: c_int, path: *const c_char, times: *const c_void, flags: c_int) -> c_int
-        => changes::utimensat: "the pod's files can only be read";
+        => changes::utimensat: "changes the pod's version of a file";
     waiting [unlink] (path: *const c_char) -> c_int
-        => changes::unlink: "the pod's files can only be read";
+        => changes::unlink: "changes the pod's version of a file";
     waiting [unlinkat] (directory: c_int, path: *const c_char, flags: c_int) -> c_int
-        => changes::unlinkat: "the pod's files can only be read";
+        => changes::unlinkat: "changes the pod's version of a file";
     waiting [rmdir] (path: *const c_char) -> c_int
-        => changes::rmdir: "the pod's files can only be read";
+        => changes::rmdir: "changes the pod's version of a file";
     waiting [remove] (path: *const c_char) -> c_int
-        => changes::remove: "the pod's files can only be read";
+        => changes::remove: "changes the pod's version of a file";
     waiting [setxattr] (path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        => changes::setxattr: "the pod's files can only be read";
+        => changes::setxattr: "no file of the pod permits it";
     waiting [lsetxattr] (path: *const c_char, name: *const c_char, value: *const c_void, size: size_t, flags: c_int) -> c_int
-        => changes::lsetxattr: "the pod's files can only be read";
+        => changes::lsetxattr: "no file of the pod permits it";
     waiting [removexattr] (path: *const c_char, name: *const c_char) -> c_int
-        => changes::removexattr: "the pod's files can only be read";
+        => changes::removexattr: "no file of the pod permits it";
     waiting [lremovexattr] (path: *const c_char, name: *const c_char) -> c_int
-        => changes::lremovexattr: "the pod's files can only be read";
+        => changes::lremovexattr: "no file of the pod permits it";
     waiting [mkdir] (path: *const c_char, mode: mode_t) -> c_int
-        => changes::mkdir: "the pod's files can only be read";
+        => changes::mkdir: "changes the pod's version of a file";
     waiting [mkdirat] (directory: c_int, path: *const c_char, mode: mode_t) -> c_int
-        => changes::mkdirat: "the pod's files can only be read";
+        => changes::mkdirat: "changes the pod's version of a file";
     waiting [mknod] (path: *const c_char, mode: mode_t, device: dev_t) -> c_int
-        => changes::mknod: "the pod's files can only be read";
+        => changes::mknod: "no file of the pod permits it";
     waiting [mknodat] (directory: c_int, path: *const c_char, mode: mode_t, device: dev_t) -> c_int
-        => changes::mknodat: "the pod's files can only be read";
+        => changes::mknodat: "no file of the pod permits it";
     waiting [mkfifo] (path: *const c_char, mode: mode_t) -> c_int
-        => changes::mkfifo: "the pod's files can only be read";
+        => changes::mkfifo: "no file of the pod permits it";
     waiting [mkfifoat] (directory: c_int, path: *const c_char, mode: mode_t) -> c_int
-        => changes::mkfifoat: "the pod's files can only be read";
+        => changes::mkfifoat: "no file of the pod permits it";
     waiting [getxattr] (path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
         => changes::getxattr: "asks about the pod's version of a file";
     waiting [lgetxattr] (path: *const c_char, name: *const c_char, value: *mut c_void, size: size_t) -> ssize_t
@@ -354,19 +355,66 @@ hooks! {
     waiting [inotify_add_watch] (fd: c_int, path: *const c_char, mask: u32) -> c_int
         => changes::inotify_add_watch: "watches the session's copy";
     waiting [symlink] (target: *const c_char, path: *const c_char) -> c_int
-        => changes::symlink: "the pod's files can only be read";
+        => changes::symlink: "changes the pod's version of a file";
     waiting [symlinkat] (target: *const c_char, directory: c_int, path: *const c_char) -> c_int
-        => changes::symlinkat: "the pod's files can only be read";
+        => changes::symlinkat: "changes the pod's version of a file";
     waiting [rename] (from: *const c_char, to: *const c_char) -> c_int
-        => changes::rename: "the pod's files can only be read";
+        => changes::rename: "changes the pod's version of a file";
     waiting [renameat] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char) -> c_int
-        => changes::renameat: "the pod's files can only be read";
+        => changes::renameat: "changes the pod's version of a file";
     waiting [renameat2] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_uint) -> c_int
-        => changes::renameat2: "the pod's files can only be read";
+        => changes::renameat2: "changes the pod's version of a file";
     waiting [link] (from: *const c_char, to: *const c_char) -> c_int
-        => changes::link: "the pod's files can only be read";
+        => changes::link: "changes the pod's version of a file";
     waiting [linkat] (from_directory: c_int, from: *const c_char, to_directory: c_int, to: *const c_char, flags: c_int) -> c_int
-        => changes::linkat: "the pod's files can only be read";
+        => changes::linkat: "changes the pod's version of a file";
+
+    waiting [close, __close] (fd: c_int) -> c_int
+        => writing::close: "waits until the pod has what was written";
+    waiting [fclose] (stream: *mut FILE) -> c_int
+        => writing::fclose: "waits until the pod has what was written";
+    waiting [dup2, __dup2] (old: c_int, new: c_int) -> c_int
+        => writing::dup2: "waits until the pod has what was written to what it closes";
+    waiting [dup3] (old: c_int, new: c_int, flags: c_int) -> c_int
+        => writing::dup3: "waits until the pod has what was written to what it closes";
+    waiting [fsync] (fd: c_int) -> c_int
+        => writing::fsync: "waits until the pod's disk has what was written";
+    waiting [fdatasync] (fd: c_int) -> c_int
+        => writing::fdatasync: "waits until the pod's disk has what was written";
+    waiting [fchmod] (fd: c_int, mode: mode_t) -> c_int
+        => writing::fchmod: "changes the pod's version of a file";
+    waiting [fchown] (fd: c_int, user: uid_t, group: gid_t) -> c_int
+        => writing::fchown: "changes the pod's version of a file";
+    waiting [futimens] (fd: c_int, times: *const c_void) -> c_int
+        => writing::futimens: "changes the pod's version of a file";
+    waiting [futimes] (fd: c_int, times: *const c_void) -> c_int
+        => writing::futimes: "changes the pod's version of a file";
+
+    waiting [glob, glob64] (pattern: *const c_char, flags: c_int, error: *const c_void, out: *mut Glob) -> c_int
+        => walk::glob: "finds names in the pod's folders";
+    waiting [nftw, nftw64] (path: *const c_char, visit: *const c_void, descriptors: c_int, flags: c_int) -> c_int
+        => walk::nftw: "walks through the pod's folders";
+    waiting [ftw, ftw64] (path: *const c_char, visit: *const c_void, descriptors: c_int) -> c_int
+        => walk::ftw: "walks through the pod's folders";
+    waiting [mkstemp, mkstemp64] (template: *mut c_char) -> c_int
+        => temporary::mkstemp: "makes a file as `open` does";
+    waiting [mkostemp, mkostemp64] (template: *mut c_char, flags: c_int) -> c_int
+        => temporary::mkostemp: "makes a file as `open` does";
+    waiting [mkstemps, mkstemps64] (template: *mut c_char, suffix: c_int) -> c_int
+        => temporary::mkstemps: "makes a file as `open` does";
+    waiting [mkostemps, mkostemps64] (template: *mut c_char, suffix: c_int, flags: c_int) -> c_int
+        => temporary::mkostemps: "makes a file as `open` does";
+    waiting [mkdtemp] (template: *mut c_char) -> *mut c_char
+        => temporary::mkdtemp: "makes a folder as `mkdir` does";
+
+    waiting [posix_spawn_file_actions_addopen] (actions: *mut posix_spawn_file_actions_t, fd: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int
+        => walk::posix_spawn_file_actions_addopen: "opens the pod's version of a file in the started program";
+    waiting [posix_spawn_file_actions_addchdir_np] (actions: *mut posix_spawn_file_actions_t, path: *const c_char) -> c_int
+        => walk::posix_spawn_file_actions_addchdir_np: "starts a program in a folder of the pod";
+    waiting [pathconf] (path: *const c_char, name: c_int) -> c_long
+        => walk::pathconf: "asks about the pod's version of a file";
+    waiting [lchmod] (path: *const c_char, mode: mode_t) -> c_int
+        => changes::lchmod: "changes the pod's version of a file";
 
     plain [gethostname] (room: *mut c_char, size: size_t) -> c_int
         => identity::gethostname: "says the pod's name";
@@ -405,45 +453,12 @@ hooks! {
     assembly [syscall] (number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long, f: c_long) -> c_long
         => assembly::syscall: "the hooked calls by number; refuses `io_uring_setup`";
     assembly [dlopen] (path: *const c_char, flags: c_int) -> *mut c_void
-        => assembly::dlopen: "takes `RTLD_DEEPBIND` away, with which a library would pass all hooks by";
+        => assembly::dlopen: "loads the pod's library; takes `RTLD_DEEPBIND` away, which would pass all hooks by";
     plain [prctl] (option: c_int, a: c_ulong, b: c_ulong, c: c_ulong, d: c_ulong) -> c_int
         => sandbox::prctl: "sees a seccomp filter go in";
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write;
-    use std::path::Path;
-
-    use super::*;
-
-    /// `docs/hooks.md`, which another test compares with the symbols of the built library.
-    fn document() -> String {
-        let mut text = String::from(
-            "# Hooked symbols\n\nGenerated from `layer/src/table.rs` by its test: `UPDATE=1 cargo test -p layer` writes it.\n\n\
-             | symbol | file in `layer/src/hooks` | what the hook does |\n|---|---|---|\n",
-        );
-        for Hook { symbol, family, purpose } in HOOKED {
-            writeln!(text, "| `{symbol}` | `{family}.rs` | {purpose} |").expect("a string grows");
-        }
-        text
-    }
-
-    #[test]
-    fn the_document_lists_the_table() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/hooks.md");
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, document()).expect("writes");
-        }
-        let written = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(written, document(), "stale: UPDATE=1 cargo test -p layer");
-    }
-
-    #[test]
-    fn every_symbol_is_hooked_once() {
-        let mut symbols: Vec<_> = HOOKED.iter().map(|hook| hook.symbol).collect();
-        symbols.sort_unstable();
-        symbols.dedup();
-        assert_eq!(symbols.len(), HOOKED.len());
-    }
-}
+mod tests;
+#[cfg(test)]
+mod unhooked;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::files::{ListDirectory, LookAt, Looked, Metadata, ReadFile};
+use crate::files::{
+    ChangePath, Changed, ListDirectory, LookAt, Looked, Metadata, OpenFile, Opened, ReadAhead, ReadFile,
+};
 use crate::handshake::Channel;
 
 /// A question with the one type of answer that belongs to it.
@@ -74,6 +76,12 @@ requests! {
     ListDirectory -> Result<(), RemoteError>, Data;
     /// The content of a file of the pod; pieces follow a success.
     ReadFile -> Result<Metadata, RemoteError>, Data;
+    /// What a program is likely to look at next; [`crate::files::Ahead`] messages follow a success.
+    ReadAhead -> Result<(), RemoteError>, Data;
+    /// A file of the pod to be written; changes and what came of them follow a success.
+    OpenFile -> Result<Opened, RemoteError>, Data;
+    /// A change of what is at a path of the pod.
+    ChangePath -> Result<Changed, RemoteError>, Control;
 }
 
 /// Asks for the target container's environment.

@@ -7,11 +7,15 @@
 //!
 //! Requests borrow and are encoded on the layer's stack, since a hook may run in a signal handler.
 
+mod files;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{Families, Named, POD_FILES, ResolveError, Resolved, UnixKind};
+
+pub use files::*;
 
 /// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
@@ -187,6 +191,22 @@ pub enum Request<'a> {
     },
     /// A question to name servers. Reply: [`DnsReply`].
     QueryDns(DnsQuestion<'a>),
+    /// A change of what is at a path that the layer's [`FileRules`] leave to the host. Reply: [`ChangeReply`].
+    ChangeFile {
+        /// The path, absolute, at most [`MAX_PATH`] bytes.
+        path: &'a [u8],
+        /// What is to be done.
+        #[serde(borrow)]
+        change: PathChange<'a>,
+    },
+    /// A descriptor that a file of the pod may be written through was synchronised or closed. Reply: `i32`, once the pod
+    /// has what was written: 0, or the errno of what went wrong.
+    Settle {
+        /// The number of the session's file.
+        inode: u64,
+        /// Whether it is to outlive the node's power (`fsync`).
+        durable: bool,
+    },
     /// A path that the layer's [`FileRules`] leave to the host. Reply: [`FileReply`].
     File {
         /// The path, absolute, at most [`MAX_PATH`] bytes.
@@ -196,17 +216,6 @@ pub enum Request<'a> {
         /// What for.
         purpose: Purpose,
     },
-}
-
-/// What a program wants of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Purpose {
-    /// To know about it.
-    Look,
-    /// To open it: its content or its entries must be there.
-    Open,
-    /// To open it if it is a directory.
-    List,
 }
 
 /// Which loopback addresses a socket can reach, thus of which family the host's answer must be.
@@ -238,6 +247,7 @@ pub enum DnsQuestion<'a> {
 
 /// What becomes of a process that has loaded the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "stands on the stack for a moment")]
 pub enum AttachReply<'a> {
     /// It takes part.
     Member {
@@ -251,41 +261,6 @@ pub enum AttachReply<'a> {
     },
     /// It is left alone (a build tool, or the user said so). What it starts asks for itself.
     Skipped,
-}
-
-/// The user's rules for files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileRules<'a> {
-    /// The descriptor number in the host of the table that `decide::files` reads.
-    pub table: u32,
-    /// Bytes of that table.
-    pub size: u32,
-    /// The folder on this machine below which the pod's files stand at their paths, without a slash at its end; at
-    /// most [`MAX_SHADOW`] bytes.
-    pub shadow: &'a [u8],
-}
-
-/// Longest path that can be the pod's, in bytes.
-pub const MAX_PATH: usize = 1024;
-
-/// Longest [`FileRules::shadow`] in bytes.
-pub const MAX_SHADOW: usize = 160;
-
-/// Where a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FileReply<'a> {
-    /// In the shadow.
-    Shadow {
-        /// Its path in the pod, without links but for a last one that was not to be followed; at most [`MAX_PATH`]
-        /// bytes.
-        path: &'a [u8],
-        /// What the target's user may do with it, as the last digit of a mode.
-        may: u8,
-    },
-    /// On this machine, at this path of at most [`MAX_PATH`] bytes.
-    Local(&'a [u8]),
-    /// Fail with this error number.
-    Failed(i32),
 }
 
 /// What a process needs to know to decide by itself.

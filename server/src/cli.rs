@@ -179,11 +179,17 @@ pub enum ConfigCommand {
 /// `mirror fs`.
 #[derive(Debug, Subcommand)]
 pub enum FsCommand {
-    /// Tell whose file a path is in a session, and which pattern of the configuration says so
+    /// Tell whose file a path is in a session with a target, and which rule says so
     Explain {
         /// Configuration and cluster.
         #[command(flatten)]
         source: Source,
+        /// Whose volumes count [default: no volumes]
+        #[arg(short, long, value_name = "TARGET")]
+        target: Option<String>,
+        /// Container of the target's pod [default: its main one]
+        #[arg(short, long, value_name = "NAME", env = "MIRROR_CONTAINER")]
+        container: Option<String>,
         /// The path
         path: OsString,
     },

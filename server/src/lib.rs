@@ -12,6 +12,7 @@ pub mod commands;
 pub mod failure;
 pub mod folders;
 pub mod kube;
+pub mod machine;
 pub mod program;
 pub mod progress;
 pub mod serve;

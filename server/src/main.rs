@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use server::cli::{Cli, Command, ConfigCommand, FsCommand, ImageCommand};
 use server::commands;
+use server::commands::fs_explain::Wanted;
 use server::failure::{Class, Failure, Result};
 use server::progress::Progress;
 use server::session::{host, spawn};
@@ -38,7 +39,10 @@ fn run(command: Command) -> Result<()> {
         Command::Ls(ls) => runtime().and_then(|runtime| runtime.block_on(commands::ls::run(&ls))),
         Command::VerifyConfig(command) => commands::verify_config::run(&command),
         Command::Config(ConfigCommand::Show { source, all, json }) => commands::config_show::run(&source, all, json),
-        Command::Fs(FsCommand::Explain { source, path }) => commands::fs_explain::run(&source, &path),
+        Command::Fs(FsCommand::Explain { source, target, container, path }) => {
+            let wanted = Wanted { target, container };
+            runtime().and_then(|runtime| runtime.block_on(commands::fs_explain::run(&source, wanted, &path)))
+        }
         Command::Image(ImageCommand::Save { output, name }) => commands::image::save(&output, &name),
         Command::Completions { shell } => {
             // Into memory first: the generators panic when their writer fails.

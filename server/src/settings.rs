@@ -9,10 +9,11 @@ use protocol::agent::{HttpFilter, PortMode};
 use crate::cli::{Exec, Source};
 use crate::failure::{Class, Failure, Result};
 use crate::kube::client::ClusterOptions;
+use crate::machine::{self, Work};
 use crate::session::files::FileRules;
 use crate::session::spec::{
-    AgentOptions, EnvironmentOptions, FileOptions, IncomingOptions, NetworkOptions, OnConcurrentSteal, OnPause,
-    SessionSpec, SkipOptions,
+    AgentOptions, EnvironmentOptions, FileLists, FileOptions, IncomingOptions, NetworkOptions, OnConcurrentSteal,
+    OnPause, SessionSpec, SkipOptions, Unnamed,
 };
 
 /// Everything that was said about the configuration, put together.
@@ -117,11 +118,14 @@ pub fn expand_home(path: &str) -> PathBuf {
     std::path::absolute(&absolute).unwrap_or(absolute)
 }
 
-/// The session that the configuration describes. `container` chooses another container of the target.
-pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionSpec> {
+/// The session for work that the configuration describes. `container` chooses another container of the target.
+pub fn session_spec(config: &Config, container: Option<&str>, work: &Work<'_>) -> Result<SessionSpec> {
+    let target = target(config, container)?;
+    let files = file_options(config, work)?;
+    let lists = files.lists.filter(|_| target != Target::Targetless);
     Ok(SessionSpec {
         cluster: cluster_options(config),
-        target: target(config, container)?,
+        target,
         agent: agent_options(config)?,
         environment: environment_options(config)?,
         network: NetworkOptions {
@@ -137,7 +141,7 @@ pub fn session_spec(config: &Config, container: Option<&str>) -> Result<SessionS
             host_name: config.feature.hostname,
         },
         incoming: incoming_options(config)?,
-        files: file_options(config)?,
+        files: FileOptions { lists, ..files },
         skip: SkipOptions {
             named: config.skip_processes.clone(),
             build_tools: config.skip_build_tools,
@@ -193,29 +197,32 @@ fn http_filter(filter: &config::HttpFilter) -> HttpFilter {
     }
 }
 
-/// Which files are the pod's. That the patterns can be compiled is known before anything is created.
-pub fn file_options(config: &Config) -> Result<FileOptions> {
+/// Which files are a target's for a command. That the patterns can be compiled is known before anything is created.
+pub fn file_options(config: &Config, work: &Work<'_>) -> Result<FileOptions> {
     let fs = &config.feature.fs;
-    let options = match fs.mode {
-        FsMode::Write => {
-            return Err(Failure::new(Class::Config, "feature.fs.mode \"write\" is not in effect yet")
-                .next("name what is to be read with feature.fs.read_only, and use the mode \"localwithoverrides\""));
-        }
-        FsMode::Local => FileOptions { max_size: fs.max_file_size, ..FileOptions::default() },
-        FsMode::LocalWithOverrides | FsMode::Read => FileOptions {
-            mapping: fs.mapping.clone(),
-            not_found: fs.not_found.clone(),
-            read_write: fs.read_write.clone(),
-            read_only: fs.read_only.clone(),
-            local: fs.local.clone(),
-            max_size: fs.max_file_size,
-        },
+    let unnamed = match fs.mode {
+        FsMode::Local => return Ok(FileOptions { max_size: fs.max_file_size, ..FileOptions::default() }),
+        FsMode::LocalWithOverrides => Unnamed::Local,
+        FsMode::Read => Unnamed::Read,
+        FsMode::Write => Unnamed::Write,
     };
-    FileRules::new(&options)?;
+    let lists = FileLists { places: machine::places(work), home: machine::home(), unnamed };
+    let options = FileOptions {
+        mapping: fs.mapping.clone(),
+        not_found: fs.not_found.clone(),
+        read_write: fs.read_write.clone(),
+        read_only: fs.read_only.clone(),
+        local: fs.local.clone(),
+        lists: Some(lists),
+        max_size: fs.max_file_size,
+    };
+    // The lists' own patterns are good.
+    FileRules::new(&FileOptions { lists: None, ..options.clone() }, &[])?;
     Ok(options)
 }
 
-fn target(config: &Config, container: Option<&str>) -> Result<Target> {
+/// Whose place is taken.
+pub fn target(config: &Config, container: Option<&str>) -> Result<Target> {
     let mut target = config.target.path.clone().unwrap_or(Target::Targetless);
     let Some(container) = container else { return Ok(target) };
     match &mut target {

@@ -4,6 +4,7 @@
 
 mod children;
 mod figures;
+mod files;
 mod incoming;
 mod load;
 mod many;
@@ -26,6 +27,8 @@ pub(crate) enum Bench {
     Outgoing(outgoing::Outgoing),
     /// The pod's own traffic while a session takes it, or leaves it, next to a port that no session takes.
     Incoming(incoming::Incoming),
+    /// Small files, a tree and a large file of a pod, next to `kubectl exec tar`.
+    Files(files::Files),
 }
 
 /// Runs a measurement.
@@ -34,6 +37,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Start(start) => start::run(start),
         Bench::Outgoing(outgoing) => outgoing::run(outgoing),
         Bench::Incoming(incoming) => incoming::run(incoming),
+        Bench::Files(files) => files::run(files),
     }
 }
 

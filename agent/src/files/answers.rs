@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -13,7 +13,9 @@ use protocol::agent::RemoteError;
 use protocol::files::{
     ENTRIES, Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, PIECE, ReadFile, SMALL, Time,
 };
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, DirEntry, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 
@@ -52,7 +54,7 @@ pub(crate) async fn list_directory(
 ) -> Result<(), MessageError> {
     let opened = with_rights("list", &request.path, target, |_| {
         let found = find(root, &request.path, true)?;
-        Dir::new(reopen(&found.descriptor, OFlags::DIRECTORY)?)
+        Dir::new(reopen(&found.descriptor, OFlags::RDONLY | OFlags::DIRECTORY)?)
     });
     let mut directory = match opened {
         Ok(directory) => directory,
@@ -60,7 +62,7 @@ pub(crate) async fn list_directory(
     };
     let mut stream = call.reply::<ListDirectory>(&Ok(())).await?;
     loop {
-        let listed = with_rights("list", &request.path, target, |_| entries(&mut directory));
+        let listed = with_rights("list", &request.path, target, |rights| entries(&mut directory, rights));
         let listed = match listed {
             Ok(entries) if entries.is_empty() => Listed::End,
             Ok(entries) => Listed::Entries(entries),
@@ -83,8 +85,10 @@ pub(crate) async fn read_file(
 ) -> Result<(), MessageError> {
     let opened = with_rights("read", &request.path, target, |_| {
         let found = find(root, &request.path, true)?;
-        let file = open_regular(&found)?;
-        if found.about.size > request.limit { Err(Errno::FBIG) } else { Ok((file, found.about)) }
+        let mut file = open_regular(&found)?;
+        file.seek(SeekFrom::Start(request.offset)).map_err(|error| errno(&error))?;
+        let rest = found.about.size.saturating_sub(request.offset);
+        if rest > request.limit { Err(Errno::FBIG) } else { Ok((file, found.about)) }
     });
     match opened {
         Err(error) => reply::<ReadFile>(call, &Err(error)).await,
@@ -116,7 +120,7 @@ async fn send(mut file: File, limit: u64, mut stream: Stream) -> std::io::Result
 }
 
 /// Runs `work` as the target's user; an error says what was tried.
-fn with_rights<T>(
+pub(super) fn with_rights<T>(
     what: &str,
     path: &[u8],
     target: Option<&Target>,
@@ -133,32 +137,35 @@ fn with_rights<T>(
 }
 
 /// A file that was found but not opened.
-struct Found {
-    descriptor: OwnedFd,
-    path: Vec<u8>,
-    stat: Stat,
-    about: Metadata,
+pub(super) struct Found {
+    pub(super) descriptor: OwnedFd,
+    pub(super) path: Vec<u8>,
+    pub(super) stat: Stat,
+    pub(super) about: Metadata,
 }
 
-fn find(root: &Root, path: &[u8], follow: bool) -> Result<Found, Errno> {
+pub(super) fn find(root: &Root, path: &[u8], follow: bool) -> Result<Found, Errno> {
     if !path.starts_with(b"/") {
         return Err(Errno::INVAL);
     }
     let opened = if follow { root.open_path(path) } else { root.open_link(path) };
     let descriptor = opened.map_err(|error| errno(&error))?;
-    if KERNELS.contains(&fstatfs(&descriptor)?.f_type) {
-        return Err(Errno::ACCESS);
-    }
+    check_file_system(&descriptor)?;
     let stat = fstat(&descriptor)?;
     let path = root.path_of(&descriptor).map_err(|error| errno(&error))?;
     Ok(Found { about: describe(&stat), descriptor, path, stat })
 }
 
-fn errno(error: &std::io::Error) -> Errno {
+/// What is the kernel's own is out of reach.
+pub(super) fn check_file_system(descriptor: &OwnedFd) -> Result<(), Errno> {
+    if KERNELS.contains(&fstatfs(descriptor)?.f_type) { Err(Errno::ACCESS) } else { Ok(()) }
+}
+
+pub(super) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-fn describe(stat: &Stat) -> Metadata {
+pub(super) fn describe(stat: &Stat) -> Metadata {
     let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
     Metadata {
         kind: kind(FileType::from_raw_mode(stat.st_mode)),
@@ -181,15 +188,15 @@ fn kind(file_type: FileType) -> FileKind {
     }
 }
 
-/// The same file once more, opened for reading. It is the one that was found, whatever its path names by now.
-fn reopen(descriptor: &OwnedFd, more: OFlags) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | more;
+/// The same file once more, opened as `how` says. It is the one that was found, whatever its path names by now.
+pub(super) fn reopen(descriptor: &OwnedFd, how: OFlags) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | how;
     openat(CWD, format!("/proc/self/fd/{}", descriptor.as_raw_fd()), flags, Mode::empty())
 }
 
 fn open_regular(found: &Found) -> Result<File, Errno> {
     match found.about.kind {
-        FileKind::Regular => Ok(reopen(&found.descriptor, OFlags::empty())?.into()),
+        FileKind::Regular => Ok(reopen(&found.descriptor, OFlags::RDONLY)?.into()),
         FileKind::Directory => Err(Errno::ISDIR),
         FileKind::Link => Err(Errno::LOOP),
         FileKind::Fifo | FileKind::Socket => Err(Errno::NXIO),
@@ -197,14 +204,14 @@ fn open_regular(found: &Found) -> Result<File, Errno> {
     }
 }
 
-fn read_small(found: &Found) -> Result<Vec<u8>, Errno> {
+pub(super) fn read_small(found: &Found) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::with_capacity(found.about.size as usize);
     open_regular(found)?.take(SMALL).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
     Ok(bytes)
 }
 
 /// The next entries of a directory; none at its end.
-fn entries(directory: &mut Dir) -> Result<Vec<Entry>, Errno> {
+pub(super) fn entries(directory: &mut Dir, rights: Option<&Rights>) -> Result<Vec<Entry>, Errno> {
     let mut entries = Vec::new();
     while entries.len() < ENTRIES {
         let Some(read) = directory.read() else { break };
@@ -213,7 +220,7 @@ fn entries(directory: &mut Dir) -> Result<Vec<Entry>, Errno> {
         if matches!(name, b"." | b"..") {
             continue;
         }
-        match entry(directory.fd()?, name, read.file_type(), read.ino()) {
+        match entry(directory.fd()?, name, &read, rights) {
             // Gone since.
             Err(Errno::NOENT) => {}
             entry => entries.push(entry?),
@@ -222,15 +229,18 @@ fn entries(directory: &mut Dir) -> Result<Vec<Entry>, Errno> {
     Ok(entries)
 }
 
-fn entry(directory: BorrowedFd<'_>, name: &[u8], file_type: FileType, inode: u64) -> Result<Entry, Errno> {
+fn entry(directory: BorrowedFd<'_>, name: &[u8], read: &DirEntry, rights: Option<&Rights>) -> Result<Entry, Errno> {
     let path = OsStr::from_bytes(name);
-    let about = match statat(directory.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => describe(&stat),
+    let (about, may) = match statat(directory.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => {
+            let about = describe(&stat);
+            (about, rights.map_or(7, |rights| rights.on(&stat, &about)))
+        }
         // Who may list a directory but not enter it learns names and kinds only.
         Err(Errno::ACCESS) => {
-            let never = Time { seconds: 0, nanoseconds: 0 };
-            let identity = (0, inode);
-            Metadata { kind: kind(file_type), mode: 0, size: 0, modified: never, changed: never, identity }
+            let (never, identity) = (Time { seconds: 0, nanoseconds: 0 }, (0, read.ino()));
+            let kind = kind(read.file_type());
+            (Metadata { kind, mode: 0, size: 0, modified: never, changed: never, identity }, 0)
         }
         Err(errno) => return Err(errno),
     };
@@ -238,5 +248,5 @@ fn entry(directory: BorrowedFd<'_>, name: &[u8], file_type: FileType, inode: u64
         FileKind::Link => Some(readlinkat(directory, path, Vec::new()).unwrap_or_default().into_bytes()),
         _ => None,
     };
-    Ok(Entry { name: name.to_vec(), about, destination })
+    Ok(Entry { name: name.to_vec(), about, destination, may })
 }

@@ -39,7 +39,11 @@ impl Rights {
 
     /// Runs `work` with these rights; an error if they cannot be had.
     pub(crate) fn lend<T>(&self, work: impl FnOnce() -> T) -> Result<T, Errno> {
-        let own = Own { groups: getgroups()?, ids: set_file_user(u32::MAX, u32::MAX) };
+        let (groups, ids) = (getgroups()?, set_file_user(u32::MAX, u32::MAX));
+        if self.include(ids, &groups) {
+            return Ok(work());
+        }
+        let own = Own { groups, ids };
         set_thread_groups(&self.groups.iter().map(|group| Gid::from_raw(*group)).collect::<Vec<_>>())?;
         set_file_user(self.user, self.group);
         // What was not granted has changed nothing.
@@ -47,6 +51,13 @@ impl Rights {
         let result = if granted { Ok(work()) } else { Err(Errno::PERM) };
         drop(own);
         result
+    }
+
+    /// Whether somebody who is not root has none but these rights: an agent without capabilities, which cannot take on
+    /// others.
+    fn include(&self, ids: (u32, u32), groups: &[Gid]) -> bool {
+        let is_known = |group: &Gid| self.groups.contains(&group.as_raw()) || group.as_raw() == self.group;
+        self.user != 0 && ids == (self.user, self.group) && groups.iter().all(is_known)
     }
 
     /// What this user may do with a file by its mode, as the last digit of a mode.
@@ -87,6 +98,17 @@ mod tests {
         let rights = Rights { user: 1000, group: 2000, groups: vec![7, 2001] };
         assert_eq!(Rights::parse(STATUS), Some(rights));
         assert_eq!(Rights::parse(&STATUS.replace("7 2001 ", "")).expect("read").groups, []);
+        for (user, group, groups, expected) in [
+            (1000, 2000, &[7][..], true),
+            (1000, 2000, &[2000, 2001], true),
+            (1000, 2000, &[8], false),
+            (1000, 7, &[], false),
+            (0, 2000, &[], false),
+        ] {
+            let rights = Rights { user: 1000, group: 2000, groups: vec![7, 2001] };
+            let groups: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+            assert_eq!(rights.include((user, group), &groups), expected, "{user} {group} {groups:?}");
+        }
         for garbage in ["", "Uid:\t1\t2\t3\n", &STATUS.replace("2001", "x")] {
             assert_eq!(Rights::parse(garbage), None, "{garbage}");
         }

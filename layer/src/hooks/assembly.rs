@@ -1,7 +1,7 @@
 //! Functions that Rust cannot define, because of C's variable arguments or because their caller must stay
 //! visible: their heads are in assembly.
 //!
-//! * `dlopen` jumps on with one flag less.
+//! * `dlopen` jumps on with one flag less, and with the path of the copy of a library of the pod.
 //! * `syscall` jumps to the next one with every register and the stack as they were, unless the number is
 //!   one of ours (`by_number`). So even calls that return twice or on another stack behave natively.
 //! * `execl` and its relatives push their register arguments in front of those on the stack, which makes
@@ -11,6 +11,7 @@ use core::arch::naked_asm;
 use core::ffi::{c_char, c_int, c_long, c_void};
 
 use crate::hooks::exec::{self, Strings};
+use crate::hooks::fetched::library;
 use crate::interpose;
 use crate::table::{exported, next};
 use crate::{sandbox, session};
@@ -132,6 +133,9 @@ by_number! {
     #[cfg(target_arch = "x86_64")]
     SYS_readlink => readlink(a, b, c);
     SYS_readlinkat => readlinkat(a, b, c, d);
+    SYS_close => close(a);
+    SYS_fsync => fsync(a);
+    SYS_fdatasync => fdatasync(a);
     SYS_uname => uname(a);
     SYS_execve => execve(a, b, c);
     SYS_execveat => execveat(a, b, c, d, e);
@@ -196,7 +200,7 @@ fn note_filter(number: c_long, operation: c_long, flags: c_long) {
 /// see no preloaded library (PHP loads its extensions so).
 const DEEPBIND: u32 = 3;
 
-/// glibc's `dlopen(3)` without `RTLD_DEEPBIND`. A jump and not a call: the C library takes the caller's library,
+/// glibc's `dlopen(3)` without `RTLD_DEEPBIND`, for a path that [`library`] says. A jump and not a call: the C library takes the caller's library,
 /// whose search path counts, from the return address.
 ///
 /// # Safety
@@ -208,12 +212,17 @@ pub(crate) unsafe extern "C-unwind" fn dlopen() {
     naked_asm!(
         "cmp byte ptr [rip + {active}], 0", "je 3f",
         "btr esi, {deepbind}",
+        "push rsi",
+        "call {library}",
+        "pop rsi",
+        "mov rdi, rax",
         "3: mov rax, [rip + {next}]",
         "cmp rax, 1", "jbe 2f",
         "jmp rax",
         "2: jmp {late}",
         active = sym session::ACTIVE,
         deepbind = const DEEPBIND,
+        library = sym library,
         next = sym next::dlopen,
         late = sym dlopen_late,
     )
@@ -232,6 +241,9 @@ pub(crate) unsafe extern "C-unwind" fn dlopen() {
         "ldrb w9, [x9, :lo12:{active}]",
         "cbz w9, 3f",
         "and w1, w1, #{keep}",
+        "stp x1, x30, [sp, #-16]!",
+        "bl {library}",
+        "ldp x1, x30, [sp], #16",
         "3: adrp x9, {next}",
         "ldr x9, [x9, :lo12:{next}]",
         "cmp x9, #1", "b.ls 2f",
@@ -239,6 +251,7 @@ pub(crate) unsafe extern "C-unwind" fn dlopen() {
         "2: b {late}",
         active = sym session::ACTIVE,
         keep = const !(1u32 << DEEPBIND),
+        library = sym library,
         next = sym next::dlopen,
         late = sym dlopen_late,
     )

@@ -11,9 +11,12 @@ use std::sync::OnceLock;
 use libc::c_int;
 use protocol::layer::SESSION_VARIABLE;
 
+use super::fetched::{self, INTERPRETERS, Instead};
+use super::files::seek;
 use crate::interpose::Verdict;
 use crate::ops::preload::{self, Change};
 use crate::ops::program::{self, Head, Program};
+use crate::ops::shadow::Wish;
 use crate::table::next;
 use crate::{sandbox, sys};
 
@@ -56,12 +59,47 @@ pub(crate) fn remember(session_value: &[u8]) {
 /// # Safety
 /// As `execve(2)`.
 pub(crate) unsafe fn execve(path: *const c_char, arguments: Strings, environment: Strings) -> Verdict<c_int> {
-    let Some(next) = next::execve.get() else { return Verdict::Bypass };
     // SAFETY: the program's own arguments.
+    unsafe { execute(path, arguments, environment, INTERPRETERS) }
+}
+
+/// `execve`, also of a program of the pod, behind which at most so many interpreters stand.
+///
+/// # Safety
+/// As `execve(2)`.
+unsafe fn execute(path: *const c_char, arguments: Strings, environment: Strings, depth: usize) -> Verdict<c_int> {
+    let Some(next) = next::execve.get() else { return Verdict::Bypass };
+    // SAFETY: the program's own arguments, or strings of ours.
     unsafe {
-        let program = program_at(libc::AT_FDCWD, path);
-        with_environment(environment, program, |environment| next(path, arguments, environment))
+        let run = |path: *const c_char| {
+            let program = program_at(libc::AT_FDCWD, path);
+            with_environment(environment, program, |environment| next(path, arguments, environment))
+        };
+        match fetched::instead(libc::AT_FDCWD, path) {
+            Instead::Nothing => run(path),
+            Instead::Failed(errno) => Verdict::Fail(errno),
+            Instead::File(file) => {
+                passed(run(file.path().as_ptr()), || next(file.path().as_ptr(), arguments, environment))
+            }
+            Instead::Interpreter(..) if depth == 0 => Verdict::Fail(libc::ELOOP),
+            Instead::Interpreter(interpreter, argument) => {
+                let mut verdict = Verdict::Fail(libc::ENOENT);
+                let again = |arguments| {
+                    verdict = execute(interpreter.as_ptr().cast(), arguments, environment, depth - 1);
+                    0
+                };
+                match fetched::with_interpreter(&interpreter, &argument, path, arguments, again) {
+                    Ok(_) => passed(verdict, || next(interpreter.as_ptr().cast(), arguments, environment)),
+                    Err(errno) => Verdict::Fail(errno),
+                }
+            }
+        }
     }
+}
+
+/// A bypass would go to the program's own path.
+fn passed(verdict: Verdict<c_int>, run: impl FnOnce() -> c_int) -> Verdict<c_int> {
+    if verdict == Verdict::Bypass { Verdict::Passed(run()) } else { verdict }
 }
 
 /// # Safety
@@ -84,6 +122,9 @@ pub(crate) unsafe fn execvpe(file: *const c_char, arguments: Strings, environmen
     let Some(next) = next::execvpe.get() else { return Verdict::Bypass };
     // SAFETY: the program's own arguments.
     unsafe {
+        if is_elsewhere(file) {
+            return execve(file, arguments, environment);
+        }
         let program = program_in_path(file);
         with_environment(environment, program, |environment| next(file, arguments, environment))
     }
@@ -111,9 +152,25 @@ pub(crate) unsafe fn execveat(
     // SAFETY: the program's own arguments.
     unsafe {
         let whole = flags & libc::AT_EMPTY_PATH != 0 && path.as_ref() == Some(&0);
+        if let Instead::File(file) = fetched::instead(directory, path) {
+            let program = program_at(libc::AT_FDCWD, file.path().as_ptr());
+            let run = |environment| next(libc::AT_FDCWD, file.path().as_ptr(), arguments, environment, flags);
+            return with_environment(environment, program, run);
+        }
         let program = if whole { program_of(directory) } else { program_at(directory, path) };
         with_environment(environment, program, |environment| next(directory, path, arguments, environment, flags))
     }
+}
+
+/// Whether a program that is given by its path is not this machine's.
+///
+/// # Safety
+/// `file` must be the argument of `execvp(3)`.
+pub(crate) unsafe fn is_elsewhere(file: *const c_char) -> bool {
+    // SAFETY: by the caller's word.
+    let sought = unsafe { seek(libc::AT_FDCWD, file, Wish::OPEN) };
+    // SAFETY: what concerns us is a C string.
+    !sought.is_native() && unsafe { CStr::from_ptr(file) }.to_bytes().contains(&b'/')
 }
 
 /// The process's own environment.

@@ -45,19 +45,29 @@ pub(super) unsafe fn seek(directory: c_int, path: *const c_char, wish: Wish) -> 
 }
 
 impl Sought {
-    fn is_native(&self) -> bool {
+    /// The same path for something else.
+    fn to(self, wish: Wish) -> Self {
+        Self { wish, ..self }
+    }
+
+    pub(super) fn is_native(&self) -> bool {
         self.path.is_null()
+    }
+
+    /// Decides what can be decided without the host.
+    pub(super) fn decision(&self) -> Decision {
+        let native = Decision::Settled(Place::Native);
+        if self.is_native() {
+            return native;
+        }
+        // SAFETY: by the word of whoever called `seek`.
+        let path = || unsafe { CStr::from_ptr(self.path) }.to_bytes();
+        guard(Stage::Before, native, || files::decide(self.directory, path(), self.wish))
     }
 
     /// Decides, and asks the host where it must: then it waits.
     pub(super) fn place(&self) -> Place {
-        let native = Decision::Settled(Place::Native);
-        if self.is_native() {
-            return Place::Native;
-        }
-        // SAFETY: by the word of whoever called `seek`.
-        let path = || unsafe { CStr::from_ptr(self.path) }.to_bytes();
-        match guard(Stage::Before, native, || files::decide(self.directory, path())) {
+        match self.decision() {
             Decision::Settled(place) => place,
             Decision::Ask(whole) => shadow::ask(&whole, self.wish),
         }
@@ -102,6 +112,8 @@ pub(super) use instead;
 macro_rules! opens {
     (@from) => { AT_FDCWD };
     (@from $directory:ident) => { $directory };
+    (@mode) => { 0 };
+    (@mode $mode:ident) => { $mode };
     ($($hook:ident [$($before:ident: $before_type:ty)?] path flags [$($after:ident: $after_type:ty)?];)*) => {$(
         /// # Safety
         /// As `open(2)`.
@@ -112,7 +124,7 @@ macro_rules! opens {
             $($after: $after_type,)?
         ) -> Verdict<c_int> {
             // SAFETY: the program's own argument.
-            let sought = unsafe { seek(opens!(@from $($before)?), path, Wish::open(flags)) };
+            let sought = unsafe { seek(opens!(@from $($before)?), path, Wish::open(flags, opens!(@mode $($after)?))) };
             with(sought, makes(flags), |file| match file.open_flags(flags) {
                 Ok(flags) => instead!($hook($($before,)? file.path().as_ptr(), flags $(, $after)?)),
                 Err(errno) => Verdict::Fail(errno),
@@ -132,19 +144,31 @@ opens! {
 /// As `creat(2)`.
 pub(crate) unsafe fn creat(path: *const c_char, mode: mode_t) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, true, |file| match file.is_local() {
-        true => instead!(creat(file.path().as_ptr(), mode)),
-        false => Verdict::Fail(file.refusal()),
-    })
+    unsafe { open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, mode) }
+}
+
+/// The mode of files that `fopen` makes.
+const STREAM_MODE: mode_t = 0o666;
+
+/// Longest mode of `fopen` with an `x`, with its NUL.
+const STREAM_ROOM: usize = 64;
+
+/// A mode of `fopen` without its `x`: the host has made the file.
+fn without_exclusive(mode: &CStr, room: &mut [u8; STREAM_ROOM]) -> Option<()> {
+    let bytes = mode.to_bytes();
+    let at = bytes.iter().take_while(|byte| **byte != b',').position(|byte| *byte == b'x')?;
+    room.get_mut(..at)?.copy_from_slice(bytes.get(..at)?);
+    room.get_mut(at..bytes.len() - 1)?.copy_from_slice(bytes.get(at + 1..)?);
+    room.last().filter(|last| **last == 0).map(|_| ())
 }
 
 /// What `fopen` may do with a file.
 ///
 /// # Safety
-/// `mode` must be null or a C string.
+/// `mode` must be a C string.
 unsafe fn stream_flags(mode: *const c_char) -> c_int {
     // SAFETY: by the caller's word.
-    if mode.is_null() { libc::O_RDONLY } else { files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes()) }
+    files::mode_flags(unsafe { CStr::from_ptr(mode) }.to_bytes())
 }
 
 /// # Safety
@@ -152,13 +176,17 @@ unsafe fn stream_flags(mode: *const c_char) -> c_int {
 pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
     let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
-    if sought.is_native() {
+    if sought.is_native() || mode.addr() < FIRST_PAGE {
         return Verdict::Bypass;
     }
     // SAFETY: fopen(3): a C string.
-    let flags = unsafe { stream_flags(mode) };
-    with(sought, makes(flags), |file| match file.open_flags(flags) {
-        Ok(_) => instead!(fopen(file.path().as_ptr(), mode)),
+    let (flags, given) = unsafe { (stream_flags(mode), CStr::from_ptr(mode)) };
+    let mut room = [0; STREAM_ROOM];
+    with(sought.to(Wish::open(flags, STREAM_MODE)), makes(flags), |file| match file.open_flags(flags) {
+        Ok(_) if file.is_local() || without_exclusive(given, &mut room).is_none() => {
+            instead!(fopen(file.path().as_ptr(), mode))
+        }
+        Ok(_) => instead!(fopen(file.path().as_ptr(), room.as_ptr().cast())),
         Err(errno) => Verdict::Fail(errno),
     })
 }
@@ -168,13 +196,18 @@ pub(crate) unsafe fn fopen(path: *const c_char, mode: *const c_char) -> Verdict<
 pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> Verdict<*mut FILE> {
     // SAFETY: the program's own argument.
     let sought = unsafe { seek(AT_FDCWD, path, Wish::OPEN) };
-    if sought.is_native() {
+    if sought.is_native() || mode.addr() < FIRST_PAGE {
         return Verdict::Bypass;
     }
     // SAFETY: freopen(3): a C string.
-    let flags = unsafe { stream_flags(mode) };
+    let (flags, given) = unsafe { (stream_flags(mode), CStr::from_ptr(mode)) };
+    let mut room = [0; STREAM_ROOM];
+    let sought = sought.to(Wish::open(flags, STREAM_MODE));
     let verdict = with(sought, makes(flags), |file| match file.open_flags(flags) {
-        Ok(_) => instead!(freopen(file.path().as_ptr(), mode, stream)),
+        Ok(_) if file.is_local() || without_exclusive(given, &mut room).is_none() => {
+            instead!(freopen(file.path().as_ptr(), mode, stream))
+        }
+        Ok(_) => instead!(freopen(file.path().as_ptr(), room.as_ptr().cast(), stream)),
         Err(errno) => Verdict::Fail(errno),
     });
     if let (Verdict::Fail(_), Some(next)) = (verdict, next::freopen.get()) {
@@ -272,7 +305,7 @@ fn accessed(known: Option<Result<(), Errno>>, ask: impl FnOnce() -> Verdict<c_in
 /// As `access(2)`.
 pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(access(file.path().as_ptr(), mode)))
     })
 }
@@ -281,7 +314,7 @@ pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> 
 /// As `euidaccess(3)`.
 pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(euidaccess(file.path().as_ptr(), mode)))
     })
 }
@@ -290,7 +323,8 @@ pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_i
 /// As `faccessat(2)`.
 pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
+    let sought = unsafe { seek(directory, path, Wish::at(flags).changing(mode & libc::W_OK != 0)) };
+    with(sought, false, |file| {
         let flags = file.at_flags(flags);
         accessed(file.access(mode), || instead!(faccessat(directory, file.path().as_ptr(), mode, flags)))
     })

@@ -10,7 +10,7 @@ use libc::c_int;
 use protocol::agent::POD_FILES;
 use protocol::layer::{MAX_PATH, MAX_SHADOW, PodFile};
 
-use crate::ops::shadow::{self, Whole};
+use crate::ops::shadow::{self, Whole, Wish};
 use crate::sys::{self, Errno};
 use crate::{sandbox, session};
 
@@ -53,8 +53,9 @@ pub(crate) struct File {
 enum Side {
     /// Which of [`POD_FILES`]; the path is a link into the host's memory.
     Kept(usize),
-    /// In the shadow; the pod's path begins there in the path, and the pod's user may do that with it.
-    Shadow { at: usize, may: u8 },
+    /// In the shadow; the pod's path begins there in the path, the pod's user may do that with it, and the session may
+    /// change it or not.
+    Shadow { at: usize, may: u8, writable: bool },
     /// This machine's.
     Local,
 }
@@ -68,12 +69,12 @@ impl File {
     }
 
     /// The file of the pod at `path` below the folder `root`; `None` if one is too long.
-    pub(crate) fn in_shadow(root: &[u8], path: &[u8], may: u8) -> Option<Self> {
+    pub(crate) fn in_shadow(root: &[u8], path: &[u8], may: u8, writable: bool) -> Option<Self> {
         let mut room = [0; ROOM];
         room.get_mut(..root.len())?.copy_from_slice(root);
         room.get_mut(root.len()..root.len() + path.len()).filter(|_| path.len() <= MAX_PATH)?.copy_from_slice(path);
         room.last().filter(|last| **last == 0)?;
-        Some(Self { side: Side::Shadow { at: root.len(), may }, path: room })
+        Some(Self { side: Side::Shadow { at: root.len(), may, writable }, path: room })
     }
 
     /// The file of this machine at `path`; `None` if it is too long.
@@ -124,6 +125,13 @@ impl File {
         match self.side {
             Side::Local => return Ok(flags),
             _ if is_named_only => {}
+            Side::Shadow { writable: true, .. } if flags & libc::O_TMPFILE == libc::O_TMPFILE => {
+                return Err(libc::EOPNOTSUPP);
+            }
+            // The host has done the rest.
+            Side::Shadow { writable: true, .. } => {
+                return Ok(flags & !(libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC));
+            }
             _ if flags & libc::O_CREAT != 0 && flags & libc::O_EXCL != 0 => return Err(libc::EEXIST),
             Side::Kept(_) if writes && flags & libc::O_DIRECTORY == 0 => return Err(libc::EACCES),
             Side::Shadow { .. } if writes => return Err(libc::EROFS),
@@ -137,7 +145,7 @@ impl File {
     pub(crate) fn access(&self, mode: c_int) -> Option<Result<(), Errno>> {
         match self.side {
             Side::Local => None,
-            _ if mode & libc::W_OK != 0 => Some(Err(self.refusal())),
+            Side::Kept(_) | Side::Shadow { writable: false, .. } if mode & libc::W_OK != 0 => Some(Err(self.refusal())),
             Side::Kept(_) => None,
             Side::Shadow { may, .. } if mode & !c_int::from(may) & 7 != 0 => Some(Err(libc::EACCES)),
             Side::Shadow { .. } => Some(Ok(())),
@@ -165,9 +173,9 @@ pub(crate) fn concerns(path: &[u8]) -> bool {
 }
 
 /// Who has the file behind `path`, which may be relative to `directory` (`openat(2)`).
-pub(crate) fn decide(directory: c_int, path: &[u8]) -> Decision {
+pub(crate) fn decide(directory: c_int, path: &[u8], wish: Wish) -> Decision {
     let Some(session) = session::get() else { return Decision::Settled(Place::Native) };
-    let decided = session.shadow.as_ref().and_then(|shadow| shadow::decide(shadow, directory, path));
+    let decided = session.shadow.as_ref().and_then(|shadow| shadow::decide(shadow, directory, path, wish));
     decided.unwrap_or_else(|| Decision::Settled(kept(directory, path)))
 }
 
@@ -237,7 +245,7 @@ pub(crate) fn mode_flags(mode: &[u8]) -> c_int {
     let exclusive = if mode.contains(&b'x') { libc::O_EXCL } else { 0 };
     match mode.first() {
         Some(b'w') => access | libc::O_CREAT | libc::O_TRUNC | exclusive,
-        Some(b'a') => access | libc::O_CREAT | exclusive,
+        Some(b'a') => access | libc::O_CREAT | libc::O_APPEND | exclusive,
         Some(b'r') if mode.contains(&b'+') => libc::O_RDWR,
         _ => libc::O_RDONLY,
     }
@@ -302,7 +310,7 @@ mod tests {
 
     #[test]
     fn the_shadow_is_a_file_system_that_can_only_be_read() {
-        let file = File::in_shadow(b"/run/x/root", b"/app/a", 5).expect("fits");
+        let file = File::in_shadow(b"/run/x/root", b"/app/a", 5, false).expect("fits");
         assert_eq!((file.path(), file.own_path()), (c"/run/x/root/app/a", &b"/app/a"[..]));
         for (flags, expected) in [
             (libc::O_RDONLY | libc::O_NOFOLLOW | libc::O_CREAT, Ok(libc::O_NOFOLLOW)),
@@ -316,15 +324,28 @@ mod tests {
         for (mode, expected) in [(0, Ok(())), (4, Ok(())), (5, Ok(())), (2, Err(libc::EROFS)), (6, Err(libc::EROFS))] {
             assert_eq!(file.access(mode), Some(expected), "{mode}");
         }
-        let unreadable = File::in_shadow(b"/run/x/root", b"/app/a", 1).expect("fits");
+        let unreadable = File::in_shadow(b"/run/x/root", b"/app/a", 1, false).expect("fits");
         assert_eq!(unreadable.access(4), Some(Err(libc::EACCES)));
-        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH], 0).is_some());
-        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH + 1], 0).is_none());
+        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH], 0, true).is_some());
+        assert!(File::in_shadow(&[b'x'; MAX_SHADOW], &[b'x'; MAX_PATH + 1], 0, true).is_none());
         let local = File::local(b"/tmp/x").expect("fits");
         assert_eq!(
             (local.open_flags(libc::O_RDWR | libc::O_CREAT), local.access(2)),
             (Ok(libc::O_RDWR | libc::O_CREAT), None)
         );
+    }
+
+    #[test]
+    fn what_may_be_written_is_opened_by_the_host_first() {
+        let file = File::in_shadow(b"/run/x/root", b"/app/a", 6, true).expect("fits");
+        for (flags, expected) in [
+            (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_TRUNC, Ok(libc::O_WRONLY)),
+            (libc::O_RDWR | libc::O_APPEND, Ok(libc::O_RDWR | libc::O_APPEND)),
+            (libc::O_RDWR | libc::O_TMPFILE, Err(libc::EOPNOTSUPP)),
+        ] {
+            assert_eq!(file.open_flags(flags), expected, "{flags:o}");
+        }
+        assert_eq!((file.access(6), file.access(1)), (Some(Ok(())), Some(Err(libc::EACCES))));
     }
 
     #[test]
@@ -348,7 +369,7 @@ mod tests {
             ("re", O_RDONLY),
             ("rb+", O_RDWR),
             ("w", O_WRONLY | O_CREAT | O_TRUNC),
-            ("a+", O_RDWR | O_CREAT),
+            ("a+", O_RDWR | O_CREAT | O_APPEND),
             ("wx", O_WRONLY | O_CREAT | O_TRUNC | O_EXCL),
         ] {
             assert_eq!(mode_flags(mode.as_bytes()), expected, "{mode}");

@@ -52,6 +52,17 @@ fn script(line: &[u8]) -> Head {
     if length == 0 { Head::Is(Program::Suits) } else { Head::Script { start: 2 + front, length } }
 }
 
+/// The interpreter of a script and the one argument that the kernel gives it, from the file's first bytes.
+pub(crate) fn interpreter(first: &[u8]) -> Option<(&[u8], &[u8])> {
+    let Head::Script { start, length } = head(first, |_, _| 0) else { return None };
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let rest = first.get(start + length..)?;
+    let rest = rest.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default();
+    let argument = rest.get(rest.iter().take_while(|byte| blank(byte)).count()..)?;
+    let trailing = argument.iter().rev().take_while(|byte| blank(byte)).count();
+    Some((first.get(start..start + length)?, argument.get(..argument.len() - trailing)?))
+}
+
 /// `None` for files too short to tell (`elf(5)`).
 fn elf(first: &[u8], read_at: impl Fn(&mut [u8], u64) -> usize) -> Option<Program> {
     let number = |at: usize| Some(u16::from_ne_bytes(*first.get(at..)?.first_chunk()?));
@@ -142,6 +153,15 @@ mod tests {
             ("echo", Head::Is(Program::Suits)),
         ] {
             assert_eq!(kind(text.as_bytes()), expected, "{text:?}");
+        }
+        for (text, expected) in [
+            ("#!/bin/sh\necho", Some(("/bin/sh", ""))),
+            ("#! /usr/bin/env  -S python3 -u \t\nx", Some(("/usr/bin/env", "-S python3 -u"))),
+            ("#!\n", None),
+            ("echo", None),
+        ] {
+            let expected = expected.map(|(path, argument): (&str, &str)| (path.as_bytes(), argument.as_bytes()));
+            assert_eq!(interpreter(text.as_bytes()), expected, "{text:?}");
         }
     }
 }

@@ -1,17 +1,21 @@
-//! Files that the user's patterns name: the pod's, as real files in a folder of the session, which the host brings up
+//! Files that the rules name: the pod's, as real files in a folder of the session, which the host brings up
 //! to date when it is asked.
 
 use core::ffi::CStr;
 use std::io::Write;
 
 use decide::files::{Rule, Table, plain_into};
-use libc::{AT_FDCWD, c_int};
+use libc::{AT_FDCWD, c_int, mode_t};
 use protocol::codec;
-use protocol::layer::{FileReply, FileRules, MAX_PATH, MAX_SHADOW, Purpose, Request};
+use protocol::files::Opening;
+use protocol::layer::{
+    ChangeReply, FileReply, FileRules, MAX_PATH, MAX_REQUEST, MAX_SHADOW, PathChange, Purpose, Request,
+};
 
 use crate::client::{AskError, Patience, ask_as};
 use crate::ops::files::{Decision, File, Place};
-use crate::{sandbox, session, sys};
+use crate::sys::{self, Errno};
+use crate::{sandbox, session};
 
 /// Room of a request and of a reply, beside the path.
 const ENVELOPE: usize = 64;
@@ -24,6 +28,7 @@ pub(crate) struct Shadow {
     root: [u8; MAX_SHADOW],
     root_length: usize,
     table: Table<'static>,
+    written_on: Option<u64>,
 }
 
 impl Shadow {
@@ -34,20 +39,21 @@ impl Shadow {
         let table = sys::memory::map_file(CStr::from_bytes_until_nul(&path).ok()?, rules.size as usize).ok()?;
         let mut root = [0; MAX_SHADOW];
         root.get_mut(..rules.shadow.len())?.copy_from_slice(rules.shadow);
-        Some(Self { root, root_length: rules.shadow.len(), table: Table::read(table)? })
+        let table = Table::read(table)?;
+        Some(Self { root, root_length: rules.shadow.len(), table, written_on: rules.written_on })
     }
 
     fn root(&self) -> &[u8] {
         self.root.get(..self.root_length).unwrap_or_default()
     }
 
-    /// Whether a path is absolute and plain, and no pattern matches it: then there is nothing to be done for it here.
+    /// Whether a path is absolute and plain, and no rule names it: then there is nothing to be done for it here.
     pub(crate) fn leaves_alone(&self, path: &[u8]) -> bool {
         let is_plain = path.first() == Some(&b'/') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
         // What may be relative to a descriptor.
         let is_kernels = path.starts_with(b"/proc/");
         let is_own = path.starts_with(self.root());
-        is_plain && !is_kernels && !is_own && self.table.find(path.iter().copied()).is_none()
+        is_plain && !is_kernels && !is_own && self.table.rule(path.iter().copied()).is_none()
     }
 
     /// The pod's path of what is in the shadow.
@@ -68,7 +74,7 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    fn path(&self) -> &[u8] {
+    pub(crate) fn path(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 }
@@ -96,19 +102,36 @@ impl Wish {
         if flags & libc::AT_SYMLINK_NOFOLLOW == 0 { Self::LOOK } else { Self::LINK }
     }
 
-    /// By the flags of `open`.
-    pub(crate) fn open(flags: c_int) -> Self {
+    /// By the flags of `open`, and the mode of a file that it makes.
+    pub(crate) fn open(flags: c_int, mode: mode_t) -> Self {
+        let has = |flag| flags & flag != 0;
+        let (follow, access) = (!has(libc::O_NOFOLLOW), flags & libc::O_ACCMODE);
         let purpose = match flags {
-            _ if flags & libc::O_PATH != 0 => Purpose::Look,
-            _ if flags & libc::O_DIRECTORY != 0 => Purpose::List,
-            _ => Purpose::Open,
+            _ if has(libc::O_PATH) => Purpose::Look,
+            _ if has(libc::O_DIRECTORY) && access == libc::O_RDONLY && !has(libc::O_TRUNC) => Purpose::List,
+            _ if has(libc::O_DIRECTORY) => Purpose::Change,
+            _ if access == libc::O_RDONLY && !has(libc::O_CREAT | libc::O_TRUNC) => Purpose::Open,
+            _ => Purpose::Write(Opening {
+                follow,
+                read: access != libc::O_WRONLY,
+                write: access != libc::O_RDONLY,
+                create: has(libc::O_CREAT).then_some(mode),
+                exclusive: has(libc::O_EXCL),
+                truncate: has(libc::O_TRUNC),
+                append: has(libc::O_APPEND),
+            }),
         };
-        Self { follow: flags & libc::O_NOFOLLOW == 0, purpose }
+        Self { follow, purpose }
+    }
+
+    /// The same, to change what is there if `changes`.
+    pub(crate) const fn changing(self, changes: bool) -> Self {
+        if changes { Self { purpose: Purpose::Change, ..self } } else { self }
     }
 }
 
-/// Decides for a path, which may be relative to `directory`; `None` where the user's patterns say nothing.
-pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<Decision> {
+/// Decides for a path, which may be relative to `directory`; `None` where the rules say nothing.
+pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8], wish: Wish) -> Option<Decision> {
     let mut room = [0; FOLDER];
     let (directory, path) = below_descriptor(path).unwrap_or((directory, path));
     let folder = match path {
@@ -123,7 +146,7 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<D
         // Nobody's file is taken for another's.
         let between: &[u8] = if folder.is_empty() { b"" } else { b"/" };
         let rule = shadow.table.rule(folder.iter().chain(between).chain(path).copied());
-        let is_remote = is_inside || rule.is_some_and(|rule| rule != Rule::Local);
+        let is_remote = is_inside || rule.is_some_and(|rule| !rule.is_local(wish.purpose.changes()));
         return is_remote.then_some(Decision::Settled(Place::Failed(libc::ENAMETOOLONG)));
     };
     whole.length = plain.len();
@@ -135,14 +158,25 @@ pub(crate) fn decide(shadow: &Shadow, directory: c_int, path: &[u8]) -> Option<D
     whole.bytes.copy_within(from..whole.length, 0);
     whole.length -= from;
     match shadow.table.rule(whole.path().iter().copied()) {
-        Some(Rule::Mapping | Rule::ReadWrite | Rule::ReadOnly) => Some(Decision::Ask(whole)),
         Some(Rule::NotFound) => Some(Decision::Settled(Place::Absent(libc::EACCES))),
-        Some(Rule::Local) | None if is_inside => {
+        Some(rule) if !rule.is_local(wish.purpose.changes()) => Some(Decision::Ask(whole)),
+        _ if is_inside || leaves_the_pod(shadow, folder, path) => {
             Some(Decision::Settled(File::local(whole.path()).map_or(Place::Failed(libc::ENAMETOOLONG), Place::At)))
         }
-        Some(Rule::Local) => Some(Decision::Settled(Place::Native)),
+        Some(_) => Some(Decision::Settled(Place::Native)),
         None => None,
     }
+}
+
+/// Whether a path that ends at this machine's goes up from what is the pod's: this machine may not have that folder.
+fn leaves_the_pod(shadow: &Shadow, folder: &[u8], path: &[u8]) -> bool {
+    let ups = path.windows(3).enumerate().filter(|(_, three)| *three == b"/..").map(|(at, _)| at);
+    ups.filter(|at| matches!(path.get(at + 3), None | Some(b'/'))).any(|at| {
+        let mut room = [0; MAX_PATH];
+        let above = path.get(..at).and_then(|above| plain_into(&[folder, above], &mut room));
+        let rule = above.and_then(|above| shadow.table.rule(above.iter().copied()));
+        rule.is_some_and(|rule| !rule.is_local(false))
+    })
 }
 
 /// `/proc/self/fd/<n>/…` and `/proc/self/cwd/…` are relative to a descriptor.
@@ -186,9 +220,11 @@ pub(crate) fn ask(whole: &Whole, wish: Wish) -> Place {
     const ROOM: usize = MAX_PATH + ENVELOPE;
     let place = |body: &[u8]| {
         Some(match codec::decode(body).ok()? {
-            FileReply::Shadow { path, may } => Place::At(File::in_shadow(shadow.root(), path, may)?),
+            FileReply::Shadow { path, may, writable } => {
+                Place::At(File::in_shadow(shadow.root(), path, may, writable)?)
+            }
             FileReply::Local(path) => Place::At(File::local(path)?),
-            FileReply::Failed(libc::ENOENT) => Place::Absent(libc::EROFS),
+            FileReply::Failed(libc::ENOENT) => Place::Absent(libc::ENOENT),
             FileReply::Failed(errno @ 1..4096) => Place::Failed(errno),
             FileReply::Failed(_) => return None,
         })
@@ -199,6 +235,96 @@ pub(crate) fn ask(whole: &Whole, wish: Wish) -> Place {
         Err(AskError::NoDescriptor(errno)) => Place::Failed(errno),
         Err(_) => Place::Failed(libc::EIO),
     }
+}
+
+/// What has become of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nothing allocates where a signal handler may run")]
+pub(crate) enum Outcome {
+    /// The file is this machine's, under this path or under the program's own.
+    Local(File),
+    Native,
+    /// The pod has it.
+    Done,
+    /// Of two paths, each is to be asked for alone.
+    Apart,
+    Failed(Errno),
+}
+
+/// Whether there must be nothing at the path.
+pub(crate) fn makes(change: &PathChange<'_>) -> bool {
+    matches!(change, PathChange::MakeDirectory(_) | PathChange::Symlink(_) | PathChange::Unsupported { makes: true })
+}
+
+/// Has the host carry a change out. Waits.
+pub(crate) fn change(whole: &Whole, change: PathChange<'_>) -> Outcome {
+    let Some(session) = session::get() else { return Outcome::Native };
+    let request = Request::ChangeFile { path: whole.path(), change };
+    const OUT: usize = MAX_REQUEST;
+    const IN: usize = MAX_PATH + ENVELOPE;
+    let outcome = |body: &[u8]| {
+        Some(match codec::decode(body).ok()? {
+            ChangeReply::Done => Outcome::Done,
+            ChangeReply::Local(path) => Outcome::Local(File::local(path)?),
+            ChangeReply::Apart => Outcome::Apart,
+            ChangeReply::Failed(errno @ 1..4096) => Outcome::Failed(errno),
+            ChangeReply::Failed(_) => return None,
+        })
+    };
+    match ask_as::<_, OUT, IN>(session, request, Patience::Fetch, outcome) {
+        Ok(outcome) => outcome,
+        Err(AskError::Sandboxed) => Outcome::Native,
+        Err(AskError::NoDescriptor(errno)) => Outcome::Failed(errno),
+        Err(_) => Outcome::Failed(libc::EIO),
+    }
+}
+
+/// What a descriptor is open on, as far as it matters for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A file of the session, by its number.
+    File(u64),
+    Directory,
+}
+
+/// What of the pod may be written through a descriptor, or made durable. Nearly all descriptors are something else,
+/// which takes two short system calls where files of the pod may be written, and none elsewhere.
+pub(crate) fn written(fd: c_int) -> Option<Written> {
+    let device = session::get()?.shadow.as_ref()?.written_on?;
+    if sandbox::is_closed() {
+        return None;
+    }
+    let access = sys::access_mode(fd)?;
+    let (on, inode, kind) = sys::file_of(fd)?;
+    match kind {
+        _ if on != device => None,
+        libc::S_IFREG if access != libc::O_RDONLY => Some(Written::File(inode)),
+        libc::S_IFDIR => Some(Written::Directory),
+        _ => None,
+    }
+}
+
+/// Returns once the pod has what was written to a file of the session: 0 or an errno.
+pub(crate) fn settle(inode: u64, durable: bool) -> Errno {
+    let Some(session) = session::get() else { return 0 };
+    let request = Request::Settle { inode, durable };
+    let errno = |body: &[u8]| codec::decode(body).ok();
+    match ask_as::<Errno, ENVELOPE, ENVELOPE>(session, request, Patience::Fetch, errno) {
+        Ok(errno @ 0..4096) => errno,
+        Err(AskError::Sandboxed) => 0,
+        Err(AskError::NoDescriptor(errno)) => errno,
+        _ => libc::EIO,
+    }
+}
+
+/// The path of what a descriptor is open on, if the host decides for it.
+pub(crate) fn path_of(fd: c_int) -> Option<Whole> {
+    let shadow = session::get()?.shadow.as_ref().filter(|shadow| shadow.written_on.is_some())?;
+    let mut room = [0; FOLDER];
+    let inside = shadow.inside(folder(fd, &mut room)?)?;
+    let mut whole = Whole { bytes: [0; MAX_PATH], length: inside.len() };
+    whole.bytes.get_mut(..inside.len())?.copy_from_slice(inside);
+    Some(whole)
 }
 
 /// Whether there is a shadow.

@@ -69,3 +69,21 @@ pub(crate) fn is_executable(path: &core::ffi::CStr) -> bool {
     // SAFETY: faccessat(2) with a C string.
     unsafe { call(libc::SYS_faccessat, arguments) }.is_ok()
 }
+
+/// How a descriptor's file may be accessed (`O_ACCMODE`); `None` where it only names the file.
+pub(crate) fn access_mode(fd: c_int) -> Option<c_int> {
+    let arguments = [fd as usize, libc::F_GETFL as usize, 0, 0, 0, 0];
+    // SAFETY: fcntl(2) with a command that takes no pointer.
+    let flags = unsafe { call(libc::SYS_fcntl, arguments) }.ok()? as c_int;
+    (flags & libc::O_PATH == 0).then_some(flags & libc::O_ACCMODE)
+}
+
+/// Device, number and kind (`S_IFMT`) of a descriptor's file.
+pub(crate) fn file_of(fd: c_int) -> Option<(u64, u64, u32)> {
+    // SAFETY: all zero is a valid stat.
+    let mut found: libc::stat = unsafe { core::mem::zeroed() };
+    let arguments = [fd as usize, (&raw mut found).addr(), 0, 0, 0, 0];
+    // SAFETY: fstat(2) with room for the answer.
+    unsafe { call(libc::SYS_fstat, arguments) }.ok()?;
+    Some((found.st_dev, found.st_ino, found.st_mode & libc::S_IFMT))
+}

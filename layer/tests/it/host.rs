@@ -11,80 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use protocol::agent::UnixKind;
-use protocol::agent::{Families, Named, ResolveError, Resolved};
+use protocol::agent::{Named, ResolveError, Resolved};
 use protocol::codec;
 use protocol::layer::{
-    Answer, AttachReply, ConnectReply, DnsQuestion, FileReply, FileRules, Message, NamesReply, Over, PodFile, Purpose,
-    Request, Settings, Token,
+    Answer, AttachReply, ChangeReply, ConnectReply, DnsQuestion, FileReply, FileRules, Message, NamesReply, Over,
+    PodFile, Request, Settings, Token,
 };
 use protocol::layer::{UdpPeerReply, UdpReply, UnixReply};
 
-/// What a hooked process asked, owned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
-    Attach {
-        program: Vec<u8>,
-        executable: Vec<u8>,
-    },
-    Connect {
-        cookie: u64,
-        destination: SocketAddr,
-        source_port: u16,
-        from_loopback: bool,
-        over: Over,
-        nonblocking: bool,
-    },
-    Parked {
-        cookie: u64,
-        local: SocketAddr,
-    },
-    /// `passed` is what came with it: whether it is a socket with the same cookie.
-    Udp {
-        cookie: u64,
-        peer: SocketAddr,
-        local: SocketAddr,
-        source_port: u16,
-        from_loopback: bool,
-        over: Over,
-        connect: bool,
-        passed: Option<bool>,
-    },
-    UdpPeer {
-        relay: SocketAddr,
-    },
-    Unix {
-        address: Vec<u8>,
-        kind: UnixKind,
-    },
-    Listen {
-        cookie: u64,
-        bound: SocketAddr,
-    },
-    Names {
-        cookie: u64,
-        peer: Option<SocketAddr>,
-    },
-    Resolve {
-        name: String,
-        families: Families,
-    },
-    Reverse {
-        address: IpAddr,
-    },
-    File {
-        path: Vec<u8>,
-        follow: bool,
-        purpose: Purpose,
-    },
-    Message(Vec<u8>),
-    Records {
-        name: String,
-        class: u16,
-        kind: u16,
-        search: bool,
-    },
-}
+pub(crate) use crate::asked::Asked;
 
 /// What the host does about it.
 #[derive(Debug, Clone)]
@@ -109,7 +44,8 @@ pub(crate) enum Reply {
     Skipped,
     Names(NamesReply),
     /// The process takes part with these rules for files: the table's descriptor and size, and the shadow.
-    Files(u32, u32, &'static [u8]),
+    Files(u32, u32, &'static [u8], Option<u64>),
+    Change(ChangeReply<'static>),
     File(FileReply<'static>),
     Addresses(Result<Vec<IpAddr>, ResolveError>),
     /// As `Addresses`, with the canonical name.
@@ -335,12 +271,13 @@ impl Shared {
             Reply::UnixRelay(name) => codec::encode(&UnixReply::Relay(&name)),
             Reply::Unix(unix) => codec::encode(&unix),
             Reply::Settings(settings) => codec::encode(&AttachReply::Member { settings, host_name: None, files: None }),
-            Reply::Files(table, size, shadow) => codec::encode(&AttachReply::Member {
+            Reply::Files(table, size, shadow, written_on) => codec::encode(&AttachReply::Member {
                 settings: self.settings,
                 host_name: None,
-                files: Some(FileRules { table, size, shadow }),
+                files: Some(FileRules { table, size, shadow, written_on }),
             }),
             Reply::File(file) => codec::encode(&file),
+            Reply::Change(change) => codec::encode(&change),
             Reply::Named(name) => {
                 codec::encode(&AttachReply::Member { settings: self.settings, host_name: Some(name), files: None })
             }
@@ -395,6 +332,10 @@ impl Shared {
             Request::Names { cookie, peer } => Asked::Names { cookie, peer },
             Request::Resolve { name, families } => Asked::Resolve { name: name.to_owned(), families },
             Request::ReverseResolve { address } => Asked::Reverse { address },
+            Request::ChangeFile { path, change } => {
+                Asked::ChangeFile { path: path.to_vec(), change: format!("{change:?}") }
+            }
+            Request::Settle { inode, durable } => Asked::Settle { inode, durable },
             Request::File { path, follow, purpose } => Asked::File { path: path.to_vec(), follow, purpose },
             Request::QueryDns(DnsQuestion::Message(message)) => Asked::Message(message.to_vec()),
             Request::QueryDns(DnsQuestion::Records { name, class, kind, search }) => {
@@ -419,6 +360,8 @@ impl Shared {
             Asked::Resolve { .. } => Reply::Addresses(Err(ResolveError::NoName)),
             Asked::Reverse { .. } => Reply::Name(Err(ResolveError::NoName)),
             Asked::File { .. } => Reply::File(FileReply::Failed(libc::ENOENT)),
+            Asked::ChangeFile { .. } => Reply::Change(ChangeReply::Failed(libc::EROFS)),
+            Asked::Settle { .. } => Reply::Errno(0),
             Asked::Message(_) | Asked::Records { .. } => Reply::Dns(Err(ResolveError::NoName)),
         }
     }

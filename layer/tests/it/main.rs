@@ -1,6 +1,7 @@
 //! The layer in real programs, against a scripted session host. Needs a C compiler and nothing else; cases
 //! that need more (curl, Java, root, …) say so when they are left out.
 
+mod asked;
 mod connect;
 mod datagrams;
 mod dns;
@@ -19,3 +20,4 @@ mod programs;
 mod run;
 mod shadow;
 mod unix;
+mod walks;

@@ -1,22 +1,22 @@
-//! Files that the user's patterns name: real files of this machine in a folder of the session, at the pod's paths.
+//! Files that the rules call the pod's: real files of this machine in a folder of the session, at the pod's paths.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use decide::files::{NONE, Parts, Rule};
 use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
-use protocol::layer::{FileReply, Purpose};
+use protocol::layer::{ChangeReply, FileReply, Purpose};
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
 use crate::run::{Ended, app, finish, hooked, run};
 
 /// A table whose patterns are beginnings of paths.
-fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
+pub(crate) fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
     // Each state is what was read so far; the last is where no pattern can match any more.
     let mut read: Vec<&str> = vec![""];
     for (prefix, _) in patterns {
@@ -41,43 +41,84 @@ fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
     .expect("fits")
 }
 
+/// A folder for a shadow, and a table that processes can map.
+pub(crate) struct Shown {
+    pub(crate) root: &'static Path,
+    table: (File, u32),
+    /// Whether what is there may be changed.
+    writes: bool,
+    _folder: tempfile::TempDir,
+}
+
+impl Shown {
+    pub(crate) fn new(table: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
+        let mut file = kept("mirror-file-rules", "");
+        file.write_all(table).expect("written");
+        Self { root, table: (file, table.len() as u32), writes: false, _folder: folder }
+    }
+
+    /// A host that answers for files so.
+    pub(crate) fn serve(
+        &self,
+        answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
+    ) -> FakeHost {
+        let (descriptor, size, root) = (self.table.0.as_raw_fd() as u32, self.table.1, self.root);
+        let written_on = self.writes.then(|| fs::metadata(root).expect("there").dev());
+        FakeHost::start(move |asked| match asked {
+            Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes(), written_on),
+            Asked::ChangeFile { .. } if written_on.is_some() => Reply::Change(ChangeReply::Done),
+            Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
+            _ => Reply::Default,
+        })
+    }
+}
+
 /// A host whose shadow has `/pod/file` and a link to it; `answer` says what else it does.
 struct Session {
     host: FakeHost,
     root: &'static Path,
-    _table: File,
-    _folder: tempfile::TempDir,
+    _shown: Shown,
 }
 
 const TEXT: &str = "from the pod\n";
 
+const RULES: &[(&str, Rule)] = &[
+    ("/pod/absent", Rule::NotFound),
+    ("/pod/local", Rule::Local),
+    ("/pod", Rule::ReadOnly),
+    ("/read", Rule::Read),
+    ("/unnamed", Rule::Unnamed),
+];
+
 fn session(answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static) -> Session {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root: &'static Path = Box::leak(folder.path().join("root").into_boxed_path());
+    session_that(false, answer)
+}
+
+fn session_that(
+    writes: bool,
+    answer: impl Fn(&[u8], bool, Purpose) -> FileReply<'static> + Send + Sync + 'static,
+) -> Session {
+    let mut shown = Shown::new(&table(RULES));
+    shown.writes = writes;
+    let root = shown.root;
     fs::create_dir_all(root.join("pod/folder")).expect("made");
     fs::write(root.join("pod/file"), TEXT).expect("written");
     fs::set_permissions(root.join("pod/file"), PermissionsExt::from_mode(0o644)).expect("a mode");
     symlink("/pod/file", root.join("pod/link")).expect("a link");
-    let bytes = table(&[("/pod/absent", Rule::NotFound), ("/pod/local", Rule::Local), ("/pod", Rule::ReadOnly)]);
-    let mut file = kept("mirror-file-rules", "");
-    file.write_all(&bytes).expect("written");
-    let (descriptor, size) = (file.as_raw_fd() as u32, bytes.len() as u32);
-    let host = FakeHost::start(move |asked| match asked {
-        Asked::Attach { .. } => Reply::Files(descriptor, size, root.as_os_str().as_bytes()),
-        Asked::File { path, follow, purpose } => Reply::File(answer(path, *follow, *purpose)),
-        _ => Reply::Default,
-    });
-    Session { host, root, _table: file, _folder: folder }
+    Session { host: shown.serve(answer), root, _shown: shown }
 }
 
 /// What the pod of these tests has.
 fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
-    let at = |path| FileReply::Shadow { path, may: 4 };
+    let at = |path| FileReply::Shadow { path, may: 4, writable: false };
     match path {
         b"/pod/link" if !follow => at(b"/pod/link"),
         b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
-        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5 },
-        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5 },
+        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5, writable: false },
+        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5, writable: false },
+        b"/read/file" => at(b"/pod/file"),
         b"/pod/secret" => FileReply::Failed(EACCES),
         _ => FileReply::Failed(ENOENT),
     }
@@ -160,6 +201,46 @@ fn the_shadow_can_only_be_read() {
 }
 
 #[test]
+fn what_is_read_from_the_pod_is_written_here() {
+    let session = session(pod);
+    all_end_with(run(&session.host, "files", &["opens", "/read/file"]), " from the pod");
+    let shown = run(&session.host, "files", &["writes", "/read/file"]).output();
+    let (writes, others) = shown.lines().partition::<Vec<_>, _>(|line| !line.starts_with("access x"));
+    assert!(writes.iter().all(|line| line.ends_with(&format!("errno={ENOENT}"))), "{shown}");
+    assert_eq!(others, [format!("access x errno={EACCES}")]);
+    let asked = session.host.asked().len();
+    all_end_with(run(&session.host, "files", &["opens", "/unnamed/file"]), &format!("errno={ENOENT}"));
+    assert_eq!(session.host.asked().len(), asked, "nobody is asked for what is this machine's");
+}
+
+#[test]
+fn what_is_written_is_settled_and_what_changes_is_the_hosts() {
+    let written = |path: &[u8], _: bool, _: Purpose| match path {
+        b"/pod/file" => FileReply::Shadow { path: b"/pod/file", may: 6, writable: true },
+        _ => FileReply::Failed(ENOENT),
+    };
+    let session = session_that(true, written);
+    let script = "echo one >> /pod/file && mkdir -m 700 /pod/new && mv /pod/a /pod/b && ln -s x /pod/link && \
+                  rm -f /pod/gone && rmdir /pod/new && chmod 640 /pod/file && touch -d @7 /pod/file && sync /pod/file";
+    finish(hooked(&session.host, "sh").args(["-c", script])).output();
+    assert_eq!(fs::read_to_string(session.root.join("pod/file")).expect("reads"), format!("{TEXT}one\n"));
+    let inode = fs::metadata(session.root.join("pod/file")).expect("there").ino();
+    let asked = session.host.asked();
+    assert!(asked.contains(&Asked::Settle { inode, durable: false }), "{asked:?}");
+    for (path, beginning) in [
+        ("/pod/new", "MakeDirectory(448)"),
+        ("/pod/a", "Rename { to: [47, 112, 111, 100, 47, 98]"),
+        ("/pod/link", "Symlink([120])"),
+        ("/pod/new", "Remove(Directory)"),
+        ("/pod/file", "SetMode(416)"),
+        ("/pod/file", "SetTimes { times: [Time { seconds: 7, nanoseconds: 0 }, Time { seconds: 7"),
+    ] {
+        let is_asked = |asked: &Asked| matches!(asked, Asked::ChangeFile { path: of, change } if of == path.as_bytes() && change.starts_with(beginning));
+        assert!(asked.iter().any(is_asked), "{path} {beginning}: {asked:?}");
+    }
+}
+
+#[test]
 fn folders_of_the_pod_are_entered_and_listed_under_their_own_paths() {
     let session = session(pod);
     let script = "cd /pod && pwd && pwd -P && cat file link ./folder/../file && ls && cd folder && /bin/pwd && cd .. && \
@@ -175,9 +256,13 @@ fn what_no_pattern_names_is_this_machines_also_from_a_folder_of_the_pod() {
     let place = tempfile::tempdir().expect("a folder");
     let file = place.path().join("file");
     let up = format!("../..{}", file.display());
-    let script = format!("cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1");
+    let script = format!(
+        "cd /pod/folder && echo here > {up} && cat {up} && cat ../local 2>&1; cd / && cat /pod/folder/../..{} && \
+         ls -d /pod/..",
+        file.display()
+    );
     let shown = finish(hooked(&session.host, "sh").args(["-c", &script])).stdout;
-    assert_eq!(shown, "here\ncat: ../local: No such file or directory\n");
+    assert_eq!(shown, "here\ncat: ../local: No such file or directory\nhere\n/pod/..\n");
     assert_eq!(fs::read_to_string(file).expect("reads"), "here\n");
     assert!(
         session.host.asked().iter().all(|asked| !matches!(asked, Asked::File { path, .. } if path.ends_with(b"local")))

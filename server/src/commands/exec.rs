@@ -17,11 +17,12 @@ use protocol::layer::SESSION_VARIABLE;
 use crate::bundle;
 use crate::cli::Exec;
 use crate::failure::{Class, Failure, Result};
+use crate::machine::Work;
 use crate::program;
 use crate::progress::{Mode, Progress};
 use crate::session::message::{About, HostMessage, Keeper, Ready, Start};
 use crate::session::spawn::Host;
-use crate::session::spec::{NetworkOptions, SessionSpec};
+use crate::session::spec::{NetworkOptions, SessionSpec, Unnamed};
 use crate::settings;
 
 /// Runs the command; returns only when it cannot.
@@ -54,7 +55,7 @@ fn start(
     let file = program::find(name, &path)?;
     program::check(&file, &path)?;
     let loaded = settings::load(&exec.source, settings::exec_options(exec))?;
-    let spec = settings::session_spec(loaded.valid()?, exec.container.as_deref())?;
+    let spec = settings::session_spec(loaded.valid()?, exec.container.as_deref(), &Work::here(&exec.command)?)?;
     for problem in &loaded.resolved.diagnostics {
         progress.warning(&format!(
             "{}: {}",
@@ -110,11 +111,7 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
         (false, n_variables) => format!("{n_variables} variables of the container"),
     };
     progress.note("environment", &environment);
-    let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
-    let named = spec.files.reads_the_pod().then_some("what the patterns of feature.fs name");
-    let from_pod: Vec<&str> = from_pod.into_iter().chain(named).collect();
-    let files = if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) };
-    progress.note("files", &files);
+    progress.note("files", &files(spec));
     progress.note("incoming", incoming(spec, ready));
     let network = &spec.network;
     progress.note("outgoing", &outgoing(network));
@@ -126,6 +123,28 @@ fn summarise(spec: &SessionSpec, ready: &Ready, verbose: bool, progress: &mut Pr
     if verbose {
         progress.note("session", &format!("{}, log: {}", ready.session, ready.log));
     }
+}
+
+fn files(spec: &SessionSpec) -> String {
+    let lists = spec.files.lists.as_ref();
+    let most = match lists.map(|lists| lists.unnamed) {
+        Some(Unnamed::Read) => {
+            Some("read from the pod, except this machine's programs, homes and temporary files; written here")
+        }
+        Some(Unnamed::Write) => {
+            Some("read and written in the pod, except this machine's programs, homes and temporary files")
+        }
+        Some(Unnamed::Local) | None => None,
+    };
+    if let Some(most) = most {
+        return most.to_owned();
+    }
+    let from_pod: Vec<&str> = POD_FILES.into_iter().filter(|path| spec.has_file(path)).collect();
+    let volumes = lists.is_some().then_some("volumes of the container");
+    let has_patterns = !(spec.files.read_write.is_empty() && spec.files.read_only.is_empty());
+    let named = has_patterns.then_some("what the patterns of feature.fs name");
+    let from_pod: Vec<&str> = from_pod.into_iter().chain(volumes).chain(named).collect();
+    if from_pod.is_empty() { "local".to_owned() } else { format!("local, except {}", from_pod.join(", ")) }
 }
 
 fn incoming(spec: &SessionSpec, ready: &Ready) -> &'static str {

@@ -35,11 +35,13 @@ impl Rights {
 
     /// For an agent in the target's pod, which is in its namespaces from the beginning.
     pub(super) fn of_ephemeral(plan: &AgentPlan<'_>) -> Self {
+        // Who may not look at the target's process has only its user's files, and needs to become nobody else.
+        let becomes_user = plan.files_of_target && !plan.options.is_without("SYS_PTRACE");
         let needs = [
             (plan.incoming, "BPF"),
             (plan.incoming, "NET_ADMIN"),
-            (plan.files_of_target, "SETGID"),
-            (plan.files_of_target, "SETUID"),
+            (becomes_user, "SETGID"),
+            (becomes_user, "SETUID"),
             (true, "SYS_PTRACE"),
         ];
         Self::of(plan, &needs)

@@ -69,6 +69,8 @@ pub struct PodTarget {
     pub user: Option<User>,
     /// Names by which its clients reach the pod.
     pub services: Vec<ServicePort>,
+    /// Where the container has volumes.
+    pub volumes: Vec<String>,
 }
 
 /// The user of a container.
@@ -357,8 +359,13 @@ fn describe(pod: &Pod, chosen: &Choice, others: usize) -> Result<PodTarget> {
         probes: probes::of(spec),
         user: user(spec, container, status),
         services: Vec::new(),
+        volumes: container.map(volumes).unwrap_or_default(),
         pod: name,
     })
+}
+
+fn volumes(container: &Container) -> Vec<String> {
+    container.volume_mounts.iter().flatten().map(|mount| mount.mount_path.clone()).collect()
 }
 
 /// As the node tells it (Kubernetes 1.33 with containerd 2), or else as the spec does.

@@ -11,6 +11,7 @@ use super::problems::Answer;
 use super::rpc::{EnvironmentStyle, LaunchFacts, LaunchPlan, Problem};
 use crate::commands::exec;
 use crate::failure::Failure;
+use crate::machine::Work;
 use crate::program;
 use crate::session::message::Ready;
 use crate::settings;
@@ -110,12 +111,28 @@ impl Launch {
         Ok(Self { debugger, configuration, program, env, cwd })
     }
 
+    /// The program with its arguments, as far as they are known.
+    pub(super) fn command(&self) -> Vec<OsString> {
+        let arguments = self.configuration.get("args").and_then(Value::as_array).into_iter().flatten();
+        self.program.iter().map(String::as_str).chain(arguments.filter_map(Value::as_str)).map(OsString::from).collect()
+    }
+
+    /// What is begun on this machine with `command`; `folder` is that of the workspace.
+    pub(super) fn work<'a>(&self, folder: &Path, command: &'a [OsString]) -> Work<'a> {
+        let folders = self.cwd.iter().cloned().chain([folder.to_owned()]).collect();
+        Work { folders, path: self.search_path(), command }
+    }
+
+    fn search_path(&self) -> OsString {
+        self.env.get("PATH").map_or_else(program::search_path, OsString::from)
+    }
+
     /// Refuses programs that the layer cannot enter, before anything is made for them. What is not known is let through.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let Some(name) = self.program.as_deref().filter(|name| !name.is_empty() && !name.contains("${")) else {
             return Ok(());
         };
-        let path = self.env.get("PATH").map_or_else(program::search_path, OsString::from);
+        let path = self.search_path();
         let name = match &self.cwd {
             Some(cwd) if name.contains('/') => cwd.join(name),
             _ => PathBuf::from(name),

@@ -38,7 +38,8 @@ impl Prepared {
                 .next("pick one, or name it in the configuration: \"target\": \"deployment/NAME\"")
                 .action("Pick target", ActionKind::PickTarget, None));
         }
-        let mut spec = settings::session_spec(&config, params.container.as_deref())?;
+        let command = launch.command();
+        let mut spec = settings::session_spec(&config, params.container.as_deref(), &launch.work(folder, &command))?;
         spec.incoming.ignored_ports.extend(launch.debugger_ports());
         let key = "feature.network.incoming.ignore_localhost";
         if launch.listens_inside() && loaded.resolved.origin(key) == config::Origin::Default {

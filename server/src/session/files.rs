@@ -3,39 +3,50 @@
 //! The layer asks with a path before each call; here it is decided again whose it is, the agent is asked what is
 //! there now, and the shadow is brought up to that. Questions for the same path at the same time are one.
 
+mod ahead;
+mod changes;
+mod content;
+mod follow;
 mod rules;
+mod sent;
 mod shadow;
 mod tree;
+mod writing;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::future::Future;
-use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use decide::files::Rule;
+use decide::files::defaults::CERTIFICATES;
 use link::{LinkError, read_message};
 use protocol::agent::RemoteError;
-use protocol::files::{Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, PIECE, ReadFile};
+use protocol::files::{Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, OpenFile, Opening, ReadFile};
 use protocol::layer::{self, FileReply, MAX_PATH, MAX_SHADOW, Purpose};
 use rustix::io::Errno;
-use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 
 use super::host::tell;
 use super::pod_files::sealed;
-use super::spec::FileOptions;
 use super::startup::Links;
 use crate::failure::{Failure, Result};
+use ahead::Ahead;
+use content::receive;
+use follow::Followed;
 use shadow::Shadow;
 use tree::Tree;
+use writing::Writing;
 
-pub use rules::{Decision, FileRules};
+pub(super) use changes::ChangeAnswer;
+pub use rules::{Decision, FileRules, Pattern, Source};
 
 /// Most entries of a directory.
 const MAX_ENTRIES: usize = 100_000;
+
+/// How often a file that is changing in the pod is looked at until it is what is here.
+const ATTEMPTS: usize = 5;
 
 /// Paths of which it is remembered where they lead.
 const MAX_ALIASES: usize = 65_536;
@@ -62,6 +73,10 @@ pub(super) struct Files {
     links: Links,
     max_size: u64,
     tree: Arc<Mutex<Tree>>,
+    writing: Arc<Writing>,
+    ahead: Arc<Ahead>,
+    followed: Arc<Followed>,
+    written_on: Option<u64>,
     root: Vec<u8>,
     /// Where paths led when they were looked at last: only a guess.
     aliases: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
@@ -73,9 +88,8 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The files that the user's patterns name; none where they name none.
-    pub(super) fn start(session: &str, options: &FileOptions, links: &Links) -> Result<Option<Self>> {
-        let Some(rules) = FileRules::new(options)? else { return Ok(None) };
+    /// The files that can be the pod's by the rules, of at most `max_size` bytes.
+    pub(super) fn start(session: &str, rules: FileRules, max_size: u64, links: &Links) -> Result<Self> {
         let cannot = |error: std::io::Error| Failure::system("cannot keep files of the pod", error);
         let shadow = Shadow::new(session)?;
         let tree = Tree::new(shadow.path()).map_err(cannot)?;
@@ -83,61 +97,181 @@ impl Files {
         if root.len() > MAX_SHADOW {
             return Err(Failure::system("cannot keep files of the pod", "the path of the runtime folder is too long"));
         }
-        Ok(Some(Self {
+        let written_on = if rules.may_write() { Some(tree.device().map_err(cannot)?) } else { None };
+        let (tree, ahead) = (Arc::new(Mutex::new(tree)), Ahead::new(links));
+        Ok(Self {
             table: sealed("file-rules", rules.table()).map_err(cannot)?,
             rules,
             links: links.clone(),
-            max_size: options.max_size,
-            tree: Arc::new(Mutex::new(tree)),
+            max_size,
+            writing: Writing::start(links, &tree, &ahead, max_size),
+            followed: Followed::start(links, &tree, &ahead, max_size),
+            ahead,
+            tree,
+            written_on,
             root,
             aliases: Mutex::default(),
             shows: Shared::default(),
             fills: Shared::default(),
             too_large: Mutex::default(),
             shadow,
-        }))
+        })
     }
 
-    /// Removes the files. Nobody asks for any more.
-    pub(super) fn remove(&self) {
+    /// Brings the pod what was written, and removes the files. Nobody asks for any more.
+    pub(super) async fn finish(&self) {
+        for path in self.writing.finish().await {
+            tracing::error!(path, "the pod does not have all that was written");
+        }
         self.shadow.remove();
     }
 
     /// What layers decide by.
     pub(super) fn rules(&self) -> layer::FileRules<'_> {
         let table = self.table.as_raw_fd() as u32;
-        layer::FileRules { table, size: self.rules.table().len() as u32, shadow: &self.root }
+        let size = self.rules.table().len() as u32;
+        layer::FileRules { table, size, shadow: &self.root, written_on: self.written_on }
     }
 
     /// Answers a layer.
     pub(super) async fn answer(&self, wish: Wish) -> Answer {
         let decision = self.rules.decide(&wish.path);
+        let rule = decision.rule();
         let path = decision.path;
-        match decision.by.map(|(rule, _)| rule) {
+        match rule {
             Some(Rule::NotFound) => Answer::Failed(Errno::NOENT),
-            Some(Rule::ReadWrite | Rule::ReadOnly) => {
+            Some(rule) if !rule.is_local(wish.purpose.changes()) => {
                 let wish = Wish { path, ..wish };
-                match self.shows.once(&wish, self.show(&wish)).await {
-                    Ok(shown) => Answer::Shadow(shown.path, shown.may),
+                match self.shown(rule, &wish).await {
+                    Ok(Shown { path, may }) => Answer::Shadow { path, may, writable: rule == Rule::ReadWrite },
+                    Err(Errno::NOENT) if self.has_no_certificates(rule, &wish.path).await => Answer::Local(wish.path),
                     Err(errno) => Answer::Failed(errno),
                 }
             }
-            Some(Rule::Local | Rule::Mapping) | None if path.len() > MAX_PATH || !path.starts_with(b"/") => {
-                Answer::Failed(Errno::NAMETOOLONG)
-            }
-            Some(Rule::Local | Rule::Mapping) | None => Answer::Local(path),
+            _ if path.len() > MAX_PATH || !path.starts_with(b"/") => Answer::Failed(Errno::NAMETOOLONG),
+            _ => Answer::Local(path),
         }
+    }
+
+    /// Brings the shadow up to what a program wants of a path of the pod's.
+    async fn shown(&self, rule: Rule, wish: &Wish) -> Result<Shown, Errno> {
+        match wish.purpose {
+            Purpose::Write(how) if rule == Rule::ReadWrite => self.write(&wish.path, how).await,
+            Purpose::Write(how) => self.show_unwritten(wish.path.clone(), how).await,
+            Purpose::Change => self.show_once(Wish { purpose: Purpose::Look, ..wish.clone() }).await,
+            Purpose::Look | Purpose::Open | Purpose::List => self.show_once(wish.clone()).await,
+        }
+    }
+
+    /// Whether a path is among those of certificates by default, and the pod has none at all.
+    async fn has_no_certificates(&self, rule: Rule, path: &[u8]) -> bool {
+        let folder = CERTIFICATES.as_bytes();
+        if rule != Rule::Read || !path.to_ascii_lowercase().starts_with(folder) {
+            return false;
+        }
+        let wish = Wish { path: folder.to_vec(), follow: true, purpose: Purpose::Look };
+        matches!(self.look(&wish).await, Err(Errno::NOENT | Errno::NOTDIR))
+    }
+
+    /// Returns once the pod has what was written to a file of the session, or why it has not.
+    pub(super) async fn settle(&self, inode: u64, durable: bool) -> Result<(), Errno> {
+        self.writing.settle(inode, durable).await
+    }
+
+    async fn show_once(&self, wish: Wish) -> Result<Shown, Errno> {
+        self.shows.once(&wish, self.show(&wish)).await
+    }
+
+    /// A file that can only be read: the layer refuses to write what is there.
+    async fn show_unwritten(&self, path: Vec<u8>, how: Opening) -> Result<Shown, Errno> {
+        let purpose = if how.write || how.truncate { Purpose::Look } else { Purpose::Open };
+        match self.show_once(Wish { path, follow: how.follow, purpose }).await {
+            Err(Errno::NOENT) if how.create.is_some() => Err(Errno::ROFS),
+            shown => shown,
+        }
+    }
+
+    /// Opens a file of the pod so that it is made, emptied or written.
+    async fn write(&self, path: &[u8], how: Opening) -> Result<Shown, Errno> {
+        let guess = lock(&self.aliases).get(path).cloned().unwrap_or_else(|| path.to_vec());
+        let (is_written, known) = (self.writing.at(&guess).is_some(), self.tree().content(&guess));
+        let wants = !how.truncate && (how.read || !how.append);
+        // What is written here is emptied here first.
+        let remote = Opening { truncate: how.truncate && !is_written, ..how };
+        let request = OpenFile { path: path.to_vec(), how: remote, content: wants && how.write, known };
+        let (mut opened, stream) = self.writing.open(request).await?;
+        self.ahead.forget();
+        self.remember(path, &opened.path);
+        if !how.write {
+            let emptied = self.writing.at(&opened.path).filter(|_| how.truncate);
+            if let Some(writer) = emptied {
+                self.writing.cut(&writer, 0).await?;
+            }
+            let wish = Wish { path: opened.path, follow: false, purpose: Purpose::Open };
+            return self.show_once(wish).await;
+        }
+        let (mut stream, mut attempts) = (Some(stream), 0);
+        loop {
+            let opening = self.writing.opening.lock().await;
+            let begun = match self.writing.at(&opened.path) {
+                Some(writer) => self.writing.join(&writer, &how).await,
+                None => {
+                    let is_empty = how.truncate || opened.about.size == 0;
+                    match is_empty {
+                        true => self.tree().write(&opened.path, &opened.about, b"").map_err(own_errno)?,
+                        false if wants => self.open(&opened.path, &opened.about, opened.content.take()).await?,
+                        false => self.tree().place(&opened.path, &opened.about, None).map_err(own_errno)?,
+                    }
+                    self.writing.begin(&opened, &how, &mut stream, wants || is_empty).await
+                }
+            };
+            drop(opening);
+            attempts += 1;
+            match begun {
+                Err(Errno::AGAIN) if attempts < ATTEMPTS => {
+                    let wish = Wish { path: opened.path.clone(), follow: false, purpose: Purpose::Look };
+                    opened.about = self.look(&wish).await?.about;
+                }
+                Err(Errno::AGAIN) => return Err(Errno::IO),
+                begun => break begun?,
+            }
+        }
+        self.tree().tell(&opened.path);
+        Ok(Shown { path: opened.path, may: opened.may })
+    }
+
+    /// Whether programs write a file, so that it is what is here. If nobody does any more and the pod has another, it is
+    /// not.
+    async fn is_written(&self, path: &[u8], about: &Metadata) -> bool {
+        let (is_busy, known) = {
+            let tree = self.tree();
+            (tree.is_busy(path), tree.about(path))
+        };
+        is_busy && (known == Some(*about) || !self.writing.is_abandoned(path).await)
     }
 
     /// Brings the shadow up to what the pod has at a path.
     async fn show(&self, wish: &Wish) -> Result<Shown, Errno> {
         let Looked { path, about, destination, may, content } = self.look(wish).await?;
+        if wish.purpose == Purpose::Open && about.kind == FileKind::Regular {
+            self.ahead.opened(&path);
+        }
+        if about.kind == FileKind::Regular && self.is_written(&path, &about).await {
+            if let Some(writer) = self.writing.at(&path).filter(|_| wish.purpose == Purpose::Open) {
+                self.writing.fill_for_reading(&writer).await?;
+            }
+            self.tree().tell(&path);
+            return Ok(Shown { path, may });
+        }
         match (wish.purpose, about.kind) {
             (Purpose::Open, FileKind::Regular) => self.open(&path, &about, content).await?,
             (Purpose::Open | Purpose::List, FileKind::Directory) => self.list(&path, &about).await?,
             (Purpose::Open, FileKind::Fifo | FileKind::Socket) => return Err(Errno::NXIO),
             (Purpose::Open, FileKind::Device) => return Err(Errno::NODEV),
             _ => self.tree().place(&path, &about, destination.as_deref()).map_err(own_errno)?,
+        }
+        if wish.purpose == Purpose::Open && about.kind == FileKind::Regular {
+            self.followed.opened(&path);
         }
         if about.kind != FileKind::Link {
             self.tree().tell(&path);
@@ -146,19 +280,28 @@ impl Files {
     }
 
     async fn look(&self, wish: &Wish) -> Result<Looked, Errno> {
+        if let Some(looked) = self.ahead.look(wish) {
+            return Ok(looked);
+        }
         let Wish { path, follow, purpose } = wish;
         let guess = lock(&self.aliases).get(path).cloned();
         let known = self.tree().content(guess.as_deref().unwrap_or(path));
         let request = LookAt { path: path.clone(), follow: *follow, content: *purpose == Purpose::Open, known };
         let looked = answered(self.links.control.call(request).await)?;
-        if looked.path != *path {
-            let mut aliases = lock(&self.aliases);
-            if aliases.len() >= MAX_ALIASES {
-                aliases.clear();
-            }
-            aliases.insert(path.clone(), looked.path.clone());
-        }
+        self.remember(path, &looked.path);
         Ok(looked)
+    }
+
+    /// Notes where a path leads.
+    fn remember(&self, path: &[u8], leads_to: &[u8]) {
+        if path == leads_to {
+            return;
+        }
+        let mut aliases = lock(&self.aliases);
+        if aliases.len() >= MAX_ALIASES {
+            aliases.clear();
+        }
+        aliases.insert(path.to_vec(), leads_to.to_vec());
     }
 
     /// Makes the content of a regular file be there.
@@ -177,7 +320,7 @@ impl Files {
     }
 
     async fn fetch(&self, path: &[u8]) -> Result<(), Errno> {
-        let request = ReadFile { path: path.to_vec(), limit: self.max_size };
+        let request = ReadFile { path: path.to_vec(), limit: self.max_size, offset: 0 };
         let (reply, mut stream) = self.links.data.open(request).await.map_err(|error| lost(&error))?;
         let about = reply.map_err(|error| remote(&error))?;
         if self.tree().content(path) == Some(about) {
@@ -200,6 +343,18 @@ impl Files {
     }
 
     async fn list(&self, path: &[u8], about: &Metadata) -> Result<(), Errno> {
+        self.ahead.listed(path);
+        let entries = match self.ahead.listing(path, about) {
+            Some(entries) => entries,
+            None => self.fetch_listing(path).await?,
+        };
+        let (tree, path, about) = (self.tree.clone(), path.to_vec(), *about);
+        let place = move || lock(&tree).list(&path, &about, &entries);
+        tokio::task::spawn_blocking(place).await.map_err(|_| Errno::IO)?.map_err(own_errno)
+    }
+
+    async fn fetch_listing(&self, path: &[u8]) -> Result<Vec<Entry>, Errno> {
+        let changes = self.ahead.changes();
         let request = ListDirectory { path: path.to_vec() };
         let (reply, mut stream) = self.links.data.open(request).await.map_err(|error| lost(&error))?;
         reply.map_err(|error| remote(&error))?;
@@ -212,9 +367,8 @@ impl Files {
                 Listed::Failed(errno) => return Err(Errno::from_raw_os_error(errno)),
             }
         }
-        let (tree, path, about) = (self.tree.clone(), path.to_vec(), *about);
-        let place = move || lock(&tree).list(&path, &about, &entries);
-        tokio::task::spawn_blocking(place).await.map_err(|_| Errno::IO)?.map_err(own_errno)
+        self.ahead.note_listing(changes, path, &entries);
+        Ok(entries)
     }
 
     async fn tell_too_large(&self, path: &[u8], size: u64) {
@@ -233,7 +387,7 @@ impl Files {
 /// What a layer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Shadow(Vec<u8>, u8),
+    Shadow { path: Vec<u8>, may: u8, writable: bool },
     Local(Vec<u8>),
     Failed(Errno),
 }
@@ -241,7 +395,7 @@ pub(super) enum Answer {
 impl Answer {
     pub(super) fn reply(&self) -> FileReply<'_> {
         match self {
-            Self::Shadow(path, may) => FileReply::Shadow { path, may: *may },
+            Self::Shadow { path, may, writable } => FileReply::Shadow { path, may: *may, writable: *writable },
             Self::Local(path) => FileReply::Local(path),
             Self::Failed(errno) => FileReply::Failed(errno.raw_os_error()),
         }
@@ -276,23 +430,6 @@ impl<K: Clone + Eq + std::hash::Hash, T: Clone> Shared<K, T> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Receives a file's content; its size.
-async fn receive(stream: &mut link::Stream, file: &mut File) -> Result<u64, Errno> {
-    let (mut piece, mut size) = (vec![0; PIECE], 0);
-    loop {
-        let number = stream.read_i32_le().await.map_err(|_| Errno::IO)?;
-        let length = match usize::try_from(number) {
-            Ok(0) => return Ok(size),
-            Ok(length) if length <= PIECE => length,
-            Ok(_) => return Err(Errno::IO),
-            Err(_) => return Err(Errno::from_raw_os_error(number.checked_neg().unwrap_or(Errno::IO.raw_os_error()))),
-        };
-        stream.read_exact(&mut piece[..length]).await.map_err(|_| Errno::IO)?;
-        file.write_all(&piece[..length]).map_err(own_errno)?;
-        size += length as u64;
-    }
 }
 
 fn answered<T>(reply: Result<Result<T, RemoteError>, LinkError>) -> Result<T, Errno> {

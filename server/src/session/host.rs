@@ -145,7 +145,7 @@ async fn hold(
         gone_tx.send(true).ok();
     });
     let starter = Starter(gone);
-    let started = match startup::start(&spec, &reporter, &starter).await {
+    let mut started = match startup::start(&spec, &reporter, &starter).await {
         Ok(started) => started,
         Err(failure) => {
             tracing::error!(class = ?failure.class, %failure, "the session did not start");
@@ -155,7 +155,7 @@ async fn hold(
             return Ok(());
         }
     };
-    let served = prepare(&spec, &started, session, log, program, &start);
+    let served = prepare(&spec, &mut started, session, log, program, &start);
     let Prepared { ready, mut processes, layers, control } = match served {
         Ok(served) => served,
         Err(failure) => {
@@ -182,7 +182,7 @@ async fn hold(
     control.board.ended(cause);
     silence();
     if let Some(files) = &layers.shadow {
-        files.remove();
+        files.finish().await;
     }
     farewell(&started).await;
     tracing::info!("the session is over");
@@ -224,7 +224,7 @@ struct Prepared {
 
 fn prepare(
     spec: &SessionSpec,
-    started: &Started,
+    started: &mut Started,
     session: &str,
     log: String,
     program: Option<(OwnedFd, i32)>,
@@ -253,7 +253,8 @@ fn prepare(
     let network = &spec.network;
     let files = PodFiles::make(&started.description, |path| spec.has_file(path))
         .map_err(|error| Failure::system("cannot keep the pod's files", error))?;
-    let shadow = Files::start(session, &spec.files, &started.links)?;
+    let (file_rules, links) = (started.file_rules.take(), &started.links);
+    let shadow = file_rules.map(|rules| Files::start(session, rules, spec.files.max_size, links)).transpose()?;
     let layers = Arc::new(Layers {
         token,
         settings: layer_settings(spec, started, &outgoing, incoming.is_on(), files.places),
@@ -267,7 +268,7 @@ fn prepare(
         files,
         shadow,
         connect_wait: network.connect_wait,
-        links: started.links.clone(),
+        links: links.clone(),
         pod_addresses: started.description.addresses.clone(),
         outgoing,
         incoming,

@@ -12,8 +12,10 @@ use decide::outgoing::is_loopback;
 use decide::programs::Skip;
 use protocol::agent::ConnectTcp;
 use protocol::codec;
+use protocol::files::Opening;
 use protocol::layer::{
-    AttachReply, ConnectReply, Message, NamesReply, Over, Request, Settings, Token, UdpReply, UnixReply,
+    AttachReply, ConnectReply, Message, NamesReply, Over, PathChange, Purpose, Request, Settings, Token, UdpReply,
+    UnixReply,
 };
 use rustix::io::Errno;
 use serde::Serialize;
@@ -21,7 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::closed::{Closings, Watch};
-use super::files::{Answer, Files, Wish as FileWish};
+use super::files::{Answer, ChangeAnswer, Files, Wish as FileWish};
 use super::incoming::Incoming;
 use super::lookup;
 use super::names::{Local, Names};
@@ -161,9 +163,8 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             let errno = layers.incoming.listen(layers.outgoing.closings.watch(cookie), bound).await;
             write(&mut stream, &errno).await
         }
-        Request::File { path, follow, purpose } => {
-            let answer = file(layers, FileWish { path: path.to_vec(), follow, purpose }).await;
-            write(&mut stream, &answer.reply()).await
+        Request::File { .. } | Request::ChangeFile { .. } | Request::Settle { .. } => {
+            answer_file(stream, layers, message.request).await
         }
         Request::Names { cookie, peer } => {
             let reply = match (layers.outgoing.names.get(cookie), peer) {
@@ -209,6 +210,52 @@ fn unix_reply(found: Option<&Result<Vec<u8>, i32>>) -> UnixReply<'_> {
         Some(Ok(name)) => UnixReply::Relay(name),
         Some(Err(errno)) => UnixReply::Failed(*errno),
         None => UnixReply::Local,
+    }
+}
+
+/// Answers what is asked about files.
+async fn answer_file(mut stream: UnixStream, layers: &Layers, request: Request<'_>) -> io::Result<()> {
+    match request {
+        Request::File { path, follow, purpose } => {
+            let purpose = masked_purpose(purpose, || mask_of(&stream));
+            let answer = file(layers, FileWish { path: path.to_vec(), follow, purpose }).await;
+            write(&mut stream, &answer.reply()).await
+        }
+        Request::ChangeFile { path, change } => {
+            let change = match change {
+                PathChange::MakeDirectory(mode) => PathChange::MakeDirectory(mode & !mask_of(&stream)),
+                other => other,
+            };
+            let answer = match &layers.shadow {
+                Some(files) => files.change(path, change).await,
+                None => ChangeAnswer::Failed(Errno::NOENT),
+            };
+            write(&mut stream, &answer.reply()).await
+        }
+        Request::Settle { inode, durable } => {
+            let settled = match &layers.shadow {
+                Some(files) => files.settle(inode, durable).await,
+                None => Ok(()),
+            };
+            write(&mut stream, &settled.map_or_else(|errno| errno.raw_os_error(), |()| 0)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The mask of modes (`umask(2)`) of the process that asks; the usual one where it cannot be seen.
+fn mask_of(stream: &UnixStream) -> u32 {
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+    let status = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+    let mask = status.as_deref().and_then(|status| status.lines().find_map(|line| line.strip_prefix("Umask:")));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+/// A purpose whose mode has lost what the process's mask takes away.
+fn masked_purpose(purpose: Purpose, mask: impl Fn() -> u32) -> Purpose {
+    match purpose {
+        Purpose::Write(how) => Purpose::Write(Opening { create: how.create.map(|mode| mode & !mask()), ..how }),
+        other => other,
     }
 }
 

@@ -208,6 +208,29 @@ pub struct IncomingOptions {
     pub hold: Duration,
 }
 
+/// Whose a file is that neither a pattern nor a list names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Unnamed {
+    /// This machine's.
+    #[default]
+    Local,
+    /// The pod's is read, this machine's is written.
+    Read,
+    /// The pod's.
+    Write,
+}
+
+/// What this machine has that its programs need, and the pod's mode: the lists of `decide::files::defaults`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileLists {
+    /// Places of this machine, each with why it is one.
+    pub places: Vec<(String, String)>,
+    /// The home of its user.
+    pub home: Option<String>,
+    /// Whose all else is.
+    pub unnamed: Unnamed,
+}
+
 /// Files of the pod, in the terms of `feature.fs`. The patterns are regular expressions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileOptions {
@@ -221,6 +244,8 @@ pub struct FileOptions {
     pub read_only: Vec<String>,
     /// Files of this machine.
     pub local: Vec<String>,
+    /// What holds beside the patterns; nothing without a target, or where all files are local.
+    pub lists: Option<FileLists>,
     /// Largest file that is read from the pod, in bytes.
     pub max_size: u64,
 }
@@ -233,6 +258,7 @@ impl Default for FileOptions {
             read_write: Vec::new(),
             read_only: Vec::new(),
             local: Vec::new(),
+            lists: None,
             max_size: 256 << 20,
         }
     }
@@ -241,7 +267,7 @@ impl Default for FileOptions {
 impl FileOptions {
     /// Whether any file may be the pod's, so that the agent needs the rights of the pod's user.
     pub fn reads_the_pod(&self) -> bool {
-        !(self.read_write.is_empty() && self.read_only.is_empty())
+        self.lists.is_some() || !(self.read_write.is_empty() && self.read_only.is_empty())
     }
 }
 

@@ -9,6 +9,7 @@ use protocol::handshake::Channel;
 use protocol::launch::Launch;
 use tokio::sync::{mpsc, watch};
 
+use super::files::FileRules;
 use super::message::{HostMessage, Step};
 use super::spec::SessionSpec;
 use crate::bundle;
@@ -65,6 +66,8 @@ pub(super) struct Started {
     pub(super) takes_connections: bool,
     /// Whose place the program takes.
     pub(super) target: Option<PodTarget>,
+    /// Whose files are whose.
+    pub(super) file_rules: Option<FileRules>,
 }
 
 /// Tells the starter how far things are.
@@ -75,8 +78,14 @@ impl Reporter {
         self.0.send(message).ok();
     }
 
-    /// What of the pod's traffic cannot be had.
+    /// What of the pod cannot be had.
     fn tell_of_rights(&self, spec: &SessionSpec, agent: &Agent) {
+        let disabled = ["SETUID", "SETGID"].into_iter().find(|name| spec.agent.is_without(name));
+        if let (Some(name), true, None) = (disabled, spec.files.reads_the_pod(), agent.without_rights()) {
+            self.tell(HostMessage::Warning(format!(
+                "files of the pod can be read only if the target runs as root: agent.disabled_capabilities has {name}"
+            )));
+        }
         let Some(mode) = spec.incoming.mode else { return };
         let flushes = mode == PortMode::Steal && spec.incoming.flush_connections;
         if let Some(reason) = agent.without_rights() {
@@ -146,6 +155,10 @@ struct Created {
 /// Starts the session. On failure nothing is left in the cluster.
 pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Starter) -> Result<Started> {
     let (cluster, target) = starter.unless_gone(find(spec, reporter)).await?;
+    // Takes some ten milliseconds, while the agent starts.
+    let volumes = target.as_ref().map(|target| target.volumes.clone()).unwrap_or_default();
+    let files = spec.files.clone();
+    let file_rules = tokio::task::spawn_blocking(move || FileRules::new(&files, &volumes));
     // Not to be dropped: an agent whose making was begun must be known, so that it can be removed.
     let created = reporter
         .step(Step::AgentCreated, async {
@@ -165,16 +178,18 @@ pub(super) async fn start(spec: &SessionSpec, reporter: &Reporter, starter: &Sta
             }
         };
         let (pod_environment, description) = tokio::try_join!(environment, describe(&links))?;
-        Ok(((links, pod_environment, description), node))
+        let internal = |error| Failure::new(Class::Internal, format!("the rules about files: {error}"));
+        let file_rules = file_rules.await.map_err(internal)??;
+        Ok(((links, pod_environment, description, file_rules), node))
     });
     match starter.unless_gone(ready).await {
-        Ok((links, pod_environment, description)) => {
+        Ok((links, pod_environment, description, file_rules)) => {
             let agent = created.agent;
             let (kept, control) = (keep(cluster.clone(), agent.clone()), links.control.clone());
             tokio::spawn(async move {
                 tokio::select! { () = kept => {}, _ = control.ended() => {} }
             });
-            Ok(Started { cluster, agent, links, pod_environment, description, takes_connections, target })
+            Ok(Started { cluster, agent, links, pod_environment, description, takes_connections, target, file_rules })
         }
         Err(failure) => {
             created.agent.remove(&cluster).await.ok();

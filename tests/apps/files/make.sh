@@ -35,4 +35,5 @@ echo one > /data/swap/..one/key
 echo two, longer > /data/swap/..two/key
 ln -s ..one /data/swap/..data
 ln -s ..data/key /data/swap/key
-chown -R 1000:1000 /data/swap
+mkdir /data/made
+chown -R 1000:1000 /data/swap /data/made

@@ -2,6 +2,11 @@
 //!
 //! Most programs here run twice, in the pod and through mirror, and must print the same.
 
+mod changing;
+mod defaults;
+mod programs;
+mod writing;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,8 +73,12 @@ spec:
     - {{name: data, mountPath: /data}}
     - {{name: settings, mountPath: /app/config}}
     - {{name: secret, mountPath: /app/secret}}
+    - {{name: store, mountPath: /store}}
+    - {{name: small, mountPath: /small}}
   volumes:
   - {{name: data, emptyDir: {{}}}}
+  - {{name: store, emptyDir: {{}}}}
+  - {{name: small, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}
   - {{name: settings, configMap: {{name: {name}}}}}
   - {{name: secret, secret: {{secretName: {name}, defaultMode: 256}}}}
 "#
@@ -319,7 +328,8 @@ fn patterns_decide_in_their_order() {
         ("/data/x", "/data/x: the pod's, can only be read: feature.fs.read_only has \"^/DATA/\"\n"),
         ("x.json", "does not exist: feature.fs.not_found has \"json$\"\n"),
         ("conf/a", "/data/tree/a: the pod's, can only be read: feature.fs.read_only has \"^/DATA/\"\n"),
-        ("/usr/bin/sh", "/usr/bin/sh: local: no pattern of feature.fs matches\n"),
+        ("/usr/bin/sh", "/usr/bin/sh: local: programs and libraries (\"^/usr(/|$)\", by default)\n"),
+        ("/x", "/x: the pod's to read, this machine's to write: nothing else names it, and feature.fs.mode says so\n"),
     ] {
         let explained = laptop.run(laptop.mirror(["fs", "explain", path])).success().stdout;
         assert!(explained.ends_with(expected), "{explained}");

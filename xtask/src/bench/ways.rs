@@ -91,6 +91,11 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// `kubectl` as people use it, whose words are still to be given.
+    pub(super) fn kubectl_command(&self) -> Command {
+        Command::new(&self.state.kubectl)
+    }
+
     /// Makes an object.
     pub(super) fn apply(&self, object: &Value) -> Result<()> {
         let mut command = Command::new(&self.state.kubectl);

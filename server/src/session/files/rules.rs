@@ -1,7 +1,9 @@
-//! The user's patterns for files: compiled into the table that layers walk (`decide::files`), and explained.
+//! The rules about files, which are the user's patterns, the container's volumes, the lists of `decide` and the mode:
+//! compiled into the table that layers walk (`decide::files`), and explained.
 
 use std::collections::HashMap;
 
+use decide::files::defaults;
 use decide::files::{NONE, Parts, Rule, Table};
 use regex_automata::dfa::{Automaton, dense};
 use regex_automata::util::primitives::StateID;
@@ -10,7 +12,7 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_lite::{Regex, RegexBuilder};
 
 use crate::failure::{Class, Failure, Result};
-use crate::session::spec::FileOptions;
+use crate::session::spec::{FileLists, FileOptions, Unnamed};
 
 /// Largest table in bytes: every process maps it.
 const MAX_TABLE: usize = 1 << 20;
@@ -20,7 +22,7 @@ const MAX_COMPILING: usize = 8 << 20;
 
 /// The rules of a session.
 pub struct FileRules {
-    /// In the order of [`Rule`]s.
+    /// In the order in which they are heeded.
     patterns: Vec<Pattern>,
     mappings: Vec<(Regex, String)>,
     table: Vec<u8>,
@@ -28,9 +30,28 @@ pub struct FileRules {
     unmapped: Option<Vec<u8>>,
 }
 
-struct Pattern {
-    rule: Rule,
-    regex: String,
+/// One of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    /// What it says.
+    pub rule: Rule,
+    /// Of which paths.
+    pub regex: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where a rule comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The user: the key of `feature.fs` is that of the rule.
+    User,
+    /// A volume that the container has there.
+    Volume,
+    /// The lists, with the reason.
+    List(String),
+    /// `feature.fs.mode`: nothing else names the path.
+    Mode,
 }
 
 /// What the rules say of a path.
@@ -40,27 +61,24 @@ pub struct Decision {
     pub path: Vec<u8>,
     /// The pattern of `mapping` that has changed it.
     pub mapped_by: Option<String>,
-    /// The rule that decides and its pattern; none where no pattern matches.
-    pub by: Option<(Rule, String)>,
+    /// The rule that decides; none where none matches.
+    pub by: Option<Pattern>,
+}
+
+impl Decision {
+    /// What is to be done.
+    pub fn rule(&self) -> Option<Rule> {
+        self.by.as_ref().map(|pattern| pattern.rule)
+    }
 }
 
 impl FileRules {
-    /// Compiles the patterns; none where there are none. Patterns that cannot be compiled are the user's mistake.
-    pub fn new(options: &FileOptions) -> Result<Option<Self>> {
-        let of =
-            |rule, list: &[String]| list.iter().map(|regex| Pattern { rule, regex: regex.clone() }).collect::<Vec<_>>();
-        let mapped: Vec<String> = options.mapping.keys().cloned().collect();
-        let patterns: Vec<Pattern> = [
-            of(Rule::Mapping, &mapped),
-            of(Rule::NotFound, &options.not_found),
-            of(Rule::ReadWrite, &options.read_write),
-            of(Rule::ReadOnly, &options.read_only),
-            of(Rule::Local, &options.local),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        if !patterns.iter().any(|pattern| pattern.rule != Rule::Local) {
+    /// Compiles the rules for a container that has `volumes` at these paths; none where no file can be the pod's.
+    /// Patterns that cannot be compiled are the user's mistake.
+    pub fn new(options: &FileOptions, volumes: &[String]) -> Result<Option<Self>> {
+        let mapped = options.mapping.len();
+        let patterns: Vec<Pattern> = users(options).chain(listed(options.lists.as_ref(), volumes)).collect();
+        if patterns.iter().all(|pattern| matches!(pattern.rule, Rule::Local | Rule::Unnamed)) {
             return Ok(None);
         }
         let mappings = options.mapping.iter().map(|(regex, text)| {
@@ -69,11 +87,16 @@ impl FileRules {
         });
         let mappings: Vec<_> = mappings.collect::<Result<_>>()?;
         let table = compile(&patterns)?;
-        let unmapped = match mapped.len() {
+        let unmapped = match mapped {
             0 => None,
             mapped => Some(compile(&patterns[mapped..])?),
         };
         Ok(Some(Self { patterns, mappings, table, unmapped }))
+    }
+
+    /// Whether any file of the pod may be written.
+    pub(super) fn may_write(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.rule == Rule::ReadWrite)
     }
 
     /// The table for layers.
@@ -84,9 +107,9 @@ impl FileRules {
     /// Decides for an absolute path.
     pub fn decide(&self, path: &[u8]) -> Decision {
         let find = |table: &[u8], path: &[u8]| Table::read(table)?.find(path.iter().copied()).map(usize::from);
-        let of = |index: usize| self.patterns.get(index).map(|pattern| (pattern.rule, pattern.regex.clone()));
+        let of = |index: usize| self.patterns.get(index).cloned();
         let first = find(&self.table, path).and_then(of);
-        let Some((Rule::Mapping, regex)) = first else {
+        let Some(Pattern { rule: Rule::Mapping, regex, .. }) = first else {
             return Decision { path: path.to_vec(), mapped_by: None, by: first };
         };
         let path = self.map(path);
@@ -103,8 +126,39 @@ impl FileRules {
     }
 }
 
+/// The user's patterns.
+fn users(options: &FileOptions) -> impl Iterator<Item = Pattern> {
+    let of = |rule, regex: &String| Pattern { rule, regex: regex.clone(), source: Source::User };
+    let mappings = options.mapping.keys().map(move |regex| of(Rule::Mapping, regex));
+    let lists = [
+        (Rule::NotFound, &options.not_found),
+        (Rule::ReadWrite, &options.read_write),
+        (Rule::ReadOnly, &options.read_only),
+        (Rule::Local, &options.local),
+    ];
+    mappings.chain(lists.into_iter().flat_map(move |(rule, list)| list.iter().map(move |regex| of(rule, regex))))
+}
+
+/// What holds beside them.
+fn listed(lists: Option<&FileLists>, volumes: &[String]) -> Vec<Pattern> {
+    let Some(lists) = lists else { return Vec::new() };
+    let everywhere = match lists.unnamed {
+        Unnamed::Local => None,
+        Unnamed::Read => Some(Rule::Read),
+        Unnamed::Write => Some(Rule::ReadWrite),
+    };
+    let rule = everywhere.unwrap_or(Rule::Read);
+    let volumes = volumes.iter().filter(|path| defaults::takes_volume(path, &lists.places));
+    let mut patterns: Vec<Pattern> =
+        volumes.map(|path| Pattern { rule, regex: defaults::below(path), source: Source::Volume }).collect();
+    let rules = defaults::rules(&lists.places, lists.home.as_deref()).into_iter();
+    patterns.extend(rules.map(|(rule, regex, why)| Pattern { rule, regex, source: Source::List(why) }));
+    patterns.extend(everywhere.map(|rule| Pattern { rule, regex: "^/".to_owned(), source: Source::Mode }));
+    patterns
+}
+
 fn wrong(rule: Rule, reason: &str) -> Failure {
-    let key = format!("feature.fs.{}", rule.key());
+    let key = rule.key().map_or("feature.fs".to_owned(), |key| format!("feature.fs.{key}"));
     Failure::new(Class::Config, format!("{key} has a pattern that cannot be used: {}", reason.replace('\n', " ")))
 }
 
@@ -215,7 +269,66 @@ mod tests {
     }
 
     fn rules(options: FileOptions) -> FileRules {
-        FileRules::new(&options).expect("compiles").expect("some")
+        FileRules::new(&options, &[]).expect("compiles").expect("some")
+    }
+
+    fn by(decision: &Decision) -> Option<(Rule, &str)> {
+        decision.by.as_ref().map(|by| (by.rule, by.regex.as_str()))
+    }
+
+    #[test]
+    fn the_lists_leave_this_machines_programs_what_they_need() {
+        let owned = |(place, why): (&str, &str)| (place.to_owned(), why.to_owned());
+        let lists = FileLists {
+            places: [("/code/app", "the current folder"), ("/root", "HOME")].map(owned).to_vec(),
+            home: Some("/root".to_owned()),
+            unnamed: Unnamed::Read,
+        };
+        let options = |unnamed| FileOptions {
+            read_only: list(&["^/usr/share/pod"]),
+            local: list(&["^/srv/local", "^/volumes/mine"]),
+            lists: Some(FileLists { unnamed, ..lists.clone() }),
+            ..FileOptions::default()
+        };
+        let volumes = list(&["/var/run/secrets/token", "/volumes", "/tmp", "/etc/app.d", "/code"]);
+        let rules = |unnamed| FileRules::new(&options(unnamed), &volumes).expect("compiles").expect("some");
+        let (read, overrides) = (rules(Unnamed::Read), rules(Unnamed::Local));
+        let (pod, here) = (Some(Rule::Read), Some(Rule::Unnamed));
+        for (path, expected, otherwise) in [
+            ("/data/x", pod, None),
+            ("/app/settings.yaml", pod, None),
+            ("/app/main.py", here, here),
+            ("/app/lib/libx.so.1.2", here, here),
+            ("/usr/lib/python3/os.pyc", here, here),
+            ("/usr", here, here),
+            ("/usrx", pod, None),
+            ("/USR/x", here, here),
+            ("/usr/share/pod/x", Some(Rule::ReadOnly), Some(Rule::ReadOnly)),
+            ("/", here, here),
+            ("/tmp/x", here, here),
+            ("/code/app/src/a.txt", here, here),
+            ("/code", here, here),
+            ("/code/other", pod, None),
+            ("/code/package.json", here, here),
+            ("/x/node_modules/a/b.json", here, here),
+            ("/proc/self/maps", here, here),
+            ("/etc/passwd", here, here),
+            ("/etc/ssl/certs/ca-certificates.crt", pod, pod),
+            ("/etc/app.d/x", pod, pod),
+            ("/root/.kube/config", Some(Rule::NotFound), Some(Rule::NotFound)),
+            ("/root/.bashrc", here, here),
+            ("/var/run/secrets/token/ca.crt", pod, pod),
+            ("/var/run/x.pid", here, here),
+            ("/var/log/app/x.log", pod, None),
+            ("/volumes/x", pod, pod),
+            ("/volumes/mine/x", Some(Rule::Local), Some(Rule::Local)),
+            ("/srv/local/x", Some(Rule::Local), Some(Rule::Local)),
+        ] {
+            assert_eq!(read.decide(path.as_bytes()).rule(), expected, "{path}");
+            assert_eq!(overrides.decide(path.as_bytes()).rule(), otherwise, "{path} with overrides only");
+        }
+        assert_eq!(rules(Unnamed::Write).decide(b"/volumes/x").rule(), Some(Rule::ReadWrite));
+        assert!(read.table().len() < 400_000, "{}", read.table().len());
     }
 
     #[test]
@@ -240,11 +353,10 @@ mod tests {
             ("/srv/x", Some((Rule::Local, "^/srv"))),
             ("", None),
         ] {
-            let by = rules.decide(path.as_bytes()).by;
-            assert_eq!(by, expected.map(|(rule, regex)| (rule, regex.to_owned())), "{path}");
+            assert_eq!(by(&rules.decide(path.as_bytes())), expected, "{path}");
         }
         let odd = rules.decide(b"/app/\xff\n\x01");
-        assert_eq!(odd.by.expect("matches").0, Rule::ReadOnly, "paths are bytes");
+        assert_eq!(odd.rule(), Some(Rule::ReadOnly), "paths are bytes");
     }
 
     #[test]
@@ -258,7 +370,7 @@ mod tests {
         let mapped = rules.decide(b"/home/me/conf/a.yaml");
         assert_eq!(mapped.path, b"/app/conf/a.yaml");
         assert_eq!(mapped.mapped_by.as_deref(), Some("^/home/[^/]+/conf(.*)"));
-        assert_eq!(mapped.by, Some((Rule::ReadOnly, "^/app".to_owned())));
+        assert_eq!(by(&mapped), Some((Rule::ReadOnly, "^/app")));
         let local = rules.decide(b"/opt/x");
         assert_eq!((&local.path[..], local.by), (&b"/srv/x"[..], None));
         assert_eq!(rules.decide(b"/app/x").mapped_by, None);
@@ -266,9 +378,9 @@ mod tests {
 
     #[test]
     fn without_patterns_for_the_pod_there_is_no_table() {
-        assert!(FileRules::new(&FileOptions::default()).expect("compiles").is_none());
+        assert!(FileRules::new(&FileOptions::default(), &[]).expect("compiles").is_none());
         let options = FileOptions { local: list(&["^/x"]), ..FileOptions::default() };
-        assert!(FileRules::new(&options).expect("compiles").is_none());
+        assert!(FileRules::new(&options, &[]).expect("compiles").is_none());
     }
 
     #[test]
@@ -278,7 +390,7 @@ mod tests {
             ("a.{900}b.{900}", "more than 1024 KiB"),
         ] {
             let options = FileOptions { read_only: list(&[pattern]), ..FileOptions::default() };
-            let failure = FileRules::new(&options).err().expect("refused");
+            let failure = FileRules::new(&options, &[]).err().expect("refused");
             assert_eq!(failure.class, Class::Config);
             assert!(failure.message.contains(expected), "{}", failure.message);
         }
@@ -301,7 +413,7 @@ mod tests {
             }
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let expected = oracle.iter().position(|regex| regex.is_match(&path)).map(|at| patterns[at].to_owned());
-            assert_eq!(rules.decide(path.as_bytes()).by.map(|(_, regex)| regex), expected, "{path}");
+            assert_eq!(rules.decide(path.as_bytes()).by.map(|by| by.regex), expected, "{path}");
         }
     }
 }

@@ -5,6 +5,8 @@
 //! the tree to be listed and read, never to be followed: whoever follows them is told the path that they lead to in
 //! the pod. A path that was told as no link never becomes one, so that no program that is about to open it is led out.
 
+mod edits;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -37,6 +39,8 @@ pub(super) struct Tree {
     known: HashMap<Vec<u8>, Metadata>,
     /// Regular files whose content is there.
     filled: HashSet<Vec<u8>>,
+    /// Regular files that programs write.
+    busy: HashSet<Vec<u8>>,
     /// Paths that were told as no link, and the directories above them.
     told: HashSet<Vec<u8>>,
     counter: u64,
@@ -56,6 +60,7 @@ impl Tree {
             aside_path: folder.join("aside"),
             known: HashMap::new(),
             filled: HashSet::new(),
+            busy: HashSet::new(),
             told: HashSet::new(),
             counter: 0,
         })
@@ -64,6 +69,20 @@ impl Tree {
     /// The file whose content is there.
     pub(super) fn content(&self, path: &[u8]) -> Option<Metadata> {
         self.filled.contains(path).then(|| self.known.get(path).copied()).flatten()
+    }
+
+    /// Where the copy of a file can be named.
+    pub(super) fn place_of(&self, path: &[u8]) -> io::Result<PathBuf> {
+        let (parent, name) = parent_and_name(path).ok_or(Errno::ISDIR)?;
+        check_name(name)?;
+        let root = self.aside_path.with_file_name("root");
+        let parent = OsStr::from_bytes(parent.strip_prefix(b"/").unwrap_or(parent));
+        Ok(root.join(parent).join(OsStr::from_bytes(name)))
+    }
+
+    /// What is known of a path.
+    pub(super) fn about(&self, path: &[u8]) -> Option<Metadata> {
+        self.known.get(path).copied()
     }
 
     /// Notes that a program is told of a path as no link.
@@ -99,7 +118,8 @@ impl Tree {
         let mut gone = Vec::new();
         for there in Dir::read_from(&directory)? {
             let name = there?.file_name().to_bytes().to_vec();
-            if !matches!(&name[..], b"." | b"..") && !names.contains(&name[..]) {
+            let is_busy = !self.busy.is_empty() && self.busy.contains(&join(path, &name));
+            if !matches!(&name[..], b"." | b"..") && !names.contains(&name[..]) && !is_busy {
                 gone.push(name);
             }
         }
@@ -162,7 +182,7 @@ impl Tree {
         check_name(name)?;
         let path = join(parent, name);
         let old = self.known.get(&path).copied();
-        if old == Some(*about) {
+        if old == Some(*about) || (about.kind == FileKind::Regular && self.busy.contains(&path)) {
             return Ok(false);
         }
         if path.len() > MAX_PATH {
@@ -244,6 +264,7 @@ impl Tree {
         let path = join(parent, name);
         let os_name = OsStr::from_bytes(name);
         self.filled.remove(&path);
+        self.busy.remove(&path);
         let known = self.known.remove(&path);
         match unlinkat(directory, os_name, AtFlags::empty()) {
             Err(Errno::ISDIR) => {}
@@ -253,6 +274,7 @@ impl Tree {
         if known.is_some() || self.known.keys().any(|key| is_below(key, &path)) {
             self.known.retain(|key, _| !is_below(key, &path));
             self.filled.retain(|key| !is_below(key, &path));
+            self.busy.retain(|key| !is_below(key, &path));
         }
         self.counter += 1;
         let old = self.counter.to_string();
@@ -317,17 +339,17 @@ mod tests {
 
     use super::*;
 
-    fn about(kind: FileKind, size: u64, inode: u64) -> Metadata {
+    pub(super) fn about(kind: FileKind, size: u64, inode: u64) -> Metadata {
         let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
         let mode = if kind == FileKind::Directory { 0o755 } else { 0o640 };
         Metadata { kind, mode, size, modified: time, changed: time, identity: (1, inode) }
     }
 
-    fn entry(name: &[u8], kind: FileKind, destination: Option<&[u8]>) -> Entry {
-        Entry { name: name.to_vec(), about: about(kind, 3, 9), destination: destination.map(<[u8]>::to_vec) }
+    pub(super) fn entry(name: &[u8], kind: FileKind, destination: Option<&[u8]>) -> Entry {
+        Entry { name: name.to_vec(), about: about(kind, 3, 9), destination: destination.map(<[u8]>::to_vec), may: 7 }
     }
 
-    fn tree() -> (tempfile::TempDir, Tree) {
+    pub(super) fn tree() -> (tempfile::TempDir, Tree) {
         let folder = tempfile::tempdir().expect("a folder");
         let tree = Tree::new(folder.path()).expect("a tree");
         (folder, tree)

@@ -1,0 +1,131 @@
+//! What the layer asks about files, and is told of them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::{Opening, Removal, Time};
+
+/// A change of what is at a path, as [`crate::files::Change`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PathChange<'a> {
+    /// `mkdir`, with a mode from which the process's mask is not yet taken.
+    MakeDirectory(u32),
+    /// `unlink`, `rmdir`, `remove`.
+    Remove(Removal),
+    /// `rename` to a path that is the host's to decide, too.
+    Rename {
+        /// The new path.
+        to: &'a [u8],
+        /// `RENAME_…`.
+        flags: u32,
+    },
+    /// `link` to a path that is the host's to decide, too.
+    Link {
+        /// The new path.
+        to: &'a [u8],
+        /// Whether a link at the end of the old path is followed.
+        follow: bool,
+    },
+    /// `symlink`.
+    Symlink(&'a [u8]),
+    /// `chmod`.
+    SetMode(u32),
+    /// `chown`.
+    SetOwner {
+        /// The user; all bits set for none.
+        user: u32,
+        /// The group; all bits set for none.
+        group: u32,
+        /// Whether a link at the end of the path is followed.
+        follow: bool,
+    },
+    /// `utimensat`.
+    SetTimes {
+        /// Of the last access, and of the last change of the content.
+        times: [Time; 2],
+        /// Whether a link at the end of the path is followed.
+        follow: bool,
+    },
+    /// `truncate`.
+    SetLength(i64),
+    /// `fsync` of a directory.
+    Sync,
+    /// What no file of the pod permits; it fails as on a file system without it.
+    Unsupported {
+        /// Whether there must be nothing at the path.
+        makes: bool,
+    },
+}
+
+/// What has become of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeReply<'a> {
+    /// It is done.
+    Done,
+    /// The file is on this machine, at this path of at most [`MAX_PATH`] bytes.
+    Local(&'a [u8]),
+    /// Of two paths at least one is on this machine: each is to be asked for alone.
+    Apart,
+    /// Fail with this error number.
+    Failed(i32),
+}
+
+/// What a program wants of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To know about it.
+    Look,
+    /// To open it: its content or its entries must be there.
+    Open,
+    /// To open it if it is a directory.
+    List,
+    /// To open it so that it is made or written, with a mode from which the process's mask is not yet taken.
+    Write(Opening),
+    /// To know about it before it is changed.
+    Change,
+}
+
+impl Purpose {
+    /// Whether what is at the path may be another thing afterwards.
+    pub fn changes(&self) -> bool {
+        matches!(self, Self::Write(_) | Self::Change)
+    }
+}
+
+/// The user's rules for files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRules<'a> {
+    /// The descriptor number in the host of the table that `decide::files` reads.
+    pub table: u32,
+    /// Bytes of that table.
+    pub size: u32,
+    /// The folder on this machine below which the pod's files stand at their paths, without a slash at its end; at
+    /// most [`MAX_SHADOW`] bytes.
+    pub shadow: &'a [u8],
+    /// The device that the files below it are on, if some of them may be written.
+    pub written_on: Option<u64>,
+}
+
+/// Longest path that can be the pod's, in bytes.
+pub const MAX_PATH: usize = 1024;
+
+/// Longest [`FileRules::shadow`] in bytes.
+pub const MAX_SHADOW: usize = 160;
+
+/// Where a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileReply<'a> {
+    /// In the shadow.
+    Shadow {
+        /// Its path in the pod, without links but for a last one that was not to be followed; at most [`MAX_PATH`]
+        /// bytes.
+        path: &'a [u8],
+        /// What the target's user may do with it, as the last digit of a mode.
+        may: u8,
+        /// Whether the session may change it. If that was the purpose, all that `open` does beside opening is done.
+        writable: bool,
+    },
+    /// On this machine, at this path of at most [`MAX_PATH`] bytes.
+    Local(&'a [u8]),
+    /// Fail with this error number.
+    Failed(i32),
+}

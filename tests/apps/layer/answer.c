@@ -1,0 +1,2 @@
+/* A library with one function. */
+int answer(void) { return 42; }
