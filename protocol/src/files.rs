@@ -285,6 +285,8 @@ pub enum Change {
     SetMode {
         /// The mode.
         mode: u32,
+        /// Whether a link at the end of the path is followed; a link itself has no mode that can be set.
+        follow: bool,
     },
     /// `chown`.
     SetOwner {

@@ -88,8 +88,11 @@ fn change(root: &Root, path: &[u8], change: &Change) -> Result<Changed, Errno> {
 /// Carries out a change of a file that stays where it is.
 fn describe_anew(root: &Root, path: &[u8], change: &Change) -> Result<Changed, Errno> {
     match change {
-        Change::SetMode { mode } => {
-            let found = find(root, path, true)?;
+        Change::SetMode { mode, follow } => {
+            let found = find(root, path, *follow)?;
+            if found.about.kind == FileKind::Link {
+                return Err(Errno::OPNOTSUPP);
+            }
             chmodat(CWD, itself(&found), Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
             changed(found)
         }
@@ -211,7 +214,7 @@ mod tests {
         assert_eq!(fs::metadata(folder.join("a/d")).expect("there").nlink(), 2);
         let time = Time { seconds: 7, nanoseconds: 9 };
         apply("/a/c", Change::SetTimes { accessed: time, modified: time, follow: true }).expect("sets");
-        apply("/a/c", Change::SetMode { mode: 0o604 }).expect("sets");
+        apply("/a/c", Change::SetMode { mode: 0o604, follow: true }).expect("sets");
         let seen = fs::metadata(folder.join("a/d")).expect("there");
         assert_eq!((seen.mtime(), seen.mtime_nsec(), seen.mode() & 0o7777), (7, 9, 0o604));
         apply("/a/c", Change::Remove(Removal::File)).expect("removes");
@@ -224,6 +227,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("creates");
         fs::create_dir_all(folder.path().join("full/of")).expect("creates");
         fs::write(folder.path().join("file"), "x").expect("writes");
+        symlink("file", folder.path().join("link")).expect("links");
         let root = Root::open(folder.path()).expect("opens");
         let directory = Change::MakeDirectory { mode: 0o755 };
         for (path, wanted, expected) in [
@@ -237,6 +241,7 @@ mod tests {
             ("/full", Change::SetLength(0), Errno::ISDIR),
             ("/file", Change::SetLength(-1), Errno::INVAL),
             ("/file/", Change::Remove(Removal::File), Errno::NOTDIR),
+            ("/link", Change::SetMode { mode: 0o600, follow: false }, Errno::OPNOTSUPP),
             ("/full", Change::Rename { to: b"/full/of/x".to_vec(), flags: 0 }, Errno::INVAL),
             ("/file", Change::Rename { to: b"/full".to_vec(), flags: 1 }, Errno::EXIST),
         ] {

@@ -82,10 +82,10 @@ fn removal(flags: c_int) -> PathChange<'static> {
 
 changes! {
     truncate [] path [length: off_t] LOOK => PathChange::SetLength(length);
-    chmod [] path [mode: mode_t] LOOK => PathChange::SetMode(mode);
-    fchmodat [directory] path [mode: mode_t, flags: c_int] LOOK => PathChange::SetMode(mode);
+    chmod [] path [mode: mode_t] LOOK => PathChange::SetMode { mode, follow: true };
+    lchmod [] path [mode: mode_t] LINK => PathChange::SetMode { mode, follow: false };
+    fchmodat [directory] path [mode: mode_t, flags: c_int] LINK => PathChange::SetMode { mode, follow: follows(flags) };
     chown [] path [user: uid_t, group: gid_t] LOOK => owner(user, group, true);
-    lchmod [] path [mode: mode_t] LINK => CANNOT_CHANGE;
     lchown [] path [user: uid_t, group: gid_t] LINK => owner(user, group, false);
     fchownat [directory] path [user: uid_t, group: gid_t, flags: c_int] LINK => owner(user, group, follows(flags));
     unlink [] path [] LINK => PathChange::Remove(Removal::File);

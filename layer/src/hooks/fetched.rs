@@ -20,6 +20,7 @@ use crate::sys::{self, Errno};
 pub(crate) const INTERPRETERS: usize = 5;
 
 /// A program that is to be executed in place of the program's path.
+#[allow(clippy::large_enum_variant, reason = "one at a time, on the stack: a child of `vfork` must not allocate")]
 pub(crate) enum Instead {
     /// The path is this machine's.
     Nothing,

@@ -196,9 +196,11 @@ impl Walk {
     /// # Safety
     /// The function must be the program's.
     unsafe fn run(&mut self, base: usize) -> c_int {
-        // SAFETY: open(2) of the current folder.
-        let back =
-            if self.has(CHDIR) { unsafe { libc::open(c".".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) } } else { -1 };
+        let back = match self.has(CHDIR) {
+            // SAFETY: open(2) of the current folder.
+            true => unsafe { libc::open(c".".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) },
+            false => -1,
+        };
         if self.has(CHDIR) && base > 0 {
             self.enter_above(base);
         }

@@ -122,7 +122,7 @@ fn through(fd: c_int, change: PathChange<'_>) -> Verdict<c_int> {
 /// # Safety
 /// As `fchmod(2)`.
 pub(crate) unsafe fn fchmod(fd: c_int, mode: mode_t) -> Verdict<c_int> {
-    through(fd, PathChange::SetMode(mode))
+    through(fd, PathChange::SetMode { mode, follow: true })
 }
 
 /// # Safety

@@ -232,7 +232,7 @@ fn what_is_written_is_settled_and_what_changes_is_the_hosts() {
         ("/pod/a", "Rename { to: [47, 112, 111, 100, 47, 98]"),
         ("/pod/link", "Symlink([120])"),
         ("/pod/new", "Remove(Directory)"),
-        ("/pod/file", "SetMode(416)"),
+        ("/pod/file", "SetMode { mode: 416, follow: true }"),
         ("/pod/file", "SetTimes { times: [Time { seconds: 7, nanoseconds: 0 }, Time { seconds: 7"),
     ] {
         let is_asked = |asked: &Asked| matches!(asked, Asked::ChangeFile { path: of, change } if of == path.as_bytes() && change.starts_with(beginning));

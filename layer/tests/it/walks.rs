@@ -36,7 +36,10 @@ fn session(patterns: &[(&str, Rule)]) -> (FakeHost, Shown, PathBuf, tempfile::Te
     let shown = Shown::new(&table(patterns));
     tree(&shown.root.join("pod"));
     let root = shown.root;
-    let host = shown.serve(move |path, follow, _: Purpose| answer(root, path, follow));
+    let host = shown.serve(move |path, follow, purpose: Purpose| match answer(root, path, follow) {
+        FileReply::Failed(ENOENT) if purpose.changes() && path.starts_with(b"/pod/") => FileReply::Failed(EROFS),
+        answer => answer,
+    });
     (host, shown, path, own)
 }
 

@@ -28,7 +28,12 @@ pub enum PathChange<'a> {
     /// `symlink`.
     Symlink(&'a [u8]),
     /// `chmod`.
-    SetMode(u32),
+    SetMode {
+        /// The mode.
+        mode: u32,
+        /// Whether a link at the end of the path is followed.
+        follow: bool,
+    },
     /// `chown`.
     SetOwner {
         /// The user; all bits set for none.

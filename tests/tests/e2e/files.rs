@@ -342,21 +342,29 @@ fn nothing_of_the_pod_stays_on_this_machine() {
     let marker = format!("marker-{}", std::process::id());
     pod.run(&["sh", "-c", &format!("echo secret > /data/swap/..one/{marker}")]);
     let path = format!("/data/swap/..one/{marker}");
-    // Where a user without a runtime folder has the files.
-    let shown = || {
-        let mut find = Command::new("find");
-        let found = find.args(["/dev/shm/mirror-65534", "-name", &marker, "-printf", "%m %s\\n"]).output();
+    let shown = |folder: &str| {
+        let found = Command::new("find").args([folder, "-name", &marker, "-printf", "%m %s\n"]).output();
         String::from_utf8(found.expect("find runs").stdout).expect("text")
     };
     let script = format!("cat {path}; echo ready; read line");
     let mut running = laptop.start(mirrored(&laptop, &pod, &["sh", "-c", &script]));
     running.wait_for("ready");
-    assert_eq!(shown(), "644 7\n");
+    // Where a user without a runtime folder has the files.
+    let in_memory = "/dev/shm/mirror-65534";
+    assert_eq!(shown(in_memory), "644 7\n");
     running.close_stdin();
     running.wait();
     laptop.wait_hosts_gone();
-    assert_eq!(shown(), "");
-    let mut killed = laptop.start(mirrored(&laptop, &pod, &["sh", "-c", &script]));
+    assert_eq!(shown(in_memory), "");
+    // The next session of this user cleans up, and in a folder of all tests that may be another one's.
+    let runtime = laptop.home();
+    let mirrored = |command: &[&str]| {
+        let mut command = mirrored(&laptop, &pod, command);
+        command.env("XDG_RUNTIME_DIR", runtime);
+        command
+    };
+    let shown = || shown(runtime.to_str().expect("text"));
+    let mut killed = laptop.start(mirrored(&["sh", "-c", &script]));
     killed.wait_for("ready");
     for host in laptop.hosts() {
         let host = rustix::process::Pid::from_raw(host).expect("a pid");

@@ -164,7 +164,7 @@ fn owned(change: PathChange<'_>) -> Option<Change> {
         PathChange::Rename { to, flags } => Change::Rename { to: to.to_vec(), flags },
         PathChange::Link { to, follow } => Change::Link { to: to.to_vec(), follow },
         PathChange::Symlink(destination) => Change::Symlink { destination: destination.to_vec() },
-        PathChange::SetMode(mode) => Change::SetMode { mode },
+        PathChange::SetMode { mode, follow } => Change::SetMode { mode, follow },
         PathChange::SetOwner { user, group, follow } => Change::SetOwner { user, group, follow },
         PathChange::SetTimes { times: [accessed, modified], follow } => Change::SetTimes { accessed, modified, follow },
         PathChange::SetLength(length) => Change::SetLength(length),

@@ -77,6 +77,8 @@ struct Books {
     failed: Option<Errno>,
     /// What a program was told, while it stays so.
     told: Option<Errno>,
+    /// Programs that wait to be told.
+    asking: usize,
     /// A program has written, and the file will be brought up to it.
     scheduled: bool,
 }
@@ -119,9 +121,23 @@ impl Writer {
         }
     }
 
-    /// The error that nobody was told yet.
+    /// While this lives, a program waits to be told how it went.
+    fn asking(&self) -> impl Drop {
+        struct Asking<'a>(&'a Writer);
+        impl Drop for Asking<'_> {
+            fn drop(&mut self) {
+                lock(&self.0.books).asking -= 1;
+            }
+        }
+        lock(&self.books).asking += 1;
+        Asking(self)
+    }
+
+    /// The error that nobody was told yet, and that nobody waits for.
     fn claim(&self) -> Option<Errno> {
-        lock(&self.books).failed.take()
+        let mut books = lock(&self.books);
+        let nobody_asks = books.asking == 0;
+        books.failed.take_if(|_| nobody_asks)
     }
 }
 
@@ -239,6 +255,7 @@ impl Writing {
             last_grant: Instant::now(),
             failed: None,
             told: None,
+            asking: 0,
             scheduled: false,
         };
         let remote = tokio::sync::Mutex::new(Remote { stream: stream.take(), sent, whole });
@@ -259,6 +276,7 @@ impl Writing {
     /// Brings the pod's file up to what a program has written, and says what went wrong since it was said last.
     pub(super) async fn settle(&self, inode: u64, durable: bool) -> Result<(), Errno> {
         let Some(writer) = self.writers().by_inode.get(&inode).cloned() else { return Ok(()) };
+        let _asking = writer.asking();
         let synced = self.sync(&writer, durable).await;
         let mut books = lock(&writer.books);
         let failed = books.failed.take();
