@@ -97,7 +97,13 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").env("A", "b").spawn().expect("starts");
         let pid = rustix::process::Pid::from_raw(child.id() as i32).expect("a number");
         let file = |name: &str| std::fs::read(format!("/proc/{}/{name}", child.id())).expect("reads");
-        let place = place(&String::from_utf8_lossy(&file("stat"))).expect("a place");
+        // The child may still be on its way into the program.
+        let place = loop {
+            if let Some(place) = place(&String::from_utf8_lossy(&file("stat"))) {
+                break place;
+            }
+            std::thread::yield_now();
+        };
         let read = sys::read_memory(pid, place);
         let expected = file("environ");
         child.kill().expect("ends");

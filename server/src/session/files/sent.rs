@@ -26,6 +26,8 @@ pub(super) struct Sent {
     appends: bool,
     /// The pod's file may have another size.
     unsure: bool,
+    /// The copy ends with a hole that the pod's file does not have yet.
+    ends_in_hole: bool,
 }
 
 /// A part of the way through a file.
@@ -104,7 +106,8 @@ impl Sent {
         } else {
             self.compare(copy, at, hasher, &mut changes)?
         }
-        if changes.next.is_none() && std::mem::take(&mut self.unsure) {
+        if changes.next.is_none() && (self.unsure || self.ends_in_hole) {
+            (self.unsure, self.ends_in_hole) = (false, false);
             changes.edits.push(Edit::SetLength(self.size));
         }
         Ok(changes)
@@ -141,9 +144,10 @@ impl Sent {
             }
             // A hole at the end costs nothing but its size.
             if is_new && offset >= self.size && !self.unsure && block.iter().all(|byte| *byte == 0) {
-                self.unsure = true;
+                self.ends_in_hole = true;
                 continue;
             }
+            self.ends_in_hole = false;
             add(&mut changes.edits, offset, block);
         }
         let end = at + length as u64;
@@ -233,6 +237,7 @@ mod tests {
         assert!(pod == whole(&copy));
         copy.set_len(10).expect("cut");
         copy.write_all_at(b"x", 5).expect("written");
+        assert_eq!(bring(&mut pod, &mut sent, &copy, &hasher), 10);
         copy.set_len(5 << 20).expect("grown");
         assert_eq!(bring(&mut pod, &mut sent, &copy, &hasher), BLOCK, "a hole is only a size");
         assert!(pod == whole(&copy));
