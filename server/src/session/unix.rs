@@ -69,7 +69,9 @@ impl Unix {
         match kind {
             UnixKind::Datagram => self.serve_datagrams(name.clone(), socket, request, uid, stream).map_err(cannot)?,
             UnixKind::Stream | UnixKind::SeqPacket => {
-                rustix::net::listen(&socket, BACKLOG).map_err(|error| cannot(error.into()))?;
+                // Connections have it from their beginning: `connections` tells ends from packets by it.
+                let passes = rustix::net::sockopt::set_socket_passcred(&socket, kind == UnixKind::SeqPacket);
+                passes.and_then(|()| rustix::net::listen(&socket, BACKLOG)).map_err(|error| cannot(error.into()))?;
                 let serving = connections::serve(socket, kind, uid, stream);
                 tokio::spawn(async move {
                     if let Err(error) = serving.await {

@@ -1,13 +1,14 @@
 //! One connection of a program to a Unix socket of the pod.
 
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 
 use link::pump;
 use protocol::agent::{UnixDatagram, UnixKind};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketFlags};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, Shutdown, SocketFlags, recvmsg};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
@@ -58,35 +59,26 @@ async fn accept(listener: &AsyncFd<OwnedFd>, uid: u32) -> io::Result<UnixStream>
 }
 
 async fn packets_up(program: &AsyncFd<OwnedFd>, mut to_pod: impl AsyncWrite + Unpin) -> io::Result<()> {
-    let mut nothing_before = false;
-    loop {
-        let mut ready = program.readable().await?;
-        let may_be_over = ready.ready().is_read_closed();
-        let packet = match ready.try_io(|program| receive(program.get_ref())) {
-            Ok(packet) => packet?,
-            Err(_would_block) => continue,
-        };
-        // An end reads like an empty packet, but again and again.
-        if packet.is_empty() && may_be_over && nothing_before {
-            return to_pod.shutdown().await;
-        }
-        nothing_before = packet.is_empty() && may_be_over;
-        if !nothing_before {
-            link::write_message(&mut to_pod, &UnixDatagram(packet)).await.map_err(io::Error::other)?;
-        }
+    while let Some(packet) = program.async_io(Interest::READABLE, receive).await? {
+        link::write_message(&mut to_pod, &UnixDatagram(packet)).await.map_err(io::Error::other)?;
     }
+    to_pod.shutdown().await
 }
 
-/// Receives one packet of whatever length.
-fn receive(socket: &OwnedFd) -> io::Result<Vec<u8>> {
+/// Receives one packet of whatever length; none at the end.
+fn receive(socket: &OwnedFd) -> io::Result<Option<Vec<u8>>> {
     let (_, length) = rustix::net::recv(socket, &mut [0; 0][..], RecvFlags::PEEK | RecvFlags::TRUNC)?;
     if length > MAX_PACKET {
         return Err(Errno::MSGSIZE.into());
     }
     let mut packet = vec![0; length];
-    let (_, received) = rustix::net::recv(socket, &mut packet[..], RecvFlags::empty())?;
-    packet.truncate(received);
-    Ok(packet)
+    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut room);
+    let received = recvmsg(socket, &mut [IoSliceMut::new(&mut packet)], &mut control, RecvFlags::empty())?;
+    packet.truncate(received.bytes);
+    // An end is as empty as an empty packet, but says nothing of a sender (`SO_PASSCRED`, unix(7)).
+    let is_end = packet.is_empty() && control.drain().next().is_none();
+    Ok((!is_end).then_some(packet))
 }
 
 async fn packets_down(mut from_pod: impl AsyncRead + Unpin, program: &AsyncFd<OwnedFd>) -> io::Result<()> {

@@ -96,9 +96,13 @@ async fn packets_keep_their_bounds_and_their_end() {
         let (_, length) = rustix::net::recv(&program, &mut buffer[..], RecvFlags::empty()).expect("received");
         assert_eq!(&buffer[..length], packet);
     }
-    rustix::net::send(&program, b"last", SendFlags::empty()).expect("sent");
+    for packet in [b"last".as_slice(), b""] {
+        rustix::net::send(&program, packet, SendFlags::empty()).expect("sent");
+    }
     rustix::net::shutdown(&program, Shutdown::Write).expect("ends its half");
-    assert_eq!(message(&mut pod).await, b"last");
+    for packet in [b"last".as_slice(), b""] {
+        assert_eq!(message(&mut pod).await, packet);
+    }
     let error = link::read_message::<UnixDatagram>(&mut pod).await.expect_err("the end");
     assert!(is_end(&error), "{error}");
     tell(&mut pod, b"still").await;
