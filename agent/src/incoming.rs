@@ -252,7 +252,7 @@ impl Incoming {
     /// The application gets what the session does not take.
     fn give_back(&self, arrived: Arrived, accepted: Accepted) {
         match (arrived, self.way()) {
-            (Arrived::Stolen(socket), Some(way)) => way.pass(socket, accepted.peer, None),
+            (Arrived::Stolen(socket), Some(way)) => way.pass(socket, accepted.peer, || None),
             (Arrived::Mirrored(_), _) => self.news.note(Happened::CopyCut, accepted.local.port()),
             _ => {}
         }
@@ -342,19 +342,26 @@ impl Incoming {
             // The port may be closed by now.
             _ => self.ports.get(local.port()),
         };
-        let Some(opened) = opened else { return way.pass(socket, peer, None) };
+        let Some(opened) = opened else { return way.pass(socket, peer, || None) };
         if let Some(port) = self.filters.get(local.port()) {
             return Box::pin(http::serve(self, way, socket, Accepted { peer, local }, port)).await;
         }
-        let arrived = match opened.mode {
-            PortMode::Steal => Arrived::Stolen(socket),
-            PortMode::Mirror => {
-                let (original, copy) = copies::copy();
-                way.pass(socket, peer, Some(original));
-                Arrived::Mirrored(copy)
-            }
-        };
         let accepted = Accepted { peer, local };
+        match opened.mode {
+            PortMode::Steal => self.hand(Arrived::Stolen(socket), accepted),
+            PortMode::Mirror => way.pass(socket, peer, move || self.copy(accepted)),
+        }
+    }
+
+    /// A copy of a connection that the application has taken, for the session, unless its port is closed by now.
+    fn copy(&self, accepted: Accepted) -> Option<Original> {
+        self.ports.get(accepted.local.port()).filter(|opened| opened.mode == PortMode::Mirror)?;
+        let (original, copy) = copies::copy();
+        self.hand(Arrived::Mirrored(copy), accepted);
+        Some(original)
+    }
+
+    fn hand(&self, arrived: Arrived, accepted: Accepted) {
         if let Err(arrived) = self.ports.push(arrived, accepted) {
             self.give_back(arrived, accepted);
         }

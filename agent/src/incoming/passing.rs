@@ -45,15 +45,21 @@ impl Way {
         Self { counters, ports, next, passing, carried: Cell::new(0), done: Notify::new() }
     }
 
-    /// Hands a connection of `peer` over; `original` gets what the client sends.
-    pub(super) fn pass(self: &Rc<Self>, client: TcpStream, peer: SocketAddr, original: Option<Original>) {
+    /// Hands a connection of `peer` over. Once the application has taken it, `copy` says who else gets what the client
+    /// sends.
+    pub(super) fn pass(
+        self: &Rc<Self>,
+        client: TcpStream,
+        peer: SocketAddr,
+        copy: impl FnOnce() -> Option<Original> + 'static,
+    ) {
         let way = Rc::clone(self);
-        spawn_local(async move { pass(&way, client, peer, None, original).await });
+        spawn_local(async move { pass(&way, client, peer, None, copy).await });
     }
 
     /// Hands a connection over, of which the session has some bytes already.
     pub(super) async fn pass_rest(&self, given_back: GivenBack, peer: SocketAddr) {
-        pass(self, given_back.client, peer, Some(given_back.sent), None).await;
+        pass(self, given_back.client, peer, Some(given_back.sent), || None).await;
     }
 
     /// Counts a connection that somebody else carries.
@@ -114,8 +120,8 @@ impl Drop for Carried<'_> {
 /// What the client has sent before.
 type Sent = Option<ReadHalf<Stream>>;
 
-/// Carries a connection between client and application to its end. `original` gets what the client sends.
-async fn pass(way: &Way, client: TcpStream, peer: SocketAddr, sent: Sent, original: Option<Original>) {
+/// Carries a connection between client and application to its end; `copy` is as in [`Way::pass`].
+async fn pass(way: &Way, client: TcpStream, peer: SocketAddr, sent: Sent, copy: impl FnOnce() -> Option<Original>) {
     Counters::add(&way.counters.passed, 1);
     let _carried = Carried::new(way);
     let result = async {
@@ -124,7 +130,7 @@ async fn pass(way: &Way, client: TcpStream, peer: SocketAddr, sent: Sent, origin
         set_socket_keepalive(&application, true)?;
         let there = async {
             let (arrivals, departures) = (Arrivals(&client), Departures(&application));
-            match (sent, original) {
+            match (sent, copy()) {
                 (None, None) => splice::carry(&client, &application).await,
                 (Some(sent), _) => pump(sent.chain(arrivals), departures, |_| {}).await,
                 (None, Some(original)) => pump(Copied { reader: arrivals, original }, departures, |_| {}).await,

@@ -36,7 +36,7 @@ fn the_job_has_the_least_rights_and_says_whose_it_is() {
     assert_eq!(spec["containers"][0]["securityContext"]["privileged"], false);
     assert_eq!(
         spec["containers"][0]["securityContext"]["capabilities"],
-        serde_json::json!({"drop": ["ALL"], "add": ["NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"]})
+        serde_json::json!({"drop": ["ALL"], "add": ["NET_ADMIN", "SETGID", "SETUID", "SYS_ADMIN", "SYS_PTRACE"]})
     );
     assert_eq!(spec["containers"][0]["image"], "mirror.test/echo-server:1", "no image of our own");
     assert!(spec["containers"][0]["resources"]["limits"]["cpu"].is_null(), "no limit of processor time");

@@ -128,7 +128,7 @@ fn the_programs_own_listener_is_reached_by_the_pods_address() {
     let laptop = Laptop::new();
     laptop.write(
         "own.py",
-        "import os, socket
+        "import os, socket, time
 server = socket.create_server(('', 0))
 port = server.getsockname()[1]
 for family in (socket.AF_INET,):
@@ -137,10 +137,14 @@ for family in (socket.AF_INET,):
     served.sendall(b'from here'); served.close()
     print(client.recv(100).decode(), client.getpeername() == (os.environ['POD_IP'], port))
 server.close()
-try:
-    socket.create_connection((os.environ['POD_IP'], port), timeout=10)
-except ConnectionRefusedError:
-    print('refused by the pod')
+# The pod's port is closed soon after.
+end = time.monotonic() + 10
+while time.monotonic() < end:
+    try:
+        socket.create_connection((os.environ['POD_IP'], port), timeout=10).close()
+    except ConnectionRefusedError:
+        print('refused by the pod')
+        break
 ",
     );
     let outcome = laptop.exec("-q -t deployment/echo-server", "/usr/bin/python3 own.py").success();

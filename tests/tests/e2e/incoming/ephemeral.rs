@@ -37,7 +37,7 @@ fn end(laptop: &Laptop, mut program: Running) {
 }
 
 #[test]
-fn everything_works_with_three_capabilities_and_the_pod_keeps_an_entry() {
+fn everything_works_with_few_capabilities_and_the_pod_keeps_an_entry() {
     let laptop = Laptop::new();
     let image = AgentImage::save(&laptop);
     let pods = Pods::start(&laptop, 8401);
@@ -59,7 +59,10 @@ fn everything_works_with_three_capabilities_and_the_pod_keeps_an_entry() {
     assert_eq!(entries.len(), 4, "one for each session");
     for entry in entries {
         let security = &entry["securityContext"];
-        assert_eq!(security["capabilities"], json!({"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "SYS_PTRACE"]}));
+        assert_eq!(
+            security["capabilities"],
+            json!({"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "SETGID", "SETUID", "SYS_PTRACE"]})
+        );
         assert_eq!([&security["privileged"], &security["allowPrivilegeEscalation"]], [false, false]);
         assert_eq!(entry["env"][0]["name"], "MIRROR_OWNER");
     }
@@ -174,7 +177,7 @@ fn in_a_pod_of_the_nodes_network_it_takes_no_connections() {
     let outcome = laptop.exec(&format!("-t pod/{}", pods.server), &format!("curl -sS --max-time 10 http://{address}/"));
     outcome.success().says("no connections are taken");
     let entries = &pod("default", &pods.server)["spec"]["ephemeralContainers"];
-    assert_eq!(entries[0]["securityContext"]["capabilities"]["add"], json!(["SYS_PTRACE"]));
+    assert_eq!(entries[0]["securityContext"]["capabilities"]["add"], json!(["SETGID", "SETUID", "SYS_PTRACE"]));
 }
 
 /// Two applications whose processes see each other; each has a variable of its own.
