@@ -354,7 +354,7 @@ impl Incoming {
     }
 
     /// A copy of a connection that the application has taken, for the session, unless its port is closed by now.
-    fn copy(&self, accepted: Accepted) -> Option<Original> {
+    fn copy(&self, accepted: Accepted) -> Option<copies::Original> {
         self.ports.get(accepted.local.port()).filter(|opened| opened.mode == PortMode::Mirror)?;
         let (original, copy) = copies::copy();
         self.hand(Arrived::Mirrored(copy), accepted);
