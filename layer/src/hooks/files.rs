@@ -95,6 +95,13 @@ fn makes(flags: c_int) -> bool {
     flags & libc::O_CREAT != 0 && flags & libc::O_PATH == 0
 }
 
+/// Flags that calls of the family of `stat` know. The kernel refuses others before it looks at the path.
+const STAT_FLAGS: c_int =
+    libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH | libc::AT_STATX_SYNC_TYPE;
+
+/// What `access` can be asked for. The kernel refuses other bits before it looks at the path.
+const ACCESS_MODES: c_int = libc::R_OK | libc::W_OK | libc::X_OK;
+
 /// `$symbol` with the given arguments in place of the program's.
 macro_rules! instead {
     ($symbol:ident($($argument:expr),*)) => {
@@ -238,6 +245,9 @@ pub(crate) unsafe fn lstat(path: *const c_char, out: *mut c_void) -> Verdict<c_i
 /// # Safety
 /// As `fstatat(2)`.
 pub(crate) unsafe fn fstatat(directory: c_int, path: *const c_char, out: *mut c_void, flags: c_int) -> Verdict<c_int> {
+    if flags & !STAT_FLAGS != 0 {
+        return Verdict::Bypass;
+    }
     // SAFETY: the program's own argument.
     with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
         instead!(fstatat(directory, file.path().as_ptr(), out, file.at_flags(flags)))
@@ -253,6 +263,9 @@ pub(crate) unsafe fn statx(
     mask: c_uint,
     out: *mut c_void,
 ) -> Verdict<c_int> {
+    if flags & !STAT_FLAGS != 0 {
+        return Verdict::Bypass;
+    }
     // SAFETY: the program's own argument.
     let sought = unsafe { seek(directory, path, Wish::at(flags)) };
     with(sought, false, |file| instead!(statx(directory, file.path().as_ptr(), file.at_flags(flags), mask, out)))
@@ -304,6 +317,9 @@ fn accessed(known: Option<Result<(), Errno>>, ask: impl FnOnce() -> Verdict<c_in
 /// # Safety
 /// As `access(2)`.
 pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> {
+    if mode & !ACCESS_MODES != 0 {
+        return Verdict::Bypass;
+    }
     // SAFETY: the program's own argument.
     with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(access(file.path().as_ptr(), mode)))
@@ -313,6 +329,9 @@ pub(crate) unsafe fn access(path: *const c_char, mode: c_int) -> Verdict<c_int> 
 /// # Safety
 /// As `euidaccess(3)`.
 pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_int> {
+    if mode & !ACCESS_MODES != 0 {
+        return Verdict::Bypass;
+    }
     // SAFETY: the program's own argument.
     with(unsafe { seek(AT_FDCWD, path, Wish::LOOK.changing(mode & libc::W_OK != 0)) }, false, |file| {
         accessed(file.access(mode), || instead!(euidaccess(file.path().as_ptr(), mode)))
@@ -322,6 +341,9 @@ pub(crate) unsafe fn euidaccess(path: *const c_char, mode: c_int) -> Verdict<c_i
 /// # Safety
 /// As `faccessat(2)`.
 pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> Verdict<c_int> {
+    if mode & !ACCESS_MODES != 0 {
+        return Verdict::Bypass;
+    }
     // SAFETY: the program's own argument.
     let sought = unsafe { seek(directory, path, Wish::at(flags).changing(mode & libc::W_OK != 0)) };
     with(sought, false, |file| {

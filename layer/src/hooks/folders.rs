@@ -8,6 +8,7 @@ use libc::{AT_FDCWD, DIR, c_int, size_t};
 use super::files::{hand_out, instead, seek, with};
 use crate::interpose::Verdict;
 use crate::ops::shadow::{self, FOLDER, Wish};
+use crate::sys;
 use crate::table::next;
 
 /// # Safety
@@ -51,7 +52,7 @@ pub(crate) unsafe fn scandirat(
 pub(crate) unsafe fn chdir(path: *const c_char) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
     with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| match file.access(libc::X_OK) {
-        Some(Err(errno)) => Verdict::Fail(errno),
+        Some(Err(errno)) => Verdict::Fail(if sys::is_directory(file.path()) { errno } else { libc::ENOTDIR }),
         _ => instead!(chdir(file.path().as_ptr())),
     })
 }

@@ -53,14 +53,23 @@ pub(crate) fn current_folder(room: &mut [u8]) -> Result<&[u8], Errno> {
     room.get(..length.saturating_sub(1)).ok_or(libc::ERANGE)
 }
 
-/// What tells a file from all others: its device and its number there (`inode(7)`).
-pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
+fn describe(directory: c_int, path: &core::ffi::CStr) -> Result<libc::stat, Errno> {
     // SAFETY: all zero is a valid stat.
     let mut found: libc::stat = unsafe { core::mem::zeroed() };
     let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), 0, 0, 0];
     // SAFETY: newfstatat(2) with a C string and room for the answer.
     unsafe { call(libc::SYS_newfstatat, arguments) }?;
-    Ok((found.st_dev, found.st_ino))
+    Ok(found)
+}
+
+/// What tells a file from all others: its device and its number there (`inode(7)`).
+pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
+    describe(directory, path).map(|found| (found.st_dev, found.st_ino))
+}
+
+/// Whether `path` leads to a directory.
+pub(crate) fn is_directory(path: &core::ffi::CStr) -> bool {
+    describe(libc::AT_FDCWD, path).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 /// Whether `path` may be executed.

@@ -184,9 +184,22 @@ impl Files {
 
     /// A file that can only be read: the layer refuses to write what is there.
     async fn show_unwritten(&self, path: Vec<u8>, how: Opening) -> Result<Shown, Errno> {
-        let purpose = if how.write || how.truncate { Purpose::Look } else { Purpose::Open };
-        match self.show_once(Wish { path, follow: how.follow, purpose }).await {
-            Err(Errno::NOENT) if how.create.is_some() => Err(Errno::ROFS),
+        let look = |path: &[u8], follow| Wish { path: path.to_vec(), follow, purpose: Purpose::Look };
+        if how.create.is_some() && path.ends_with(b"/") {
+            return Err(Errno::ISDIR);
+        }
+        let shown = if how.create.is_some() && how.exclusive {
+            // A link is there, wherever it leads.
+            self.show_once(look(&path, false)).await.and(Err(Errno::EXIST))
+        } else {
+            let purpose = if how.write || how.truncate { Purpose::Look } else { Purpose::Open };
+            self.show_once(Wish { path: path.clone(), follow: how.follow, purpose }).await
+        };
+        match shown {
+            Err(Errno::NOENT) if how.create.is_some() => {
+                let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or_default();
+                self.show_once(look(&path[..end.max(1)], true)).await.and(Err(Errno::ROFS))
+            }
             shown => shown,
         }
     }
