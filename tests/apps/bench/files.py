@@ -29,9 +29,10 @@ def one_by_one():
     shell = subprocess.Popen(sys.argv[3:] + ["sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     began = time.monotonic()
     for number in range(1000):
-        shell.stdin.write(f"cat {path}/{number}; echo\n".encode())
+        shell.stdin.write(f"cat {path}/{number}; printf '\\n--end--\\n'\n".encode())
         shell.stdin.flush()
-        assert shell.stdout.readline()
+        while (line := shell.stdout.readline()) != b"--end--\n":
+            assert line
     shell.stdin.close()
     shell.wait()
     return began
