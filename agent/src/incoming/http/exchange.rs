@@ -76,8 +76,9 @@ pub(super) async fn exchange(
         biased;
         () = progress.news.notified() => {}
         broken = &mut asking => return Err(broken),
-        // Who has answered for the last time may want the rest of the request, or end.
-        _ = back.read(), if is_last => {}
+        // Who has answered for the last time may want the rest of the request, or end. Who says more than an answer
+        // may wait until it is heard, before it takes the rest.
+        _ = back.read() => {}
     }
     Ok(if is_last || progress.sent.get() { end } else { End::Other })
 }

@@ -214,6 +214,18 @@ fn the_last_answer_ends_the_connection() {
 }
 
 #[test]
+fn who_answers_a_request_more_than_once_is_heard() {
+    let pod = pod();
+    let parts = "body!".repeat(12);
+    let text = format!("PUT /t HTTP/1.1\r\nUser: you\r\nContent-Length: {}\r\n\r\n{parts}", parts.len());
+    for part in [1, 1000] {
+        pod.application.got.borrow_mut().clear();
+        assert_eq!(ask(&pod, &text, part), A.repeat(12));
+        assert_eq!(pod.application.got(), text);
+    }
+}
+
+#[test]
 fn who_is_not_there_has_no_requests() {
     let mut nobody = pod();
     nobody.program.refuses = true;
