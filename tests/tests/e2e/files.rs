@@ -2,10 +2,8 @@
 //!
 //! Most programs here run twice, in the pod and through mirror, and must print the same.
 
-mod calls;
 mod changing;
 mod defaults;
-mod differential;
 mod programs;
 mod writing;
 
@@ -29,14 +27,13 @@ impl Pod {
         if let Some(pod) = shared.upgrade() {
             return pod;
         }
-        let pod = Arc::new(Self::make("files"));
+        let pod = Arc::new(Self::make());
         *shared = Arc::downgrade(&pod);
         pod
     }
 
-    /// One in which no other test changes anything; `beginning` is that of its name.
-    fn make(beginning: &str) -> Self {
-        let (cluster, name) = (Cluster::shared(), format!("{beginning}-{}", std::process::id()));
+    fn make() -> Self {
+        let (cluster, name) = (Cluster::shared(), format!("files-{}", std::process::id()));
         let script = include_str!("../../apps/files/make.sh");
         let indented = script.lines().map(|line| format!("    {line}\n")).collect::<String>();
         cluster.apply(&format!(
