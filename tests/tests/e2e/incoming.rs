@@ -253,6 +253,7 @@ fn connections_that_stand_come_to_the_program_unless_they_are_to_stay() {
     let mut pods = Pods::start_with(&laptop, 8208, "", "python3 -m http.server 8207 --protocol HTTP/1.1 &");
     pods.port = 8207;
     let mut client = pods.ask_on(&laptop, KEEP);
+    client.wait_for("from pod");
     laptop.write(".mirror.json", r#"{"agent": {"flush_connections": false}}"#);
     let program = serve(&laptop, &pods, &["--steal"], &[]);
     assert_eq!(pods.ask("/who"), "from laptop", "connections that come later are stolen");

@@ -67,7 +67,9 @@ runtime_type = "io.containerd.runc.v2"
 /// pod of the same node would go round the address translation of Services.
 ///
 /// No address is probed for duplicates: nobody else can have it on such a cable, and the probe keeps each pod waiting for
-/// one to two seconds. `tuning` says so before the cable is there; as it goes on from a result, `loopback` gives it one.
+/// one to two seconds. A pod answers every datagram to a port that nobody has: the kernel's limit, one message a second to
+/// each address, would leave one test without the answers that another used up. `tuning` says so before the cable is there;
+/// as it goes on from a result, `loopback` gives it one.
 fn network(node: u8) -> Value {
     let cable = json!({
         "type": "ptp",
@@ -84,7 +86,11 @@ fn network(node: u8) -> Value {
         "name": "mirror",
         "plugins": [
             { "type": "loopback" },
-            { "type": "tuning", "sysctl": { "net.ipv6.conf.default.accept_dad": "0" } },
+            { "type": "tuning", "sysctl": {
+                "net.ipv6.conf.default.accept_dad": "0",
+                "net.ipv4.icmp_ratelimit": "0",
+                "net.ipv6.icmp.ratelimit": "0",
+            } },
             cable,
         ],
     })

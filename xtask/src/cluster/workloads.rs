@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::command::succeeds;
 use super::kubectl::Kubectl;
 use super::layout::{Layout, sha256_hex};
 use super::pki::{self, Authority};
@@ -82,11 +83,14 @@ pub(crate) fn starts(state: &State) -> Result<Starts> {
     state.nodes.iter().map(of_node).collect()
 }
 
-/// Waits until everything is ready that is meant to be.
+/// Waits until everything is ready that is meant to be, and Services lead there.
 pub(crate) fn wait(kubectl: &Kubectl, state: &State, patience: Duration) -> Result<()> {
     let (begin, starts) = (Instant::now(), starts(state)?);
     loop {
-        let unready = unready(kubectl, &starts)?;
+        let mut unready = unready(kubectl, &starts)?;
+        if unready.is_empty() {
+            unready = unreachable(kubectl, state)?;
+        }
         if unready.is_empty() {
             return Ok(());
         }
@@ -115,6 +119,21 @@ pub(crate) fn unready(kubectl: &Kubectl, starts: &Starts) -> Result<Vec<String>>
         names.push("all workloads".to_owned());
     }
     Ok(names)
+}
+
+/// The Services to wait for that the first node cannot connect to: kube-proxy follows what is ready a little later.
+fn unreachable(kubectl: &Kubectl, state: &State) -> Result<Vec<String>> {
+    let answer = kubectl.run(&["get", "services", "--all-namespaces", "--selector", WAITED_FOR, "--output=json"])?;
+    let answer: Value = serde_json::from_str(&answer).context("understand kubectl's answer")?;
+    let enter = &state.nodes.first().context("find a node")?.enter;
+    let is_reached = |service: &Value| {
+        let (address, port) = (service["spec"]["clusterIP"].as_str().unwrap_or_default(), &service["spec"]["ports"][0]);
+        let connect = format!("</dev/tcp/{address}/{}", port["port"]);
+        let words = ["timeout", "1", "bash", "-c", &connect].map(str::to_owned);
+        succeeds(&enter[0], &[&enter[1..], &words].concat())
+    };
+    let services = answer["items"].as_array().context("find the items in kubectl's answer")?;
+    Ok(services.iter().filter(|service| !is_reached(service)).map(name).collect())
 }
 
 fn apply_text(kubectl: &Kubectl, manifests: &str) -> Result<()> {
