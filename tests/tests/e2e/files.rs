@@ -2,8 +2,10 @@
 //!
 //! Most programs here run twice, in the pod and through mirror, and must print the same.
 
+mod calls;
 mod changing;
 mod defaults;
+mod differential;
 mod programs;
 mod writing;
 
@@ -27,13 +29,14 @@ impl Pod {
         if let Some(pod) = shared.upgrade() {
             return pod;
         }
-        let pod = Arc::new(Self::make());
+        let pod = Arc::new(Self::make("files"));
         *shared = Arc::downgrade(&pod);
         pod
     }
 
-    fn make() -> Self {
-        let (cluster, name) = (Cluster::shared(), format!("files-{}", std::process::id()));
+    /// One in which no other test changes anything; `beginning` is that of its name.
+    fn make(beginning: &str) -> Self {
+        let (cluster, name) = (Cluster::shared(), format!("{beginning}-{}", std::process::id()));
         let script = include_str!("../../apps/files/make.sh");
         let indented = script.lines().map(|line| format!("    {line}\n")).collect::<String>();
         cluster.apply(&format!(
