@@ -110,7 +110,7 @@ impl Root {
     fn create(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         match openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT) {
-            Err(Errno::NOSYS | Errno::PERM) => {}
+            Err(errno) if is_for_hand(errno) => {}
             made => return Ok(made?),
         }
         let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
@@ -126,8 +126,7 @@ impl Root {
 
     fn open_with(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         match openat2(&*self.directory.borrow(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            // Kernels before 5.6, and seccomp filters that do not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => self.walk(path, flags),
+            Err(errno) if is_for_hand(errno) => self.walk(path, flags),
             opened => Ok(opened?),
         }
     }
@@ -177,6 +176,12 @@ impl Root {
             _ => Err(Errno::ISDIR.into()),
         }
     }
+}
+
+/// Whether `openat2` leaves a path to [`Root::walk`]: kernels before 5.6, seccomp filters that do not know the call, and a
+/// `..` while anything was renamed on the machine (`EAGAIN`), of which the kernel cannot tell whether it leads outside.
+fn is_for_hand(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSYS | Errno::PERM | Errno::AGAIN)
 }
 
 fn open_root(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
@@ -242,6 +247,29 @@ mod tests {
             assert_eq!(by_call(path).map_err(|error| error.raw_os_error()), expected, "{path}");
             assert_eq!(by_hand(path).map_err(|error| error.raw_os_error()), expected, "{path} by hand");
         }
+    }
+
+    #[test]
+    fn ways_up_are_found_while_others_rename() {
+        let folder = tempfile::tempdir().expect("creates");
+        std::fs::create_dir_all(folder.path().join("root/a/b")).expect("creates");
+        std::fs::write(folder.path().join("root/file"), "inside").expect("writes");
+        std::fs::write(folder.path().join("one"), "").expect("writes");
+        let root = Root::open(folder.path().join("root")).expect("opens");
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(folder.path().join("one"), folder.path().join("other")).expect("renames");
+                    std::fs::rename(folder.path().join("other"), folder.path().join("one")).expect("renames");
+                }
+            });
+            let found =
+                (0..20_000).map(|_| root.open_path(b"a/b/../../../file").map(drop).map_err(|error| error.kind()));
+            let first = found.into_iter().find(Result::is_err);
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(first, None);
+        });
     }
 
     #[test]

@@ -240,23 +240,27 @@ impl Tree {
         let mut above = b"/".to_vec();
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
             check_name(name)?;
-            self.ensure_directory(&directory, &above, name)?;
+            if self.ensure_directory(&directory, &above, name)? {
+                self.restore_times(&above);
+            }
             directory = openat(&directory, OsStr::from_bytes(name), DIRECTORY, Mode::empty())?;
             above = join(&above, name);
         }
         Ok(directory)
     }
 
-    fn ensure_directory(&mut self, directory: &OwnedFd, parent: &[u8], name: &[u8]) -> io::Result<()> {
+    /// Whether it had to be made.
+    fn ensure_directory(&mut self, directory: &OwnedFd, parent: &[u8], name: &[u8]) -> io::Result<bool> {
         let os_name = OsStr::from_bytes(name);
         match mkdirat(directory, os_name, Mode::RWXU) {
-            Err(Errno::EXIST) if openat(directory, os_name, DIRECTORY, Mode::empty()).is_ok() => Ok(()),
+            Err(Errno::EXIST) if openat(directory, os_name, DIRECTORY, Mode::empty()).is_ok() => return Ok(false),
             Err(Errno::EXIST) => {
                 self.remove(directory, parent, name)?;
-                Ok(mkdirat(directory, os_name, Mode::RWXU)?)
+                mkdirat(directory, os_name, Mode::RWXU)?;
             }
-            made => Ok(made?),
+            made => made?,
         }
+        Ok(true)
     }
 
     /// Takes whatever stands there away, with all that is known of it.
@@ -402,6 +406,8 @@ mod tests {
         let data = folder.path().join("root/data");
         assert_eq!(shown(&data), [b"plain".to_vec(), b"sub".to_vec(), b"\xff \n".to_vec()]);
         assert_eq!(fs::metadata(&data).expect("there").mtime(), 1_700_000_000);
+        tree.place(b"/data/new/deep/file", &about(FileKind::Regular, 1, 6), None).expect("placed");
+        assert_eq!(fs::metadata(&data).expect("there").mtime(), 1_700_000_000, "also by what is far below");
         tree.list(b"/data", &directory, &[entry(b"plain", FileKind::Link, Some(b"/etc/passwd"))]).expect("listed");
         assert_eq!(shown(&data), [b"plain".to_vec()]);
         assert_eq!(fs::read_link(data.join("plain")).expect("a link"), Path::new("/etc/passwd"));
