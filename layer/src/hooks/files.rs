@@ -229,14 +229,14 @@ pub(crate) unsafe fn freopen(path: *const c_char, mode: *const c_char, stream: *
 /// As `stat(2)`.
 pub(crate) unsafe fn stat(path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| instead!(stat(file.path().as_ptr(), out)))
+    with(unsafe { seek(AT_FDCWD, path, Wish::STAT) }, false, |file| instead!(stat(file.path().as_ptr(), out)))
 }
 
 /// # Safety
 /// As `lstat(2)`.
 pub(crate) unsafe fn lstat(path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LINK) }, false, |file| match file.is_kept() {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LSTAT) }, false, |file| match file.is_kept() {
         true => instead!(stat(file.path().as_ptr(), out)),
         false => instead!(lstat(file.path().as_ptr(), out)),
     })
@@ -249,7 +249,7 @@ pub(crate) unsafe fn fstatat(directory: c_int, path: *const c_char, out: *mut c_
         return Verdict::Bypass;
     }
     // SAFETY: the program's own argument.
-    with(unsafe { seek(directory, path, Wish::at(flags)) }, false, |file| {
+    with(unsafe { seek(directory, path, Wish::STAT.at(flags)) }, false, |file| {
         instead!(fstatat(directory, file.path().as_ptr(), out, file.at_flags(flags)))
     })
 }
@@ -267,7 +267,7 @@ pub(crate) unsafe fn statx(
         return Verdict::Bypass;
     }
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(directory, path, Wish::at(flags)) };
+    let sought = unsafe { seek(directory, path, Wish::STAT.at(flags)) };
     with(sought, false, |file| instead!(statx(directory, file.path().as_ptr(), file.at_flags(flags), mask, out)))
 }
 
@@ -275,7 +275,7 @@ pub(crate) unsafe fn statx(
 /// As `stat(2)`, for programs built before glibc 2.33.
 pub(crate) unsafe fn __xstat(version: c_int, path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LOOK) }, false, |file| {
+    with(unsafe { seek(AT_FDCWD, path, Wish::STAT) }, false, |file| {
         instead!(__xstat(version, file.path().as_ptr(), out))
     })
 }
@@ -284,7 +284,7 @@ pub(crate) unsafe fn __xstat(version: c_int, path: *const c_char, out: *mut c_vo
 /// As `lstat(2)`, for programs built before glibc 2.33.
 pub(crate) unsafe fn __lxstat(version: c_int, path: *const c_char, out: *mut c_void) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    with(unsafe { seek(AT_FDCWD, path, Wish::LINK) }, false, |file| match file.is_kept() {
+    with(unsafe { seek(AT_FDCWD, path, Wish::LSTAT) }, false, |file| match file.is_kept() {
         true => instead!(__xstat(version, file.path().as_ptr(), out)),
         false => instead!(__lxstat(version, file.path().as_ptr(), out)),
     })
@@ -300,7 +300,7 @@ pub(crate) unsafe fn __fxstatat(
     flags: c_int,
 ) -> Verdict<c_int> {
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(directory, path, Wish::at(flags)) };
+    let sought = unsafe { seek(directory, path, Wish::STAT.at(flags)) };
     with(sought, false, |file| {
         instead!(__fxstatat(version, directory, file.path().as_ptr(), out, file.at_flags(flags)))
     })
@@ -345,7 +345,7 @@ pub(crate) unsafe fn faccessat(directory: c_int, path: *const c_char, mode: c_in
         return Verdict::Bypass;
     }
     // SAFETY: the program's own argument.
-    let sought = unsafe { seek(directory, path, Wish::at(flags).changing(mode & libc::W_OK != 0)) };
+    let sought = unsafe { seek(directory, path, Wish::LOOK.at(flags).changing(mode & libc::W_OK != 0)) };
     with(sought, false, |file| {
         let flags = file.at_flags(flags);
         accessed(file.access(mode), || instead!(faccessat(directory, file.path().as_ptr(), mode, flags)))
@@ -364,7 +364,7 @@ unsafe fn link(
     read: impl Fn(c_int, *const c_char) -> Verdict<ssize_t>,
 ) -> Verdict<ssize_t> {
     // SAFETY: by the caller's word.
-    let sought = unsafe { seek(directory, path, Wish::LINK) };
+    let sought = unsafe { seek(directory, path, Wish::LSTAT) };
     let place = sought.place();
     if place != Place::Native || !shadow::is_on() {
         return at_place(place, false, |file| match file.is_kept() {

@@ -9,6 +9,7 @@ use super::files::seek;
 use crate::interpose::{self, Verdict};
 use crate::ops::files::Place;
 use crate::ops::shadow::Wish;
+use crate::sys;
 use crate::table::exported;
 
 const MARK: &[u8] = b"XXXXXX";
@@ -19,12 +20,11 @@ const TRIES: usize = 238_328;
 
 /// A number that another process or call is unlikely to get; `O_EXCL` tells if one does.
 fn anything() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: clock_gettime(2) with room.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut now) };
+    let now = sys::now();
     // SAFETY: getpid(2).
     let process = unsafe { libc::getpid() } as u64;
-    let mixed = (now.tv_nsec as u64 ^ (now.tv_sec as u64) << 30 ^ process << 17).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (u64::from(now.nanoseconds) ^ (now.seconds as u64) << 30 ^ process << 17).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed ^ mixed >> 29
 }
 

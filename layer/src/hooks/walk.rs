@@ -128,7 +128,7 @@ enum Function {
 /// `path` must be the argument of `nftw`.
 unsafe fn walk(path: *const c_char, flags: c_int, function: impl FnOnce() -> Function) -> Verdict<c_int> {
     let known = PHYS | MOUNT | CHDIR | DEPTH | ACTIONS;
-    let wish = if flags & PHYS == 0 { Wish::LOOK } else { Wish::LINK };
+    let wish = if flags & PHYS == 0 { Wish::STAT } else { Wish::LSTAT };
     // SAFETY: by the caller's word.
     let sought = unsafe { seek(AT_FDCWD, path, wish) };
     if flags & !known != 0 || sought.place() == Place::Native {

@@ -9,7 +9,8 @@ use libc::{AT_FDCWD, c_int, mode_t};
 use protocol::codec;
 use protocol::files::Opening;
 use protocol::layer::{
-    ChangeReply, FileReply, FileRules, MAX_PATH, MAX_REQUEST, MAX_SHADOW, PathChange, Purpose, Request,
+    ChangeReply, FileReply, FileRules, Lease, MAX_PATH, MAX_REQUEST, MAX_SHADOW, PathChange, Purpose, Request, SHADOW,
+    SHADOW_LARGE,
 };
 
 use crate::client::{AskError, Patience, ask_as};
@@ -27,6 +28,9 @@ pub(crate) const FOLDER: usize = MAX_SHADOW + MAX_PATH;
 pub(crate) struct Shadow {
     root: [u8; MAX_SHADOW],
     root_length: usize,
+    /// As long as the other one.
+    large_root: [u8; MAX_SHADOW],
+    largest: u64,
     table: Table<'static>,
     written_on: Option<u64>,
 }
@@ -40,11 +44,18 @@ impl Shadow {
         let mut root = [0; MAX_SHADOW];
         root.get_mut(..rules.shadow.len())?.copy_from_slice(rules.shadow);
         let table = Table::read(table)?;
-        Some(Self { root, root_length: rules.shadow.len(), table, written_on: rules.written_on })
+        let (root_length, mut large_root) = (rules.shadow.len(), root);
+        let name = root_length.checked_sub(SHADOW.len())?..root_length;
+        large_root.get_mut(name)?.copy_from_slice(SHADOW_LARGE.as_bytes());
+        Some(Self { root, root_length, large_root, largest: rules.largest, table, written_on: rules.written_on })
     }
 
     fn root(&self) -> &[u8] {
         self.root.get(..self.root_length).unwrap_or_default()
+    }
+
+    fn large_root(&self) -> &[u8] {
+        self.large_root.get(..self.root_length).unwrap_or_default()
     }
 
     /// Whether a path is absolute and plain, and no rule names it: then there is nothing to be done for it here.
@@ -52,13 +63,32 @@ impl Shadow {
         let is_plain = path.first() == Some(&b'/') && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
         // What may be relative to a descriptor.
         let is_kernels = path.starts_with(b"/proc/");
-        let is_own = path.starts_with(self.root());
+        let is_own = self.inside(path).is_some();
         is_plain && !is_kernels && !is_own && self.table.rule(path.iter().copied()).is_none()
+    }
+
+    /// What the shadow has at a path, if the host promises that it is what the pod has, and it is no link to be followed.
+    fn leased(&self, path: &[u8], follow: bool) -> Option<File> {
+        let above = path.get(..path.iter().rposition(|byte| *byte == b'/').filter(|at| at + 1 < path.len())?)?;
+        if sandbox::is_closed() {
+            return None;
+        }
+        let folder = File::in_shadow(self.root(), above, 0, false)?;
+        let above = sys::entry(folder.path())?;
+        if above.kind != libc::S_IFDIR || !Lease::holds(above.accessed, sys::now()) {
+            return None;
+        }
+        let file = File::in_shadow(self.root(), path, 0, false)?;
+        match sys::entry(file.path())? {
+            sys::Entry { kind: libc::S_IFLNK, .. } if follow => None,
+            sys::Entry { kind: libc::S_IFREG, size, .. } if size > self.largest => None,
+            _ => Some(file),
+        }
     }
 
     /// The pod's path of what is in the shadow.
     fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
-        match path.strip_prefix(self.root())? {
+        match path.strip_prefix(self.root()).or_else(|| path.strip_prefix(self.large_root()))? {
             [] => Some(b"/"),
             below @ [b'/', ..] => Some(below),
             _ => None,
@@ -85,21 +115,27 @@ pub(crate) struct Wish {
     /// A link at its end is followed.
     pub(crate) follow: bool,
     pub(crate) purpose: Purpose,
+    /// Nothing but what `stat` and `readlink` tell is wanted, so that a [`Lease`] will do.
+    pub(crate) glance: bool,
 }
 
 impl Wish {
-    /// `stat` and the like.
-    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look };
-    /// `lstat` and the like.
-    pub(crate) const LINK: Self = Self { follow: false, purpose: Purpose::Look };
+    /// `access`, `chdir` and the like.
+    pub(crate) const LOOK: Self = Self { follow: true, purpose: Purpose::Look, glance: false };
+    /// A path that is meant itself.
+    pub(crate) const LINK: Self = Self { follow: false, ..Self::LOOK };
+    /// `stat`.
+    pub(crate) const STAT: Self = Self { glance: true, ..Self::LOOK };
+    /// `lstat` and `readlink`.
+    pub(crate) const LSTAT: Self = Self { glance: true, ..Self::LINK };
     /// `open` and the like.
-    pub(crate) const OPEN: Self = Self { follow: true, purpose: Purpose::Open };
+    pub(crate) const OPEN: Self = Self { purpose: Purpose::Open, ..Self::LOOK };
     /// `opendir` and the like.
-    pub(crate) const LIST: Self = Self { follow: true, purpose: Purpose::List };
+    pub(crate) const LIST: Self = Self { purpose: Purpose::List, ..Self::LOOK };
 
-    /// `LOOK` or `LINK`, by the flags of a call that takes `AT_SYMLINK_NOFOLLOW`.
-    pub(crate) fn at(flags: c_int) -> Self {
-        if flags & libc::AT_SYMLINK_NOFOLLOW == 0 { Self::LOOK } else { Self::LINK }
+    /// By the flags of a call that takes `AT_SYMLINK_NOFOLLOW`.
+    pub(crate) const fn at(self, flags: c_int) -> Self {
+        Self { follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0, ..self }
     }
 
     /// By the flags of `open`, and the mode of a file that it makes.
@@ -121,12 +157,12 @@ impl Wish {
                 append: has(libc::O_APPEND),
             }),
         };
-        Self { follow, purpose }
+        Self { follow, purpose, glance: false }
     }
 
     /// The same, to change what is there if `changes`.
     pub(crate) const fn changing(self, changes: bool) -> Self {
-        if changes { Self { purpose: Purpose::Change, ..self } } else { self }
+        if changes { Self { purpose: Purpose::Change, glance: false, ..self } } else { self }
     }
 }
 
@@ -216,12 +252,16 @@ pub(crate) fn ask(whole: &Whole, wish: Wish) -> Place {
     let Some((session, shadow)) = session::get().and_then(|session| Some((session, session.shadow.as_ref()?))) else {
         return Place::Native;
     };
+    if let Some(file) = wish.glance.then(|| shadow.leased(whole.path(), wish.follow)).flatten() {
+        return Place::At(file);
+    }
     let request = Request::File { path: whole.path(), follow: wish.follow, purpose: wish.purpose };
     const ROOM: usize = MAX_PATH + ENVELOPE;
     let place = |body: &[u8]| {
         Some(match codec::decode(body).ok()? {
-            FileReply::Shadow { path, may, writable } => {
-                Place::At(File::in_shadow(shadow.root(), path, may, writable)?)
+            FileReply::Shadow { path, may, large, writable } => {
+                let root = if large { shadow.large_root() } else { shadow.root() };
+                Place::At(File::in_shadow(root, path, may, writable)?)
             }
             FileReply::Local(path) => Place::At(File::local(path)?),
             FileReply::Failed(libc::ENOENT) => Place::Absent(libc::ENOENT),

@@ -2,6 +2,8 @@
 
 use core::ffi::c_int;
 
+use protocol::files::Time;
+
 use super::{Errno, call, close};
 
 /// Opens a program file for a look at its head.
@@ -53,10 +55,10 @@ pub(crate) fn current_folder(room: &mut [u8]) -> Result<&[u8], Errno> {
     room.get(..length.saturating_sub(1)).ok_or(libc::ERANGE)
 }
 
-fn describe(directory: c_int, path: &core::ffi::CStr) -> Result<libc::stat, Errno> {
+fn describe(directory: c_int, path: &core::ffi::CStr, flags: c_int) -> Result<libc::stat, Errno> {
     // SAFETY: all zero is a valid stat.
     let mut found: libc::stat = unsafe { core::mem::zeroed() };
-    let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), 0, 0, 0];
+    let arguments = [directory as usize, path.as_ptr() as usize, (&raw mut found).addr(), flags as usize, 0, 0];
     // SAFETY: newfstatat(2) with a C string and room for the answer.
     unsafe { call(libc::SYS_newfstatat, arguments) }?;
     Ok(found)
@@ -64,12 +66,35 @@ fn describe(directory: c_int, path: &core::ffi::CStr) -> Result<libc::stat, Errn
 
 /// What tells a file from all others: its device and its number there (`inode(7)`).
 pub(crate) fn identity(directory: c_int, path: &core::ffi::CStr) -> Result<(u64, u64), Errno> {
-    describe(directory, path).map(|found| (found.st_dev, found.st_ino))
+    describe(directory, path, 0).map(|found| (found.st_dev, found.st_ino))
 }
 
 /// Whether `path` leads to a directory.
 pub(crate) fn is_directory(path: &core::ffi::CStr) -> bool {
-    describe(libc::AT_FDCWD, path).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+    describe(libc::AT_FDCWD, path, 0).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+/// What stands in a directory.
+pub(crate) struct Entry {
+    /// `S_IFMT`.
+    pub(crate) kind: libc::mode_t,
+    pub(crate) size: u64,
+    pub(crate) accessed: Time,
+}
+
+/// What is at `path`, which is not followed if it is a link.
+pub(crate) fn entry(path: &core::ffi::CStr) -> Option<Entry> {
+    let found = describe(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok()?;
+    let accessed = Time { seconds: found.st_atime, nanoseconds: u32::try_from(found.st_atime_nsec).ok()? };
+    Some(Entry { kind: found.st_mode & libc::S_IFMT, size: found.st_size.cast_unsigned(), accessed })
+}
+
+/// The time of day.
+pub(crate) fn now() -> Time {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) with room; no system call where the kernel shows the clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut now) };
+    Time { seconds: now.tv_sec, nanoseconds: now.tv_nsec as u32 }
 }
 
 /// Whether `path` may be executed.

@@ -274,7 +274,7 @@ impl Shared {
             Reply::Files(table, size, shadow, written_on) => codec::encode(&AttachReply::Member {
                 settings: self.settings,
                 host_name: None,
-                files: Some(FileRules { table, size, shadow, written_on }),
+                files: Some(FileRules { table, size, shadow, largest: 100, written_on }),
             }),
             Reply::File(file) => codec::encode(&file),
             Reply::Change(change) => codec::encode(&change),

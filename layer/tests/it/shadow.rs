@@ -1,15 +1,17 @@
 //! Files that the rules call the pod's: real files of this machine in a folder of the session, at the pod's paths.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use decide::files::{NONE, Parts, Rule};
 use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
-use protocol::layer::{ChangeReply, FileReply, Purpose};
+use protocol::files::Time;
+use protocol::layer::{ChangeReply, FileReply, Lease, Purpose, SHADOW_LARGE};
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
@@ -112,12 +114,14 @@ fn session_that(
 
 /// What the pod of these tests has.
 fn pod(path: &[u8], follow: bool, _: Purpose) -> FileReply<'static> {
-    let at = |path| FileReply::Shadow { path, may: 4, writable: false };
+    let at = |path| FileReply::Shadow { path, may: 4, large: false, writable: false };
     match path {
         b"/pod/link" if !follow => at(b"/pod/link"),
         b"/pod/file" | b"/pod/link" => at(b"/pod/file"),
-        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5, writable: false },
-        b"/pod/folder" | b"/pod/folder/" => FileReply::Shadow { path: b"/pod/folder", may: 5, writable: false },
+        b"/pod" | b"/pod/" => FileReply::Shadow { path: b"/pod", may: 5, large: false, writable: false },
+        b"/pod/folder" | b"/pod/folder/" => {
+            FileReply::Shadow { path: b"/pod/folder", may: 5, large: false, writable: false }
+        }
         b"/read/file" => at(b"/pod/file"),
         b"/pod/secret" => FileReply::Failed(EACCES),
         _ => FileReply::Failed(ENOENT),
@@ -160,6 +164,51 @@ fn the_host_is_told_the_plain_path_and_what_for() {
     assert_eq!(asked[0], expected(true, Purpose::Open));
     assert_eq!(asked[1], expected(false, Purpose::Open), "O_NOFOLLOW");
     assert!(asked.iter().all(|asked| matches!(asked, Asked::File { path, .. } if path == b"/pod/file")), "{asked:?}");
+}
+
+/// Gives the folder of `/pod` a lease that ends so many milliseconds from now.
+fn lease(root: &Path, milliseconds: i64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
+    let now = Time { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() };
+    let Time { seconds, nanoseconds } = Lease::new(now, milliseconds).written();
+    let accessed = SystemTime::UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds);
+    let folder = File::open(root.join("pod")).expect("opens");
+    folder.set_times(FileTimes::new().set_accessed(accessed)).expect("set");
+}
+
+#[test]
+fn what_was_just_listed_is_looked_at_without_asking() {
+    let session = session(pod);
+    File::create(session.root.join("pod/large")).and_then(|file| file.set_len(101)).expect("made");
+    let asks = |what: &str, path: &str| {
+        let before = session.host.asked().len();
+        run(&session.host, "files", &[what, path]).output();
+        session.host.asked().len() - before
+    };
+    let unleased = asks("looks", "/pod/file");
+    lease(session.root, 1000);
+    let leased = asks("looks", "/pod/file");
+    assert!(leased > 0 && leased < unleased, "`access` asks, `stat` does not: {leased} of {unleased}");
+    for (what, path, expected) in
+        [("opens", "/pod/file", 7), ("looks", "/pod/large", unleased), ("looks", "/pod/none", unleased)]
+    {
+        lease(session.root, 1000);
+        let asked = asks(what, path);
+        assert!(asked >= expected, "{what} {path}: {asked}");
+    }
+    lease(session.root, -1);
+    assert_eq!(asks("looks", "/pod/file"), unleased, "it is over");
+}
+
+#[test]
+fn files_too_large_to_be_fetched_are_in_a_folder_beside() {
+    let session = session(|_, _, _| FileReply::Shadow { path: b"/pod/file", may: 4, large: true, writable: false });
+    let large = session.root.with_file_name(SHADOW_LARGE);
+    fs::create_dir_all(large.join("pod")).expect("made");
+    fs::rename(session.root.join("pod/file"), large.join("pod/file")).expect("moved");
+    all_end_with(run(&session.host, "files", &["opens", "/pod/file"]), " from the pod");
+    let shown = run(&session.host, "files", &["links", "/pod/file"]).output();
+    assert!(shown.lines().any(|line| line.ends_with(" /pod/file")), "the path is the pod's: {shown}");
 }
 
 #[test]
@@ -216,7 +265,7 @@ fn what_is_read_from_the_pod_is_written_here() {
 #[test]
 fn what_is_written_is_settled_and_what_changes_is_the_hosts() {
     let written = |path: &[u8], _: bool, _: Purpose| match path {
-        b"/pod/file" => FileReply::Shadow { path: b"/pod/file", may: 6, writable: true },
+        b"/pod/file" => FileReply::Shadow { path: b"/pod/file", may: 6, large: false, writable: true },
         _ => FileReply::Failed(ENOENT),
     };
     let session = session_that(true, written);

@@ -56,7 +56,7 @@ fn answer(root: &Path, path: &[u8], follow: bool) -> FileReply<'static> {
         return FileReply::Failed(ENOENT);
     }
     let may = (about.permissions().mode() >> 6 & 7) as u8;
-    FileReply::Shadow { path: Box::leak(text.into_bytes().into_boxed_slice()), may, writable: false }
+    FileReply::Shadow { path: Box::leak(text.into_bytes().into_boxed_slice()), may, large: false, writable: false }
 }
 
 /// What a program prints for the pod's tree, and for this machine's, with the paths made equal.

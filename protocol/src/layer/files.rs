@@ -104,14 +104,63 @@ pub struct FileRules<'a> {
     /// Bytes of that table.
     pub size: u32,
     /// The folder on this machine below which the pod's files stand at their paths, without a slash at its end; at
-    /// most [`MAX_SHADOW`] bytes.
+    /// most [`MAX_SHADOW`] bytes. Its name is [`SHADOW`], and [`SHADOW_LARGE`] may be beside it.
     pub shadow: &'a [u8],
+    /// Regular files of more bytes may be in [`SHADOW_LARGE`] instead.
+    pub largest: u64,
     /// The device that the files below it are on, if some of them may be written.
     pub written_on: Option<u64>,
 }
 
+/// A promise of the host's that the entries of a directory of the shadow are as they are in the pod, so that a program
+/// that only wants to see one need not ask. The host writes it into the directory itself, as its time of last access,
+/// which says nothing of the pod's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// Since 1970, in milliseconds.
+    until: i64,
+}
+
+impl Lease {
+    /// Longest, in milliseconds. A time of last access that is further ahead is none.
+    pub const LONGEST: i64 = 1000;
+
+    /// What no clock shows by chance, below the milliseconds.
+    const MARK: u32 = 714_025;
+
+    /// For so many milliseconds from `now` on.
+    pub fn new(now: Time, milliseconds: i64) -> Self {
+        Self { until: milliseconds_of(now) + milliseconds.min(Self::LONGEST) }
+    }
+
+    /// As a time of last access.
+    pub fn written(self) -> Time {
+        let (seconds, milliseconds) = (self.until.div_euclid(1000), self.until.rem_euclid(1000) as u32);
+        Time { seconds, nanoseconds: milliseconds * 1_000_000 + Self::MARK }
+    }
+
+    /// Whether a time of last access is one that holds.
+    pub fn holds(accessed: Time, now: Time) -> bool {
+        let left = milliseconds_of(accessed).saturating_sub(milliseconds_of(now));
+        accessed.nanoseconds % 1_000_000 == Self::MARK && (1..=Self::LONGEST).contains(&left)
+    }
+}
+
+fn milliseconds_of(time: Time) -> i64 {
+    time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanoseconds / 1_000_000))
+}
+
 /// Longest path that can be the pod's, in bytes.
 pub const MAX_PATH: usize = 1024;
+
+/// The name of the folder with the pod's files.
+pub const SHADOW: &str = "root";
+
+/// The name of the one with those that are too large to be fetched whole. Both are equally long, so that a path in one
+/// becomes a path in the other in its place.
+pub const SHADOW_LARGE: &str = "huge";
+
+const _: () = assert!(SHADOW.len() == SHADOW_LARGE.len());
 
 /// Longest [`FileRules::shadow`] in bytes.
 pub const MAX_SHADOW: usize = 160;
@@ -126,6 +175,8 @@ pub enum FileReply<'a> {
         path: &'a [u8],
         /// What the target's user may do with it, as the last digit of a mode.
         may: u8,
+        /// Whether it is in [`SHADOW_LARGE`].
+        large: bool,
         /// Whether the session may change it. If that was the purpose, all that `open` does beside opening is done.
         writable: bool,
     },
@@ -133,4 +184,27 @@ pub enum FileReply<'a> {
     Local(&'a [u8]),
     /// Fail with this error number.
     Failed(i32),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_holds_for_its_time_and_no_other_time_is_one() {
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let written = Lease::new(at(1_700_000_000, 999_123_456), 1000).written();
+        assert_eq!(written, at(1_700_000_001, 999_714_025));
+        for (accessed, now, expected) in [
+            (written, at(1_700_000_000, 999_123_456), true),
+            (written, at(1_700_000_001, 998_999_999), true),
+            (written, at(1_700_000_001, 999_000_000), false),
+            (written, at(1_700_000_000, 998_999_999), false),
+            (at(1_700_000_001, 999_714_026), at(1_700_000_001, 0), false),
+            (at(i64::MAX, 714_025), at(i64::MIN, 0), false),
+        ] {
+            assert_eq!(Lease::holds(accessed, now), expected, "{accessed:?} {now:?}");
+        }
+        assert_eq!(Lease::new(at(1, 0), 5000), Lease::new(at(1, 0), Lease::LONGEST));
+    }
 }

@@ -7,26 +7,27 @@ mod ahead;
 mod changes;
 mod content;
 mod follow;
+mod large;
 mod rules;
 mod sent;
 mod shadow;
+mod shared;
 mod tree;
 mod writing;
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use decide::files::Rule;
 use decide::files::defaults::CERTIFICATES;
 use link::{LinkError, read_message};
 use protocol::agent::RemoteError;
 use protocol::files::{Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, OpenFile, Opening, ReadFile};
-use protocol::layer::{self, FileReply, MAX_PATH, MAX_SHADOW, Purpose};
+use protocol::layer::{self, FileReply, MAX_PATH, MAX_SHADOW, Purpose, SHADOW};
 use rustix::io::Errno;
-use tokio::sync::OnceCell;
 
 use super::host::tell;
 use super::pod_files::sealed;
@@ -35,7 +36,9 @@ use crate::failure::{Failure, Result};
 use ahead::Ahead;
 use content::receive;
 use follow::Followed;
+use large::Large;
 use shadow::Shadow;
+use shared::Shared;
 use tree::Tree;
 use writing::Writing;
 
@@ -44,6 +47,9 @@ pub use rules::{Decision, FileRules, Pattern, Source};
 
 /// Most entries of a directory.
 const MAX_ENTRIES: usize = 100_000;
+
+/// What one may do with a directory whose entries one may look at, as the last digit of a mode.
+const SEARCH: u8 = 1;
 
 /// How often a file that is changing in the pod is looked at until it is what is here.
 const ATTEMPTS: usize = 5;
@@ -61,9 +67,10 @@ pub(super) struct Wish {
 
 /// Where a file is; the path is the pod's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Shown {
+pub(super) struct Shown {
     path: Vec<u8>,
     may: u8,
+    large: bool,
 }
 
 /// The files of a session.
@@ -73,6 +80,7 @@ pub(super) struct Files {
     links: Links,
     max_size: u64,
     tree: Arc<Mutex<Tree>>,
+    large: Large,
     writing: Arc<Writing>,
     ahead: Arc<Ahead>,
     followed: Arc<Followed>,
@@ -93,17 +101,19 @@ impl Files {
         let cannot = |error: std::io::Error| Failure::system("cannot keep files of the pod", error);
         let shadow = Shadow::new(session)?;
         let tree = Tree::new(shadow.path()).map_err(cannot)?;
-        let root = shadow.path().join("root").as_os_str().as_bytes().to_vec();
+        let root = shadow.path().join(SHADOW).as_os_str().as_bytes().to_vec();
         if root.len() > MAX_SHADOW {
             return Err(Failure::system("cannot keep files of the pod", "the path of the runtime folder is too long"));
         }
         let written_on = if rules.may_write() { Some(tree.device().map_err(cannot)?) } else { None };
-        let (tree, ahead) = (Arc::new(Mutex::new(tree)), Ahead::new(links));
+        let tree = Arc::new(Mutex::new(tree));
+        let ahead = Ahead::new(links, &tree);
         Ok(Self {
             table: sealed("file-rules", rules.table()).map_err(cannot)?,
             rules,
             links: links.clone(),
             max_size,
+            large: Large::new(shadow.path(), links),
             writing: Writing::start(links, &tree, &ahead, max_size),
             followed: Followed::start(links, &tree, &ahead, max_size),
             ahead,
@@ -123,6 +133,7 @@ impl Files {
         for path in self.writing.finish().await {
             tracing::error!(path, "the pod does not have all that was written");
         }
+        self.large.end();
         self.shadow.remove();
     }
 
@@ -130,7 +141,7 @@ impl Files {
     pub(super) fn rules(&self) -> layer::FileRules<'_> {
         let table = self.table.as_raw_fd() as u32;
         let size = self.rules.table().len() as u32;
-        layer::FileRules { table, size, shadow: &self.root, written_on: self.written_on }
+        layer::FileRules { table, size, shadow: &self.root, largest: self.max_size, written_on: self.written_on }
     }
 
     /// Answers a layer.
@@ -143,7 +154,7 @@ impl Files {
             Some(rule) if !rule.is_local(wish.purpose.changes()) => {
                 let wish = Wish { path, ..wish };
                 match self.shown(rule, &wish).await {
-                    Ok(Shown { path, may }) => Answer::Shadow { path, may, writable: rule == Rule::ReadWrite },
+                    Ok(shown) => Answer::Shadow { shown, writable: rule == Rule::ReadWrite },
                     Err(Errno::NOENT) if self.has_no_certificates(rule, &wish.path).await => Answer::Local(wish.path),
                     Err(errno) => Answer::Failed(errno),
                 }
@@ -250,7 +261,7 @@ impl Files {
             }
         }
         self.tree().tell(&opened.path);
-        Ok(Shown { path: opened.path, may: opened.may })
+        Ok(Shown { path: opened.path, may: opened.may, large: false })
     }
 
     /// Whether programs write a file, so that it is what is here. If nobody does any more and the pod has another, it is
@@ -274,22 +285,38 @@ impl Files {
                 self.writing.fill_for_reading(&writer).await?;
             }
             self.tree().tell(&path);
-            return Ok(Shown { path, may });
+            return Ok(Shown { path, may, large: false });
         }
+        let large = self.is_shown_large(wish, &path, &about).await?;
         match (wish.purpose, about.kind) {
-            (Purpose::Open, FileKind::Regular) => self.open(&path, &about, content).await?,
-            (Purpose::Open | Purpose::List, FileKind::Directory) => self.list(&path, &about).await?,
+            (Purpose::Open, FileKind::Regular) if !large => self.open(&path, &about, content).await?,
+            (Purpose::Open | Purpose::List, FileKind::Directory) => self.list(&path, &about, may).await?,
             (Purpose::Open, FileKind::Fifo | FileKind::Socket) => return Err(Errno::NXIO),
             (Purpose::Open, FileKind::Device) => return Err(Errno::NODEV),
             _ => self.tree().place(&path, &about, destination.as_deref()).map_err(own_errno)?,
         }
-        if wish.purpose == Purpose::Open && about.kind == FileKind::Regular {
+        if wish.purpose == Purpose::Open && about.kind == FileKind::Regular && !large {
             self.followed.opened(&path);
         }
         if about.kind != FileKind::Link {
             self.tree().tell(&path);
         }
-        Ok(Shown { path, may })
+        Ok(Shown { path, may, large })
+    }
+
+    /// Whether a file that is too large to be fetched is shown by parts. If it cannot be, it cannot be opened.
+    async fn is_shown_large(&self, wish: &Wish, path: &[u8], about: &Metadata) -> Result<bool, Errno> {
+        if about.kind != FileKind::Regular || about.size <= self.max_size {
+            return Ok(false);
+        }
+        match self.large.place(path, about).await {
+            Ok(()) => Ok(true),
+            Err(reason) if wish.purpose == Purpose::Open => {
+                self.tell_too_large(path, about.size, &format!(", and cannot be read by parts: {reason}")).await;
+                Err(Errno::FBIG)
+            }
+            Err(_) => Ok(false),
+        }
     }
 
     async fn look(&self, wish: &Wish) -> Result<Looked, Errno> {
@@ -320,7 +347,7 @@ impl Files {
     /// Makes the content of a regular file be there.
     async fn open(&self, path: &[u8], about: &Metadata, content: Option<Vec<u8>>) -> Result<(), Errno> {
         if about.size > self.max_size {
-            self.tell_too_large(path, about.size).await;
+            self.tell_too_large(path, about.size, "").await;
             return Err(Errno::FBIG);
         }
         if self.tree().content(path) == Some(*about) {
@@ -355,15 +382,21 @@ impl Files {
         }
     }
 
-    async fn list(&self, path: &[u8], about: &Metadata) -> Result<(), Errno> {
+    async fn list(&self, path: &[u8], about: &Metadata, may: u8) -> Result<(), Errno> {
         self.ahead.listed(path);
-        let entries = match self.ahead.listing(path, about) {
-            Some(entries) => entries,
-            None => self.fetch_listing(path).await?,
+        let changes = self.ahead.changes();
+        let (came, entries) = match self.ahead.listing(path, about) {
+            Some(listing) => listing,
+            None => (Instant::now(), self.fetch_listing(path).await?),
         };
-        let (tree, path, about) = (self.tree.clone(), path.to_vec(), *about);
-        let place = move || lock(&tree).list(&path, &about, &entries);
-        tokio::task::spawn_blocking(place).await.map_err(|_| Errno::IO)?.map_err(own_errno)
+        let (tree, place, about) = (self.tree.clone(), path.to_vec(), *about);
+        let place = move || lock(&tree).list(&place, &about, &entries);
+        tokio::task::spawn_blocking(place).await.map_err(|_| Errno::IO)?.map_err(own_errno)?;
+        // Who may not search a directory sees its names only; where paths are mapped, layers do not know what they mean.
+        if may & SEARCH != 0 && !self.rules.has_mappings() {
+            self.ahead.lease(changes, path, came);
+        }
+        Ok(())
     }
 
     async fn fetch_listing(&self, path: &[u8]) -> Result<Vec<Entry>, Errno> {
@@ -384,11 +417,11 @@ impl Files {
         Ok(entries)
     }
 
-    async fn tell_too_large(&self, path: &[u8], size: u64) {
+    async fn tell_too_large(&self, path: &[u8], size: u64, why: &str) {
         if lock(&self.too_large).insert(path.to_vec()) {
             let path = String::from_utf8_lossy(path);
             let limit = format!("feature.fs.max_file_size, {} bytes", self.max_size);
-            tell(format!("mirror: {path} in the pod is not read: it has {size} bytes, more than {limit}")).await;
+            tell(format!("mirror: {path} in the pod is not read: it has {size} bytes, more than {limit}{why}")).await;
         }
     }
 
@@ -400,7 +433,7 @@ impl Files {
 /// What a layer is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
-    Shadow { path: Vec<u8>, may: u8, writable: bool },
+    Shadow { shown: Shown, writable: bool },
     Local(Vec<u8>),
     Failed(Errno),
 }
@@ -408,36 +441,12 @@ pub(super) enum Answer {
 impl Answer {
     pub(super) fn reply(&self) -> FileReply<'_> {
         match self {
-            Self::Shadow { path, may, writable } => FileReply::Shadow { path, may: *may, writable: *writable },
+            Self::Shadow { shown: Shown { path, may, large }, writable } => {
+                FileReply::Shadow { path, may: *may, large: *large, writable: *writable }
+            }
             Self::Local(path) => FileReply::Local(path),
             Self::Failed(errno) => FileReply::Failed(errno.raw_os_error()),
         }
-    }
-}
-
-/// What comes of work that is being done.
-type Outcome<T> = Arc<OnceCell<Result<T, Errno>>>;
-
-/// Work that is done once for all who ask for it while it is being done.
-struct Shared<K, T> {
-    running: Mutex<HashMap<K, Outcome<T>>>,
-}
-
-impl<K, T> Default for Shared<K, T> {
-    fn default() -> Self {
-        Self { running: Mutex::default() }
-    }
-}
-
-impl<K: Clone + Eq + std::hash::Hash, T: Clone> Shared<K, T> {
-    async fn once(&self, key: &K, work: impl Future<Output = Result<T, Errno>>) -> Result<T, Errno> {
-        let cell = lock(&self.running).entry(key.clone()).or_default().clone();
-        let result = cell.get_or_init(|| work).await.clone();
-        let mut running = lock(&self.running);
-        if running.get(key).is_some_and(|current| Arc::ptr_eq(current, &cell)) {
-            running.remove(key);
-        }
-        result
     }
 }
 
@@ -464,24 +473,4 @@ fn own_errno(error: std::io::Error) -> Errno {
     let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
     tracing::warn!(%error, "cannot keep a file of the pod");
     errno
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn work_that_is_asked_for_meanwhile_is_done_once() {
-        let shared = Shared::default();
-        let runs = std::cell::Cell::new(0);
-        let work = || async {
-            runs.set(runs.get() + 1);
-            tokio::task::yield_now().await;
-            Ok(runs.get())
-        };
-        let (first, second) = tokio::join!(shared.once(&"a", work()), shared.once(&"a", work()));
-        assert_eq!((first, second, runs.get()), (Ok(1), Ok(1), 1));
-        assert_eq!(shared.once(&"a", work()).await, Ok(2));
-        assert!(lock(&shared.running).is_empty());
-    }
 }

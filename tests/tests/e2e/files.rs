@@ -6,6 +6,7 @@ mod calls;
 mod changing;
 mod defaults;
 mod differential;
+mod large;
 mod programs;
 mod writing;
 
@@ -301,16 +302,6 @@ refused('relative', lambda: open('new', 'w'))
     let shown: Vec<&str> = shown.lines().map(|line| line.rsplit(' ').next().unwrap_or_default()).collect();
     assert_eq!(shown, ends);
     assert_eq!(pod.run(&["ls", "-A", "/data/swap"]), "..data\n..one\n..two\nkey\n");
-}
-
-#[test]
-fn a_file_beyond_the_limit_is_named() {
-    let (pod, laptop) = (Pod::shared(), Laptop::new());
-    laptop.write(".mirror.json", r#"{"feature": {"fs": {"read_only": "^/data", "max_file_size": "1MiB"}}}"#);
-    let outcome = laptop.run(mirrored(&laptop, &pod, &["sh", "-c", "cat /data/tree/plain.txt /data/tree/big.bin"]));
-    assert_eq!(outcome.stdout, "hello\n");
-    let outcome = outcome.says("File too large");
-    outcome.says("/data/tree/big.bin in the pod is not read: it has 3000000 bytes, more than feature.fs.max_file_size");
 }
 
 #[test]

@@ -5,12 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use link::read_message;
-use protocol::files::{Ahead as Message, Entry, FileKind, Looked, Metadata, ReadAhead};
-use protocol::layer::Purpose;
+use protocol::files::{Ahead as Message, Entry, FileKind, Looked, Metadata, ReadAhead, Time};
+use protocol::layer::{Lease, Purpose};
 
+use super::tree::Tree;
 use super::{Wish, lock};
 use crate::session::startup::Links;
 
@@ -26,6 +27,7 @@ const MAX_DIRECTORIES: usize = 4096;
 /// Everything that is known ahead.
 pub(super) struct Ahead {
     links: Links,
+    tree: Arc<Mutex<Tree>>,
     books: Mutex<Books>,
 }
 
@@ -43,8 +45,8 @@ struct Books {
 }
 
 impl Ahead {
-    pub(super) fn new(links: &Links) -> Arc<Self> {
-        Arc::new(Self { links: links.clone(), books: Mutex::default() })
+    pub(super) fn new(links: &Links, tree: &Arc<Mutex<Tree>>) -> Arc<Self> {
+        Arc::new(Self { links: links.clone(), tree: tree.clone(), books: Mutex::default() })
     }
 
     /// What is at a path, as far as it is wished for.
@@ -71,12 +73,22 @@ impl Ahead {
         Some(looked)
     }
 
-    /// The entries of a directory; once.
-    pub(super) fn listing(&self, path: &[u8], about: &Metadata) -> Option<Vec<Entry>> {
+    /// The entries of a directory, and when they came; once.
+    pub(super) fn listing(&self, path: &[u8], about: &Metadata) -> Option<(Instant, Vec<Entry>)> {
         let mut books = self.books();
         let (came, entries) = books.listings.remove(path)?;
         let is_same = books.looked.get(path).is_some_and(|(_, looked)| looked.about == *about);
-        (is_same && came.elapsed() <= FRESH).then_some(entries)
+        (is_same && came.elapsed() <= FRESH).then_some((came, entries))
+    }
+
+    /// Lets layers see for themselves what the shadow has in a directory, whose entries came then, after so many changes.
+    pub(super) fn lease(&self, changes: u64, path: &[u8], came: Instant) {
+        let books = self.books();
+        if let Some(left) = FRESH.checked_sub(came.elapsed()).filter(|_| books.changes == changes) {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let now = Time { seconds: now.as_secs().cast_signed(), nanoseconds: now.subsec_nanos() };
+            lock(&self.tree).lease(path, Lease::new(now, left.as_millis() as i64));
+        }
     }
 
     /// Forgets everything: the session is changing something.
@@ -85,6 +97,7 @@ impl Ahead {
         books.changes += 1;
         books.looked.clear();
         books.listings.clear();
+        lock(&self.tree).end_leases();
     }
 
     /// How often the session has changed something.

@@ -26,7 +26,7 @@ pub(super) async fn receive(stream: &mut link::Stream, file: &mut File) -> Resul
 }
 
 /// Receives a piece of a file; 0 is its end.
-async fn next_piece(stream: &mut link::Stream, piece: &mut [u8]) -> Result<usize, Errno> {
+pub(super) async fn next_piece(stream: &mut link::Stream, piece: &mut [u8]) -> Result<usize, Errno> {
     let number = stream.read_i32_le().await.map_err(|_| Errno::IO)?;
     let length = match usize::try_from(number) {
         Ok(length) if length <= piece.len() => length,

@@ -99,6 +99,11 @@ impl FileRules {
         self.patterns.iter().any(|pattern| pattern.rule == Rule::ReadWrite)
     }
 
+    /// Whether any path stands for another.
+    pub(super) fn has_mappings(&self) -> bool {
+        !self.mappings.is_empty()
+    }
+
     /// The table for layers.
     pub(super) fn table(&self) -> &[u8] {
         &self.table

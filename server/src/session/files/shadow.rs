@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::large;
 use crate::failure::{Failure, Result};
 use crate::folders;
 
@@ -94,7 +95,10 @@ fn remove_leftovers(place: &Path) -> io::Result<()> {
         }
         if lock(&entry.path(), FlockOperation::NonBlockingLockExclusive).is_ok() {
             tracing::info!(folder = %entry.path().display(), "removes the files of a session that was killed");
-            fs::remove_dir_all(entry.path())?;
+            large::end_leftover(&entry.path());
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(%error, "cannot remove files of a session that was killed; the next session does");
+            }
         }
     }
     Ok(())

@@ -16,15 +16,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use protocol::files::{Entry, FileKind, Metadata, Time};
-use protocol::layer::MAX_PATH;
+use protocol::layer::{Lease, MAX_PATH, SHADOW};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, mkdirat, mknodat,
-    openat, renameat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, chmodat, fchmod, mkdirat,
+    mknodat, openat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 /// Most files that a session shows.
 const MAX_FILES: usize = 1_000_000;
+
+/// Most directories with a lease at a time.
+const MAX_LEASES: usize = 4096;
 
 /// Longest name (`NAME_MAX`).
 const MAX_NAME: usize = 255;
@@ -43,6 +46,8 @@ pub(super) struct Tree {
     busy: HashSet<Vec<u8>>,
     /// Paths that were told as no link, and the directories above them.
     told: HashSet<Vec<u8>>,
+    /// Directories with a [`Lease`] that may still hold.
+    leased: Vec<Vec<u8>>,
     counter: u64,
 }
 
@@ -53,7 +58,7 @@ impl Tree {
             mkdirat(CWD, folder.join(name), Mode::RWXU)?;
             Ok(openat(CWD, folder.join(name), DIRECTORY, Mode::empty())?)
         };
-        let (root, aside) = (make("root")?, make("aside")?);
+        let (root, aside) = (make(SHADOW)?, make("aside")?);
         Ok(Self {
             root,
             aside,
@@ -62,6 +67,7 @@ impl Tree {
             filled: HashSet::new(),
             busy: HashSet::new(),
             told: HashSet::new(),
+            leased: Vec::new(),
             counter: 0,
         })
     }
@@ -75,7 +81,7 @@ impl Tree {
     pub(super) fn place_of(&self, path: &[u8]) -> io::Result<PathBuf> {
         let (parent, name) = parent_and_name(path).ok_or(Errno::ISDIR)?;
         check_name(name)?;
-        let root = self.aside_path.with_file_name("root");
+        let root = self.aside_path.with_file_name(SHADOW);
         let parent = OsStr::from_bytes(parent.strip_prefix(b"/").unwrap_or(parent));
         Ok(root.join(parent).join(OsStr::from_bytes(name)))
     }
@@ -134,6 +140,29 @@ impl Tree {
             self.restore_times(path);
         }
         Ok(())
+    }
+
+    /// Promises layers that a directory that was just listed stays as it is until then.
+    pub(super) fn lease(&mut self, path: &[u8], lease: Lease) {
+        if self.leased.len() >= MAX_LEASES {
+            self.end_leases();
+        }
+        let Time { seconds, nanoseconds } = lease.written();
+        self.set_accessed(path, Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) });
+        self.leased.push(path.to_vec());
+    }
+
+    /// Takes all such promises back.
+    pub(super) fn end_leases(&mut self) {
+        for path in std::mem::take(&mut self.leased) {
+            self.set_accessed(&path, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW });
+        }
+    }
+
+    fn set_accessed(&self, path: &[u8], last_access: Timespec) {
+        let last_modification = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let times = Timestamps { last_access, last_modification };
+        utimensat(&self.root, relative(path), &times, AtFlags::SYMLINK_NOFOLLOW).ok();
     }
 
     /// The file at `path`, for its content to be written into; [`Tree::filled`] ends that. Nobody has it open: a file
@@ -289,9 +318,13 @@ impl Tree {
     /// A directory has the pod's times, whatever we have just put into it.
     fn restore_times(&self, path: &[u8]) {
         let Some(about) = self.known.get(path) else { return };
-        let relative = path.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b".");
-        utimensat(&self.root, OsStr::from_bytes(relative), &times(about), AtFlags::SYMLINK_NOFOLLOW).ok();
+        utimensat(&self.root, relative(path), &times(about), AtFlags::SYMLINK_NOFOLLOW).ok();
     }
+}
+
+/// A path from the root on.
+fn relative(path: &[u8]) -> &OsStr {
+    OsStr::from_bytes(path.strip_prefix(b"/").filter(|path| !path.is_empty()).unwrap_or(b"."))
 }
 
 /// How directories are opened.
@@ -320,7 +353,7 @@ fn check_name(name: &[u8]) -> io::Result<()> {
 }
 
 /// The pod's permissions. The owner here must be able to read what the pod's user may read, and we to make entries.
-fn mode(about: &Metadata) -> Mode {
+pub(super) fn mode(about: &Metadata) -> Mode {
     let more = match about.kind {
         FileKind::Directory => Mode::RWXU,
         _ if about.mode & 0o444 != 0 => Mode::RUSR,

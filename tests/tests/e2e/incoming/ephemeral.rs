@@ -121,7 +121,7 @@ fn it_ends_by_itself_whenever_its_client_is_killed() {
     kill(&[&laptop.hosts()[..], &[program.pid()]].concat());
     let killed = Instant::now();
     while pods.ask("/who") != "from pod" {
-        assert!(killed.elapsed() < Duration::from_secs(3), "the pod answers again");
+        assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
     }
     wait_agents_gone("default", &pods.server, Duration::from_secs(15));
     // Before the first contact.

@@ -179,6 +179,9 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    use protocol::files::Time;
+    use protocol::layer::Lease;
+
     use super::super::tests::{about, entry, tree};
     use super::*;
 
@@ -209,6 +212,27 @@ mod tests {
     }
 
     #[test]
+    fn leases_stand_in_the_directories_until_the_session_changes_something() {
+        let (folder, mut tree) = tree();
+        let directory = about(FileKind::Directory, 0, 4);
+        let now = Time { seconds: 1_800_000_000, nanoseconds: 7 };
+        for path in [&b"/"[..], b"/data/sub"] {
+            tree.list(path, &directory, &[]).expect("listed");
+            tree.lease(path, Lease::new(now, 1000));
+        }
+        let holds = |path: &str| {
+            let seen = fs::metadata(folder.path().join("root").join(path)).expect("there");
+            assert_eq!(seen.mtime(), 1_700_000_000, "{path}");
+            Lease::holds(Time { seconds: seen.atime(), nanoseconds: seen.atime_nsec() as u32 }, now)
+        };
+        assert_eq!((holds("."), holds("data/sub")), (true, true));
+        tree.place(b"/data/sub/file", &about(FileKind::Regular, 1, 5), None).expect("placed");
+        assert!(holds("data/sub"), "what is newer may come");
+        tree.end_leases();
+        assert_eq!((holds("."), holds("data/sub")), (false, false));
+    }
+
+    #[test]
     fn what_moves_takes_along_what_is_known() {
         let (folder, mut tree) = tree();
         let file = about(FileKind::Regular, 3, 1);
@@ -217,7 +241,7 @@ mod tests {
         tree.write(b"/a/b/d", &file, b"abc").expect("written");
         tree.renamed(b"/a/b", b"/x", &about(FileKind::Directory, 0, 2)).expect("renamed");
         assert_eq!((tree.content(b"/x/c"), tree.content(b"/a/b/c")), (Some(file), None));
-        let moved = Metadata { changed: protocol::files::Time { seconds: 9, nanoseconds: 9 }, ..file };
+        let moved = Metadata { changed: Time { seconds: 9, nanoseconds: 9 }, ..file };
         tree.renamed(b"/x/c", b"/x/d", &moved).expect("renamed");
         assert_eq!(tree.content(b"/x/d"), Some(moved));
         let stricter = Metadata { mode: 0o400, ..moved };
