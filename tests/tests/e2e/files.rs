@@ -6,6 +6,7 @@ mod calls;
 mod changing;
 mod defaults;
 mod differential;
+mod hardship;
 mod large;
 mod programs;
 mod writing;

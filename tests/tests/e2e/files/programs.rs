@@ -168,3 +168,60 @@ fn programs_and_scripts_of_the_pod_are_executed() {
     let expected = "hello\n['/data/made/tools/args', 'a', 'b']\n['./args']\n['./args', 'c']\n";
     assert_eq!(printed(&laptop, &pod, &["bash", "-c", script]), expected);
 }
+
+#[test]
+fn a_database_is_written_in_the_pod() {
+    let (pod, laptop) = (Pod::shared(), Laptop::new());
+    laptop.write(".mirror.json", r#"{"feature": {"fs": {"read_write": "^/store"}}}"#);
+    pod.run(&["mkdir", "-p", "/store/database"]);
+    let write = "
+import sqlite3
+base = sqlite3.connect('/store/database/a.db', isolation_level=None)
+base.execute('create table line (number integer primary key, text text)')
+base.execute('begin')
+base.executemany('insert into line (text) values (?)', [(f'line {n}' * 20,) for n in range(2000)])
+base.execute('commit')
+base.execute('begin')
+base.execute('delete from line')
+base.execute('rollback')
+base.execute('update line set text = upper(text) where number % 2')
+base.execute('delete from line where number > 1500')
+base.execute('vacuum')
+other = sqlite3.connect('/store/database/a.db')
+print(other.execute('select count(*), min(text), max(number) from line').fetchone())
+base.close()
+";
+    let read = "
+import hashlib, os, sqlite3
+base = sqlite3.connect('/store/database/a.db')
+print(base.execute('pragma integrity_check').fetchone(), os.listdir('/store/database'))
+print(hashlib.md5(repr(base.execute('select * from line order by number').fetchall()).encode()).hexdigest())
+";
+    let written = printed(&laptop, &pod, &["/usr/bin/python3", "-c", write]);
+    assert_eq!(written, format!("(1500, '{}', 1500)\n", "LINE 0".repeat(20)));
+    let there = pod.run(&["/usr/bin/python3", "-c", read]);
+    assert!(there.starts_with("('ok',) ['a.db']\n"), "{there}");
+    assert_eq!(printed(&laptop, &pod, &["/usr/bin/python3", "-c", read]), there);
+}
+
+#[test]
+fn node_watches_a_file_that_grows() {
+    let (pod, laptop) = (Pod::shared(), Laptop::new());
+    let path = "/data/swap/..one/watched";
+    pod.run(&["sh", "-c", &format!("echo first > {path}")]);
+    let program = "
+const fs = require('fs');
+const watcher = fs.watch(process.argv[1], (event) => {
+    const text = fs.readFileSync(process.argv[1], 'utf8');
+    console.log(event, JSON.stringify(text));
+    if (text.includes('second')) watcher.close();
+});
+console.log('watching');
+";
+    let mut node = laptop.start(mirrored(&laptop, &pod, &["node", "-e", program, path]));
+    node.wait_for("watching");
+    pod.run(&["sh", "-c", &format!("echo second >> {path}")]);
+    assert_eq!(node.wait_for("second"), "change \"first\\nsecond\\n\"");
+    assert!(node.wait().success());
+    pod.run(&["rm", path]);
+}
