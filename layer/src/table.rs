@@ -260,9 +260,9 @@ hooks! {
     waiting [faccessat] (directory: c_int, path: *const c_char, mode: c_int, flags: c_int) -> c_int
         => files::faccessat: "looks at the pod's version of a file";
     waiting [readlink] (path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
-        => files::readlink: "the pod's files are no links";
+        => files::readlink: "a link of the pod's is read as it stands there; of the files of names it has, none is one";
     waiting [readlinkat] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t) -> ssize_t
-        => files::readlinkat: "the pod's files are no links";
+        => files::readlinkat: "a link of the pod's is read as it stands there; of the files of names it has, none is one";
     waiting [__readlink_chk] (path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t
         => files::__readlink_chk: "`readlink` as `_FORTIFY_SOURCE` calls it";
     waiting [__readlinkat_chk] (directory: c_int, path: *const c_char, room: *mut c_char, size: size_t, known: size_t) -> ssize_t

@@ -42,6 +42,7 @@ section! {
     /// Regular expressions on paths, each with the text that is used instead of what has matched; `$1` is the text of
     /// the first group. The other patterns see the path that comes of it.
     now mapping: BTreeMap<String, String> = "{}", Shape::Map { key: text::REGEX, value: &Shape::Text(text::SOME) };
-    /// Largest file that is fetched from the target, in bytes or as text such as `256MiB`.
+    /// Largest file that is fetched whole, in bytes or as text such as `256MiB`. Larger ones are read by parts, where
+    /// `fusermount3` can mount a file system of the user's.
     now max_file_size: u64 = "\"256MiB\"", Shape::Size;
 }
