@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[
     Step { name: "tidy", work: steps::tidy },
     Step { name: "clippy", work: steps::clippy },
     Step { name: "codegen", work: steps::codegen },
+    Step { name: "extension", work: steps::extension },
     Step { name: "tests", work: steps::tests },
 ];
 

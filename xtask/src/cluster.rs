@@ -15,6 +15,7 @@ mod config;
 mod curl;
 mod delay;
 mod down;
+mod editor;
 mod forward;
 mod image;
 mod kubeconfig;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
+pub(crate) use editor::ensure as ensure_editor;
 pub(crate) use layout::{API_PORT, CONTROL_ADDRESS, Layout, Machine};
 pub(crate) use packages::ensure_for_tests;
 pub(crate) use state::State;

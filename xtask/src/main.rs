@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod cluster;
 mod codegen;
+mod extension;
 mod fuzz;
 mod test;
 mod tidy;
@@ -32,6 +33,8 @@ enum Task {
     Codegen(codegen::Codegen),
     /// Build `mirror` as one file with layer and agent inside; prints its path.
     Build(build::Build),
+    /// Build the VS Code extension with `mirror` inside; prints the path of the `.vsix`.
+    Extension(extension::Extension),
     /// Check everything, then run the end-to-end tests on the real cluster.
     Test(test::Test),
     /// The main job once: start the cluster and run curl as if in a pod of it.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Codegen(codegen) => codegen::run(&codegen),
         Task::Build(build) => build::run(&build),
+        Task::Extension(extension) => extension::run(&extension),
         Task::Test(test) => test::run(&test),
         Task::Demo => test::demo(),
         Task::Bench(bench) => bench::run(&bench),

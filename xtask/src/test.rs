@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{build, check, cluster};
+use crate::{build, check, cluster, extension};
 
 /// End-to-end tests that run at the same time: each waits for the cluster most of its time.
 const THREADS: &str = "5";
@@ -33,10 +33,12 @@ pub(crate) fn run(test: &Test) -> Result<()> {
         check::run(&check::Check::default())?;
     }
     let mirror = prepare()?;
+    let (vsix, editor) = (extension::pack(&mirror)?, cluster::ensure_editor()?);
     let began = Instant::now();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "--workspace", "--test", "e2e", "--"]).args(&test.filter);
     cargo.arg(format!("--test-threads={THREADS}")).env("MIRROR_BIN", &mirror);
+    cargo.env("MIRROR_VSIX", &vsix).env("MIRROR_EDITOR", &editor);
     if test.long {
         cargo.env("MIRROR_TEST_LONG", "1");
     }

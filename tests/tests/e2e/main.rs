@@ -22,3 +22,4 @@ mod outgoing;
 mod process;
 mod rules;
 mod serve;
+mod vscode;

@@ -7,6 +7,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::codegen;
+use crate::extension;
 use crate::tidy;
 
 /// What a program printed, and whether it succeeded.
@@ -51,6 +52,11 @@ pub(super) fn codegen(fix: bool) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     Ok(codegen::stale()?.into_iter().map(|file| format!("{file} is not up to date: `cargo xtask codegen`")).collect())
+}
+
+/// The VS Code extension has no errors of types or style, and its unit tests pass.
+pub(super) fn extension(_: bool) -> Result<Vec<String>> {
+    extension::problems()
 }
 
 /// All tests pass but the end-to-end ones, which need a cluster.

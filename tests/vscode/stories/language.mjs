@@ -1,0 +1,52 @@
+// The configuration in the editor: live targets are completed, a wrong name is marked, and its fix works.
+
+import { STATUS, facts, note, tell } from "../story.mjs";
+
+const NAME = facts.target.split("/")[1];
+
+await tell(async (editor) => {
+  await editor.statusSays(STATUS, "mirror");
+  await editor.file(".mirror.json");
+  const text = () => editor.page.locator('.monaco-editor[data-uri$="/.mirror.json"] .view-lines').innerText();
+
+  await editor.page.keyboard.press("Control+a");
+  await editor.page.keyboard.press("Delete");
+  await editor.page.keyboard.type(`{ "target": "deployment/${NAME.slice(0, 8)}`);
+  const row = editor.page.locator(".suggest-widget .monaco-list-row").filter({ hasText: NAME }).first();
+  await editor.poll("a target of the cluster is completed", async () => {
+    if (await row.isVisible()) return true;
+    await editor.page.keyboard.press("Escape");
+    await editor.page.keyboard.press("Control+Space");
+    await editor.page.waitForTimeout(1_000);
+    return row.isVisible();
+  });
+  note("completion shows the live target");
+  await editor.picture("completion");
+  await row.click();
+  await editor.poll("it is in the file", async () => (await text()).includes(facts.target));
+
+  await editor.page.keyboard.press("Control+a");
+  await editor.page.keyboard.press("Delete");
+  // Typed as a paste: nothing is completed on the way.
+  await editor.page.keyboard.insertText(`{\n  "target": "${facts.target}x"\n}\n`);
+  await editor.page.waitForSelector(".squiggly-warning, .squiggly-error");
+  note("a wrong name is marked");
+  await editor.page.locator(".view-line").filter({ hasText: NAME }).getByText(NAME).first().hover();
+  await editor.page.waitForTimeout(1_500);
+  await editor.picture("squiggle");
+  await editor.page.keyboard.press("Control+g");
+  await editor.pickerInput.fill(":2:20");
+  await editor.page.keyboard.press("Enter");
+  await editor.page.keyboard.press("Control+.");
+  const fix = editor.page.locator(".action-widget .monaco-list-row").filter({ hasText: NAME }).first();
+  await fix.waitFor();
+  await editor.picture("fixes");
+  await editor.page.keyboard.press("Enter");
+  await editor.poll("the fix is in the file", async () => {
+    const now = await text();
+    return now.includes(facts.target) && !now.includes(`${facts.target}x`);
+  });
+  await editor.page.waitForSelector(".squiggly-warning, .squiggly-error", { state: "detached" });
+  note("the fix works");
+  await editor.picture("fixed");
+});
