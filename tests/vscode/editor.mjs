@@ -8,7 +8,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "nod
 import { join } from "node:path";
 
 /** Longest wait for anything that is to be seen. */
-const PATIENCE = 60_000;
+const PATIENCE = 180_000;
 
 /** Settings of every window: quiet, and with what the selectors below rely on. */
 const SETTINGS = {

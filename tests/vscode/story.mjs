@@ -10,7 +10,7 @@ import { Editor, finished, json } from "./editor.mjs";
 export const STATUS = "mirror.mirror.status";
 
 /** Longest wait for what the cluster does. */
-export const CLUSTER = 90_000;
+export const CLUSTER = 180_000;
 
 /** What the test says: `folder`, `target`, `url`, and where things are. */
 export const facts = json(process.argv[2]);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Cluster, Laptop, kill};
+use tests::{Cluster, Laptop, Turn, kill};
 
 /// The program that is debugged. The breakpoint is on the line that answers.
 const SERVER: &str = r#"const http = require("node:http");
@@ -26,7 +26,7 @@ http.createServer(answer).listen(port, () => console.log(`listens on ${port}`));
 const LINE: usize = 8;
 
 /// Longest time of a story.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A deployment of the test's own with a Service, whose application answers `from pod`.
 struct Deployment {
@@ -73,6 +73,11 @@ impl Drop for Deployment {
             Cluster::shared().try_kubectl(&["delete", kind, &self.name, "--wait=false"]);
         }
     }
+}
+
+/// One for itself: an editor, a browser and a debugger keep a machine busy.
+fn laptop() -> Laptop {
+    Laptop::during(&Turn::alone())
 }
 
 fn variable(name: &str) -> String {
@@ -153,7 +158,7 @@ fn tell(laptop: &Laptop, story: &str, target: &str, port: u16, more: &[(&str, &s
 
 #[test]
 fn a_breakpoint_is_hit_by_a_request_of_the_cluster() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8391);
     let filter = json!({"header_filter": "^x-caller: "});
     let incoming = json!({"mode": "steal", "http_filter": filter});
@@ -163,7 +168,7 @@ fn a_breakpoint_is_hit_by_a_request_of_the_cluster() {
 
 #[test]
 fn live_targets_are_completed_and_a_wrong_name_is_marked_and_fixed() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8392);
     project(&laptop, deployment.port, &json!({}));
     tell(&laptop, "language", &format!("deployment/{}", deployment.name), deployment.port, &[]);
@@ -171,7 +176,7 @@ fn live_targets_are_completed_and_a_wrong_name_is_marked_and_fixed() {
 
 #[test]
 fn a_session_outlives_its_helper_and_its_window() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8393);
     let target = format!("deployment/{}", deployment.name);
     project(&laptop, deployment.port, &json!({"target": target, "feature": {"network": {"incoming": "steal"}}}));
@@ -180,7 +185,7 @@ fn a_session_outlives_its_helper_and_its_window() {
 
 #[test]
 fn a_start_that_is_cancelled_leaves_nothing() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8397);
     let target = format!("deployment/{}", deployment.name);
     project(&laptop, deployment.port, &json!({"target": target}));
@@ -193,7 +198,7 @@ fn a_start_that_is_cancelled_leaves_nothing() {
 
 #[test]
 fn a_cluster_that_does_not_answer_is_told_and_plain_launches_go_on() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     project(&laptop, 8394, &json!({"target": "deployment/shop"}));
     let text = std::fs::read_to_string(Cluster::shared().user_kubeconfig()).expect("a kubeconfig");
     // Nobody listens on port 1.
@@ -204,7 +209,7 @@ fn a_cluster_that_does_not_answer_is_told_and_plain_launches_go_on() {
 
 #[test]
 fn debugpy_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8395);
     project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": "steal"}}}));
     tell(&laptop, "python", &format!("deployment/{}", deployment.name), deployment.port, &[]);
@@ -212,7 +217,7 @@ fn debugpy_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
 
 #[test]
 fn jdb_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
-    let laptop = Laptop::new();
+    let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8396);
     project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": "steal"}}}));
     tell(&laptop, "java", &format!("deployment/{}", deployment.name), deployment.port, &[]);
