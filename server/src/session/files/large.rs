@@ -328,11 +328,9 @@ mod tests {
 
     #[test]
     fn times_before_and_after_the_epoch_are_shown() {
-        for (seconds, expected) in [
-            (3, UNIX_EPOCH + Duration::from_millis(3500)),
-            (-3, UNIX_EPOCH - Duration::from_millis(2500)),
-            (i64::MAX, UNIX_EPOCH + Duration::from_millis(500)),
-        ] {
+        for (seconds, expected) in
+            [(3, UNIX_EPOCH + Duration::from_millis(3500)), (-3, UNIX_EPOCH - Duration::from_millis(2500))]
+        {
             let modified = Time { seconds, nanoseconds: 500_000_000 };
             let about = Metadata {
                 kind: FileKind::Regular,

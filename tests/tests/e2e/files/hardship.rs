@@ -1,14 +1,17 @@
 //! Bad days: the agent ends while a file is fetched, and this machine has no room for a file.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use std::os::unix::fs::MetadataExt;
-
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tests::{Cluster, Laptop};
 
 use super::{Pod, mirrored};
+
+/// Longest wait for content.
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 /// The place of a session's copy of a file, below the runtime folder.
 fn copy_of(runtime: &Path, path: &str) -> Option<PathBuf> {
@@ -24,20 +27,21 @@ fn a_file_whose_agent_ends_meanwhile_is_an_error_and_so_is_the_next() {
     laptop.write(".mirror.json", r#"{"feature": {"fs": {"read_only": "^/data", "max_file_size": "4GiB"}}}"#);
     let path = "/data/swap/..one/huge";
     pod.run(&["truncate", "-s", "3G", path]);
-    let script = format!("cat {path} | wc -c; cat /data/tree/plain.txt");
+    let script = format!("stat {path} >/dev/null; echo known; read line; cat {path} | wc -c; cat /data/tree/plain.txt");
     let mut command = mirrored(&laptop, &pod, &["bash", "-c", &script]);
     command.env("XDG_RUNTIME_DIR", laptop.home());
     let mut running = laptop.start(command);
-    let began = Instant::now();
+    running.wait_for("known");
+    let copy = copy_of(laptop.home(), path).expect("a placeholder");
+    let arrives = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
+    inotify::add_watch(&arrives, copy, WatchFlags::MODIFY).expect("watched");
+    writeln!(running.stdin(), "go on").expect("written");
     // Some of the content is there, so the rest is on its way.
-    while !copy_of(laptop.home(), path).is_some_and(|copy| copy.metadata().is_ok_and(|about| about.blocks() > 0)) {
-        assert!(began.elapsed() < Duration::from_secs(60), "nothing arrives");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let n_ready = poll(&mut [PollFd::new(&arrives, PollFlags::IN)], Some(&PATIENCE)).expect("poll");
+    assert_eq!(n_ready, 1, "nothing arrives");
     tests::kill(&Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector())));
-    running.wait_for("/huge: Input/output error");
-    assert_eq!(running.wait_for("0"), "0");
-    running.wait_for("/plain.txt: Input/output error");
+    let [count, ..] = running.wait_for_all(["0", "/huge: Input/output error", "/plain.txt: Input/output error"]);
+    assert_eq!(count, "0");
     assert!(!running.wait().success());
     laptop.wait_hosts_gone();
     let outcome = laptop.run(mirrored(&laptop, &pod, &["cat", "/data/tree/plain.txt"])).success();
