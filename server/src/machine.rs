@@ -1,6 +1,7 @@
 //! Places of this machine that its programs need, beside those that every machine has (`decide::files::defaults`):
 //! where the program, its tools and the user's project are.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,8 @@ pub struct Work<'a> {
     pub folders: Vec<PathBuf>,
     /// The folders in which its programs are looked for, as in `PATH`.
     pub path: OsString,
+    /// Variables that are set for it, beside those of this process.
+    pub variables: BTreeMap<String, String>,
     /// The program with its arguments, as far as it is known.
     pub command: &'a [OsString],
 }
@@ -31,7 +34,7 @@ impl<'a> Work<'a> {
     pub fn here(command: &'a [OsString]) -> Result<Self> {
         let folder =
             std::env::current_dir().map_err(|error| Failure::system("cannot tell the current folder", error))?;
-        Ok(Self { folders: vec![folder], path: program::search_path(), command })
+        Ok(Self { folders: vec![folder], path: program::search_path(), variables: BTreeMap::new(), command })
     }
 }
 
@@ -55,7 +58,8 @@ pub fn places(work: &Work<'_>) -> Vec<(String, String)> {
         places.installation(&folder, "in PATH");
     }
     for name in VARIABLES {
-        let value = std::env::var_os(name).unwrap_or_default();
+        let set = work.variables.get(*name).map(OsString::from);
+        let value = set.or_else(|| std::env::var_os(name)).unwrap_or_default();
         for place in std::env::split_paths(&value) {
             places.add(&place, &format!("in {name}"));
         }
@@ -158,6 +162,10 @@ mod tests {
             "a folder that only has `bin` is not the program's"
         );
         assert_eq!(found(&|places| places.project(&base.join("code/src/deep"), "")), ["code/src/deep", "code"]);
+        let variables = [("PYTHONPATH".to_owned(), format!("{}:", base.join("modules").display()))].into();
+        let work = Work { folders: Vec::new(), path: OsString::new(), variables, command: &[] };
+        let (in_variables, why) = (base.join("modules").display().to_string(), "in PYTHONPATH".to_owned());
+        assert!(super::places(&work).contains(&(in_variables, why)));
         assert_eq!(found(&|places| places.add(&base.join("none"), "")), ["none"]);
         assert_eq!(found(&|places| places.add(Path::new("/"), "")), [""; 0]);
     }

@@ -76,13 +76,24 @@ export class Launches implements vscode.DebugConfigurationProvider, vscode.Dispo
     }
     const plain = Object.fromEntries(Object.entries(configuration).filter(([key]) => key !== "mirror" && !key.startsWith("__")));
     const facts = { type: configuration.type, name: configuration.name, configuration: plain };
-    const started = await this.starter.start(folderOf(folder), { ...decision.wish }, facts, token);
+    const started = await this.starter.start(folderOf(folder), { ...decision.wish }, facts, token, (work) => this.aside(work));
     if (!started) {
       return undefined;
     }
     const launched: vscode.DebugConfiguration = { ...configuration, ...started.plan.configuration, [MARK]: started.session.session };
     delete launched["mirror"];
     return launched;
+  }
+
+  /** While the user reads a message, other launches are what they are by themselves. */
+  private async aside<T>(work: () => Promise<T>): Promise<T> {
+    const asked = this.asked;
+    this.asked = 0;
+    try {
+      return await work();
+    } finally {
+      this.asked += asked;
+    }
   }
 
   private async asking(work: () => Thenable<unknown>): Promise<void> {

@@ -69,8 +69,17 @@ export class Starter implements vscode.Disposable {
     });
   }
 
-  /** Starts a session. `undefined`: it was cancelled, or it failed and the user knows. */
-  async start(folder: string, wish: Wish, launch: LaunchFacts, token?: vscode.CancellationToken): Promise<SessionStarted | undefined> {
+  /**
+   * Starts a session. `undefined`: it was cancelled, or it failed and the user knows. `aside` runs what waits for the
+   * user to read a message, which may stand there for long.
+   */
+  async start(
+    folder: string,
+    wish: Wish,
+    launch: LaunchFacts,
+    token?: vscode.CancellationToken,
+    aside: <T>(work: () => Promise<T>) => Promise<T> = (work) => work(),
+  ): Promise<SessionStarted | undefined> {
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       try {
         await this.server.ensure();
@@ -81,7 +90,7 @@ export class Starter implements vscode.Disposable {
           return undefined;
         }
         const missing = error instanceof Failure && error.problem.code === "target-missing";
-        const remedy = missing ? "pick-target" : await showError(error);
+        const remedy = missing ? "pick-target" : await aside(() => showError(error));
         if (remedy === undefined) {
           return undefined;
         }

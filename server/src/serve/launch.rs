@@ -120,7 +120,7 @@ impl Launch {
     /// What is begun on this machine with `command`; `folder` is that of the workspace.
     pub(super) fn work<'a>(&self, folder: &Path, command: &'a [OsString]) -> Work<'a> {
         let folders = self.cwd.iter().cloned().chain([folder.to_owned()]).collect();
-        Work { folders, path: self.search_path(), command }
+        Work { folders, path: self.search_path(), variables: self.env.clone(), command }
     }
 
     fn search_path(&self) -> OsString {

@@ -25,17 +25,16 @@ await tell(async (editor) => {
   await row.click();
   await editor.poll("it is in the file", async () => (await text()).includes(facts.target));
 
-  await editor.page.keyboard.press("Control+a");
-  await editor.page.keyboard.press("Delete");
-  // Typed as a paste: nothing is completed on the way.
-  await editor.page.keyboard.insertText(`{\n  "target": "${facts.target}x"\n}\n`);
+  // The cursor stands behind the name.
+  await editor.page.keyboard.type("x");
+  await editor.page.keyboard.press("Escape");
   await editor.page.waitForSelector(".squiggly-warning, .squiggly-error");
   note("a wrong name is marked");
   await editor.page.locator(".view-line").filter({ hasText: NAME }).getByText(NAME).first().hover();
   await editor.page.waitForTimeout(1_500);
   await editor.picture("squiggle");
   await editor.page.keyboard.press("Control+g");
-  await editor.pickerInput.fill(":2:20");
+  await editor.pickerInput.fill(":1:25");
   await editor.page.keyboard.press("Enter");
   await editor.page.keyboard.press("Control+.");
   const fix = editor.page.locator(".action-widget .monaco-list-row").filter({ hasText: NAME }).first();

@@ -26,7 +26,9 @@ const LINE = 6;
 const program = join(facts.folder, "server.py");
 writeFileSync(program, PROGRAM);
 const helper = await Helper.start(facts.mirror);
-const configuration = { type: "debugpy", request: "launch", name: "shop", program, args: [facts.port], console: "internalConsole", cwd: facts.folder };
+// Where debugpy itself is, for the adapter and for what it starts.
+const env = { PYTHONPATH: join(facts.libraries, "python") };
+const configuration = { type: "debugpy", request: "launch", name: "shop", program, args: [facts.port], console: "internalConsole", cwd: facts.folder, env };
 const started = await helper.ask("mirror/session/start", {
   folder: facts.folder,
   target: facts.target,
@@ -34,8 +36,7 @@ const started = await helper.ask("mirror/session/start", {
 });
 note("the session stands");
 
-const env = { ...process.env, PYTHONPATH: join(facts.libraries, "python") };
-const adapter = new Adapter("/usr/bin/python3", ["-m", "debugpy.adapter"], { env });
+const adapter = new Adapter("/usr/bin/python3", ["-m", "debugpy.adapter"], { env: { ...process.env, ...env } });
 await adapter.ask("initialize", { adapterID: "debugpy", pathFormat: "path", linesStartAt1: true, columnsStartAt1: true });
 const launched = adapter.ask("launch", { ...configuration, ...started.plan.configuration });
 await adapter.event("initialized", true);

@@ -18,7 +18,10 @@ const NODE: &str = "v20.";
 /// that only its makers reach.
 const PARTS: &[(&str, &str)] = &[("lib/vscode", "vscode.json"), ("lib/vscode/extensions", "extensions.json")];
 
-/// What is compiled: terminals, logs, watching files.
+/// What code-server itself has compiled: passwords.
+const NATIVE_SERVER: &[&str] = &["argon2"];
+
+/// What is compiled of the editor: terminals, logs, watching files.
 const NATIVE: &[&str] =
     &["node-pty", "@vscode/spdlog", "native-watchdog", "@parcel/watcher", "kerberos", "@vscode/deviceid"];
 
@@ -38,7 +41,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     }
     let locks = sources().join("locks");
     let lock = fs::read_to_string(sources().join("package-lock.json")).context("read the lock file of tests/vscode")?;
-    let digest = cache::digest_of(&locks, &[&lock, &node])?;
+    let compiled = [NATIVE_SERVER, NATIVE].concat().join(" ");
+    let digest = cache::digest_of(&locks, &[&lock, &node, &compiled])?;
     let made =
         cache::entry("editor", &digest, |out| long_step("VS Code and its driver", "2 to 3 min", || make(out, &locks)))?;
     libraries::publish(&Layout::from_environment()?, &made).map(PathBuf::from)
@@ -50,6 +54,7 @@ fn make(out: &Path, locks: &Path) -> Result<()> {
         fs::copy(sources().join(file), out.join(file)).with_context(|| format!("copy {file}"))?;
     }
     npm(out, &["ci"], QUIET)?;
+    npm(out, &["rebuild", "--silent"], NATIVE_SERVER)?;
     let code = out.join("node_modules/code-server");
     for (part, lock) in PARTS {
         let part = code.join(part);
