@@ -25,7 +25,8 @@ await tell(async (editor) => {
   await row.click();
   await editor.poll("it is in the file", async () => (await text()).includes(facts.target));
 
-  // The cursor stands behind the name.
+  // The cursor stands behind the quote.
+  await editor.page.keyboard.press("ArrowLeft");
   await editor.page.keyboard.type("x");
   await editor.page.keyboard.press("Escape");
   await editor.page.waitForSelector(".squiggly-warning, .squiggly-error");
