@@ -72,8 +72,9 @@ impl Place {
         Ok(Self { address, listener: listener.into_inner(), filler })
     }
 
-    /// Connects to the socket `cookie`, which is parked here from `local`.
+    /// Connects to the socket `cookie`, which is parked here from `local`. An IPv6 socket that speaks IPv4 has it mapped.
     async fn complete(self, cookie: u64, local: SocketAddr) -> io::Result<TcpStream> {
+        let local = decide::outgoing::unmapped(local);
         if sock_diag::owner(local, self.address)?.cookie != cookie {
             return Err(io::Error::other("another socket than the announced one is parked"));
         }
@@ -257,6 +258,12 @@ mod tests {
         (socket, cookie, SocketAddr::try_from(local).expect("an address"))
     }
 
+    /// The same over a socket for both families.
+    fn begin_mapped(to: SocketAddr) -> (OwnedFd, u64, SocketAddr) {
+        let SocketAddr::V4(v4) = to else { panic!("{to}") };
+        begin(SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port())))
+    }
+
     /// What the program's poll and `SO_ERROR` say in the end.
     async fn outcome(socket: OwnedFd) -> Result<TcpStream, Errno> {
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket)).expect("registered");
@@ -269,7 +276,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_parked_socket_connects_at_once_and_both_ends_are_ordinary() {
-        for over in [Over::V4, Over::V6] {
+        type Begin = fn(SocketAddr) -> (OwnedFd, u64, SocketAddr);
+        for (over, begin) in [(Over::V4, begin as Begin), (Over::V4, begin_mapped), (Over::V6, begin)] {
             let place = match Place::open(over, HERE).await {
                 Err(_) if over == Over::V6 => continue,
                 place => place.expect("a place"),
