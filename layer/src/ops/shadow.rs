@@ -10,7 +10,7 @@ use protocol::codec;
 use protocol::files::Opening;
 use protocol::layer::{
     ChangeReply, FileReply, FileRules, Lease, MAX_PATH, MAX_REQUEST, MAX_SHADOW, PathChange, Purpose, Request, SHADOW,
-    SHADOW_LARGE,
+    SHADOW_LARGE, SHADOW_LEASES,
 };
 
 use crate::client::{AskError, Patience, ask_as};
@@ -28,8 +28,9 @@ pub(crate) const FOLDER: usize = MAX_SHADOW + MAX_PATH;
 pub(crate) struct Shadow {
     root: [u8; MAX_SHADOW],
     root_length: usize,
-    /// As long as the other one.
+    /// As long as the other one, as is the next.
     large_root: [u8; MAX_SHADOW],
+    leases: [u8; MAX_SHADOW],
     largest: u64,
     table: Table<'static>,
     written_on: Option<u64>,
@@ -44,10 +45,23 @@ impl Shadow {
         let mut root = [0; MAX_SHADOW];
         root.get_mut(..rules.shadow.len())?.copy_from_slice(rules.shadow);
         let table = Table::read(table)?;
-        let (root_length, mut large_root) = (rules.shadow.len(), root);
-        let name = root_length.checked_sub(SHADOW.len())?..root_length;
-        large_root.get_mut(name)?.copy_from_slice(SHADOW_LARGE.as_bytes());
-        Some(Self { root, root_length, large_root, largest: rules.largest, table, written_on: rules.written_on })
+        let root_length = rules.shadow.len();
+        let beside = |other: &str| {
+            let mut path = root;
+            let name = root_length.checked_sub(SHADOW.len())?..root_length;
+            path.get_mut(name)?.copy_from_slice(other.as_bytes());
+            Some(path)
+        };
+        let (large_root, leases) = (beside(SHADOW_LARGE)?, beside(SHADOW_LEASES)?);
+        Some(Self {
+            root,
+            root_length,
+            large_root,
+            leases,
+            largest: rules.largest,
+            table,
+            written_on: rules.written_on,
+        })
     }
 
     fn root(&self) -> &[u8] {
@@ -73,9 +87,10 @@ impl Shadow {
         if sandbox::is_closed() {
             return None;
         }
-        let folder = File::in_shadow(self.root(), above, 0, false)?;
-        let above = sys::entry(folder.path())?;
-        if above.kind != libc::S_IFDIR || !Lease::holds(above.accessed, sys::now()) {
+        let mut name = [b'/'; 17];
+        name[1..].copy_from_slice(&Lease::name(if above.is_empty() { b"/" } else { above }));
+        let lease = File::in_shadow(self.leases.get(..self.root_length)?, &name, 0, false)?;
+        if !Lease::holds(sys::entry(lease.path())?.modified, sys::now()) {
             return None;
         }
         let file = File::in_shadow(self.root(), path, 0, false)?;

@@ -79,14 +79,14 @@ pub(crate) struct Entry {
     /// `S_IFMT`.
     pub(crate) kind: libc::mode_t,
     pub(crate) size: u64,
-    pub(crate) accessed: Time,
+    pub(crate) modified: Time,
 }
 
 /// What is at `path`, which is not followed if it is a link.
 pub(crate) fn entry(path: &core::ffi::CStr) -> Option<Entry> {
     let found = describe(libc::AT_FDCWD, path, libc::AT_SYMLINK_NOFOLLOW).ok()?;
-    let accessed = Time { seconds: found.st_atime, nanoseconds: u32::try_from(found.st_atime_nsec).ok()? };
-    Some(Entry { kind: found.st_mode & libc::S_IFMT, size: found.st_size.cast_unsigned(), accessed })
+    let modified = Time { seconds: found.st_mtime, nanoseconds: u32::try_from(found.st_mtime_nsec).ok()? };
+    Some(Entry { kind: found.st_mode & libc::S_IFMT, size: found.st_size.cast_unsigned(), modified })
 }
 
 /// The time of day.

@@ -1,6 +1,6 @@
 //! Files that the rules call the pod's: real files of this machine in a folder of the session, at the pod's paths.
 
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use decide::files::{NONE, Parts, Rule};
 use libc::{EACCES, EEXIST, EINVAL, EIO, ENAMETOOLONG, ENOENT, EROFS};
 use protocol::files::Time;
-use protocol::layer::{ChangeReply, FileReply, Lease, Purpose, SHADOW_LARGE};
+use protocol::layer::{ChangeReply, FileReply, Lease, Purpose, SHADOW_LARGE, SHADOW_LEASES};
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
@@ -171,9 +171,11 @@ fn lease(root: &Path, milliseconds: i64) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
     let now = Time { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() };
     let Time { seconds, nanoseconds } = Lease::new(now, milliseconds).written();
-    let accessed = SystemTime::UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds);
-    let folder = File::open(root.join("pod")).expect("opens");
-    folder.set_times(FileTimes::new().set_accessed(accessed)).expect("set");
+    let until = SystemTime::UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds);
+    let leases = root.with_file_name(SHADOW_LEASES);
+    fs::create_dir_all(&leases).expect("made");
+    let name = String::from_utf8(Lease::name(b"/pod").to_vec()).expect("text");
+    File::create(leases.join(name)).and_then(|file| file.set_modified(until)).expect("set");
 }
 
 #[test]

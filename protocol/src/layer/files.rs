@@ -104,7 +104,7 @@ pub struct FileRules<'a> {
     /// Bytes of that table.
     pub size: u32,
     /// The folder on this machine below which the pod's files stand at their paths, without a slash at its end; at
-    /// most [`MAX_SHADOW`] bytes. Its name is [`SHADOW`], and [`SHADOW_LARGE`] may be beside it.
+    /// most [`MAX_SHADOW`] bytes. Its name is [`SHADOW`], and the other two are beside it.
     pub shadow: &'a [u8],
     /// Regular files of more bytes may be in [`SHADOW_LARGE`] instead.
     pub largest: u64,
@@ -113,8 +113,8 @@ pub struct FileRules<'a> {
 }
 
 /// A promise of the host's that the entries of a directory of the shadow are as they are in the pod, so that a program
-/// that only wants to see one need not ask. The host writes it into the directory itself, as its time of last access,
-/// which says nothing of the pod's.
+/// that only wants to see one need not ask. It is an empty file in [`SHADOW_LEASES`], whose time of change tells how long
+/// it holds: the directory itself must not change while programs read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Since 1970, in milliseconds.
@@ -122,7 +122,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Longest, in milliseconds. A time of last access that is further ahead is none.
+    /// Longest, in milliseconds. A time that is further ahead is none.
     pub const LONGEST: i64 = 1000;
 
     /// What no clock shows by chance, below the milliseconds.
@@ -133,16 +133,24 @@ impl Lease {
         Self { until: milliseconds_of(now) + milliseconds.min(Self::LONGEST) }
     }
 
-    /// As a time of last access.
+    /// The name of its file, for the directory at a path. Two directories of one name only share what is promised.
+    pub fn name(path: &[u8]) -> [u8; 16] {
+        // FNV-1a.
+        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let hash = path.iter().fold(0xcbf2_9ce4_8422_2325, step);
+        core::array::from_fn(|at| b"0123456789abcdef"[(hash >> (60 - 4 * at)) as usize & 15])
+    }
+
+    /// As the file's time of change.
     pub fn written(self) -> Time {
         let (seconds, milliseconds) = (self.until.div_euclid(1000), self.until.rem_euclid(1000) as u32);
         Time { seconds, nanoseconds: milliseconds * 1_000_000 + Self::MARK }
     }
 
-    /// Whether a time of last access is one that holds.
-    pub fn holds(accessed: Time, now: Time) -> bool {
-        let left = milliseconds_of(accessed).saturating_sub(milliseconds_of(now));
-        accessed.nanoseconds % 1_000_000 == Self::MARK && (1..=Self::LONGEST).contains(&left)
+    /// Whether a file's time of change is one that holds.
+    pub fn holds(modified: Time, now: Time) -> bool {
+        let left = milliseconds_of(modified).saturating_sub(milliseconds_of(now));
+        modified.nanoseconds % 1_000_000 == Self::MARK && (1..=Self::LONGEST).contains(&left)
     }
 }
 
@@ -160,7 +168,10 @@ pub const SHADOW: &str = "root";
 /// becomes a path in the other in its place.
 pub const SHADOW_LARGE: &str = "huge";
 
-const _: () = assert!(SHADOW.len() == SHADOW_LARGE.len());
+/// The name of the one with every [`Lease`].
+pub const SHADOW_LEASES: &str = "kept";
+
+const _: () = assert!(SHADOW.len() == SHADOW_LARGE.len() && SHADOW.len() == SHADOW_LEASES.len());
 
 /// Longest [`FileRules::shadow`] in bytes.
 pub const MAX_SHADOW: usize = 160;
@@ -195,6 +206,7 @@ mod tests {
         let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
         let written = Lease::new(at(1_700_000_000, 999_123_456), 1000).written();
         assert_eq!(written, at(1_700_000_001, 999_714_025));
+        assert_eq!(&Lease::name(b"/data"), b"2e61291ce2d9239e");
         for (accessed, now, expected) in [
             (written, at(1_700_000_000, 999_123_456), true),
             (written, at(1_700_000_001, 998_999_999), true),

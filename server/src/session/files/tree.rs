@@ -16,9 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use protocol::files::{Entry, FileKind, Metadata, Time};
-use protocol::layer::{Lease, MAX_PATH, SHADOW};
+use protocol::layer::{Lease, MAX_PATH, SHADOW, SHADOW_LEASES};
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, chmodat, fchmod, mkdirat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, mkdirat,
     mknodat, openat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
@@ -46,8 +46,9 @@ pub(super) struct Tree {
     busy: HashSet<Vec<u8>>,
     /// Paths that were told as no link, and the directories above them.
     told: HashSet<Vec<u8>>,
-    /// Directories with a [`Lease`] that may still hold.
-    leased: Vec<Vec<u8>>,
+    /// The folder of leases, and the names in it.
+    leases: OwnedFd,
+    leased: HashSet<[u8; 16]>,
     counter: u64,
 }
 
@@ -67,7 +68,8 @@ impl Tree {
             filled: HashSet::new(),
             busy: HashSet::new(),
             told: HashSet::new(),
-            leased: Vec::new(),
+            leases: make(SHADOW_LEASES)?,
+            leased: HashSet::new(),
             counter: 0,
         })
     }
@@ -142,27 +144,28 @@ impl Tree {
         Ok(())
     }
 
-    /// Promises layers that a directory that was just listed stays as it is until then.
+    /// Promises layers that a directory that was just listed stays as it is until then. The directory itself is not
+    /// touched, see [`Tree::place_in`].
     pub(super) fn lease(&mut self, path: &[u8], lease: Lease) {
         if self.leased.len() >= MAX_LEASES {
             self.end_leases();
         }
         let Time { seconds, nanoseconds } = lease.written();
-        self.set_accessed(path, Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) });
-        self.leased.push(path.to_vec());
+        let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let last_modification = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanoseconds) };
+        let name = Lease::name(path);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+        let file = openat(&self.leases, OsStr::from_bytes(&name), flags, Mode::RUSR | Mode::WUSR);
+        if file.is_ok_and(|file| futimens(file, &Timestamps { last_access, last_modification }).is_ok()) {
+            self.leased.insert(name);
+        }
     }
 
     /// Takes all such promises back.
     pub(super) fn end_leases(&mut self) {
-        for path in std::mem::take(&mut self.leased) {
-            self.set_accessed(&path, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW });
+        for name in self.leased.drain() {
+            unlinkat(&self.leases, OsStr::from_bytes(&name), AtFlags::empty()).ok();
         }
-    }
-
-    fn set_accessed(&self, path: &[u8], last_access: Timespec) {
-        let last_modification = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let times = Timestamps { last_access, last_modification };
-        utimensat(&self.root, relative(path), &times, AtFlags::SYMLINK_NOFOLLOW).ok();
     }
 
     /// The file at `path`, for its content to be written into; [`Tree::filled`] ends that. Nobody has it open: a file
@@ -184,7 +187,7 @@ impl Tree {
 
     /// Notes that the content of a file of [`Tree::fill`] is there, as far as it still is the one that was meant.
     pub(super) fn filled(&mut self, path: &[u8], about: &Metadata, file: &File) -> io::Result<()> {
-        rustix::fs::futimens(file, &times(about))?;
+        futimens(file, &times(about))?;
         if self.known.get(path) == Some(about) {
             self.filled.insert(path.to_vec());
         }

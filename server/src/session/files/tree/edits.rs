@@ -178,6 +178,7 @@ impl Tree {
 mod tests {
     use std::fs;
     use std::io::Write;
+    use std::path::Path;
 
     use protocol::files::Time;
     use protocol::layer::Lease;
@@ -212,24 +213,28 @@ mod tests {
     }
 
     #[test]
-    fn leases_stand_in_the_directories_until_the_session_changes_something() {
+    fn leases_stand_beside_the_directories_until_the_session_changes_something() {
         let (folder, mut tree) = tree();
         let directory = about(FileKind::Directory, 0, 4);
         let now = Time { seconds: 1_800_000_000, nanoseconds: 7 };
-        for path in [&b"/"[..], b"/data/sub"] {
-            tree.list(path, &directory, &[]).expect("listed");
+        tree.list(b"/data/sub", &directory, &[]).expect("listed");
+        let changed = |folder: &Path| {
+            let seen = fs::metadata(folder.join("root/data/sub")).expect("there");
+            (seen.ctime(), seen.ctime_nsec())
+        };
+        let before = changed(folder.path());
+        for path in [&b"/"[..], b"/data/sub", b"/data/sub"] {
             tree.lease(path, Lease::new(now, 1000));
         }
-        let holds = |path: &str| {
-            let seen = fs::metadata(folder.path().join("root").join(path)).expect("there");
-            assert_eq!(seen.mtime(), 1_700_000_000, "{path}");
-            Lease::holds(Time { seconds: seen.atime(), nanoseconds: seen.atime_nsec() as u32 }, now)
+        let holds = |path: &[u8]| {
+            let name = String::from_utf8(Lease::name(path).to_vec()).expect("text");
+            let Ok(seen) = fs::metadata(folder.path().join("kept").join(name)) else { return false };
+            Lease::holds(Time { seconds: seen.mtime(), nanoseconds: seen.mtime_nsec() as u32 }, now)
         };
-        assert_eq!((holds("."), holds("data/sub")), (true, true));
-        tree.place(b"/data/sub/file", &about(FileKind::Regular, 1, 5), None).expect("placed");
-        assert!(holds("data/sub"), "what is newer may come");
+        assert_eq!((holds(b"/"), holds(b"/data/sub"), holds(b"/data")), (true, true, false));
         tree.end_leases();
-        assert_eq!((holds("."), holds("data/sub")), (false, false));
+        assert_eq!((holds(b"/"), holds(b"/data/sub")), (false, false));
+        assert_eq!(changed(folder.path()), before, "programs that read a directory see no change");
     }
 
     #[test]
