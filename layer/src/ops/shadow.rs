@@ -93,6 +93,10 @@ impl Shadow {
         if !Lease::holds(sys::entry(lease.path())?.modified, sys::now()) {
             return None;
         }
+        // A pod can find another path of that name: none that leads out of the shadow is taken.
+        if !sys::is_without_links(File::in_shadow(self.root(), above, 0, false)?.path()) {
+            return None;
+        }
         let file = File::in_shadow(self.root(), path, 0, false)?;
         match sys::entry(file.path())? {
             sys::Entry { kind: libc::S_IFLNK, .. } if follow => None,

@@ -89,6 +89,17 @@ pub(crate) fn entry(path: &core::ffi::CStr) -> Option<Entry> {
     Some(Entry { kind: found.st_mode & libc::S_IFMT, size: found.st_size.cast_unsigned(), modified })
 }
 
+/// Whether no link is on the way to `path`, nor at its end. Kernels before 5.6 do not say (`openat2(2)`).
+pub(crate) fn is_without_links(path: &core::ffi::CStr) -> bool {
+    // `struct open_how`: flags, mode, resolve.
+    let flags = libc::O_PATH | libc::O_CLOEXEC | libc::O_DIRECTORY;
+    let how = [flags as u64, 0, libc::RESOLVE_NO_SYMLINKS];
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, (&raw const how).addr(), size_of_val(&how), 0, 0];
+    // SAFETY: openat2(2) with a C string and a structure of ours.
+    let opened = unsafe { call(libc::SYS_openat2, arguments) };
+    opened.map(|fd| close(fd as c_int)).is_ok()
+}
+
 /// The time of day.
 pub(crate) fn now() -> Time {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -166,15 +166,15 @@ fn the_host_is_told_the_plain_path_and_what_for() {
     assert!(asked.iter().all(|asked| matches!(asked, Asked::File { path, .. } if path == b"/pod/file")), "{asked:?}");
 }
 
-/// Gives the folder of `/pod` a lease that ends so many milliseconds from now.
-fn lease(root: &Path, milliseconds: i64) {
+/// Gives a folder of the pod a lease that ends so many milliseconds from now.
+fn lease(root: &Path, folder: &str, milliseconds: i64) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
     let now = Time { seconds: now.as_secs() as i64, nanoseconds: now.subsec_nanos() };
     let Time { seconds, nanoseconds } = Lease::new(now, milliseconds).written();
     let until = SystemTime::UNIX_EPOCH + Duration::new(seconds as u64, nanoseconds);
     let leases = root.with_file_name(SHADOW_LEASES);
     fs::create_dir_all(&leases).expect("made");
-    let name = String::from_utf8(Lease::name(b"/pod").to_vec()).expect("text");
+    let name = String::from_utf8(Lease::name(folder.as_bytes()).to_vec()).expect("text");
     File::create(leases.join(name)).and_then(|file| file.set_modified(until)).expect("set");
 }
 
@@ -188,18 +188,21 @@ fn what_was_just_listed_is_looked_at_without_asking() {
         session.host.asked().len() - before
     };
     let unleased = asks("looks", "/pod/file");
-    lease(session.root, 1000);
+    lease(session.root, "/pod", 1000);
     let leased = asks("looks", "/pod/file");
     assert!(leased > 0 && leased < unleased, "`access` asks, `stat` does not: {leased} of {unleased}");
     for (what, path, expected) in
         [("opens", "/pod/file", 7), ("looks", "/pod/large", unleased), ("looks", "/pod/none", unleased)]
     {
-        lease(session.root, 1000);
+        lease(session.root, "/pod", 1000);
         let asked = asks(what, path);
         assert!(asked >= expected, "{what} {path}: {asked}");
     }
-    lease(session.root, -1);
+    lease(session.root, "/pod", -1);
     assert_eq!(asks("looks", "/pod/file"), unleased, "it is over");
+    symlink("/etc", session.root.join("pod/out")).expect("a link");
+    lease(session.root, "/pod/out", 1000);
+    assert_eq!(asks("looks", "/pod/out/passwd"), unleased, "a link leads out");
 }
 
 #[test]
