@@ -1,9 +1,9 @@
-//! Mounts a file system that this process answers for, without being root: `fusermount3` does it, and undoes it when
-//! this process ends, however it ends.
+//! Mounts a file system that this process answers for, without being root: `fusermount3` does it, and undoes it. If
+//! this process is killed it may not; the next session does then.
 
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -38,6 +38,9 @@ impl Mount {
             child.wait()?;
             return Err(io::Error::other(if text.is_empty() { format!("{PROGRAM} failed") } else { text }));
         };
+        // A process that is killed closes its descriptors in their order. Where the kernel's end were open still when
+        // `fusermount3` hears of it, the file system would look alive and stay.
+        let ours = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(&ours, kernel.as_raw_fd() + 1)?);
         // It stays until `ours` is closed.
         std::thread::Builder::new().name("fusermount".to_owned()).spawn(move || child.wait())?;
         Ok((Self { place: place.to_owned(), _alive: ours }, kernel))
