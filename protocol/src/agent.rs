@@ -65,9 +65,11 @@ requests! {
     ConnectUnix -> Result<(), RemoteError>, Data;
     /// New connections to a port of the pod, for as long as the stream stands.
     OpenPort -> Result<PortOpened, RemoteError>, Control;
+    /// Another wish for a port that the session has open.
+    ChangePort -> Result<(), RemoteError>, Control;
     /// The next connection to any open port, whenever it comes. The client's bytes follow; see [`Taken`] for what the
     /// host says.
-    Accept -> Accepted, Data;
+    Accept -> Arrival, Data;
     /// Events that the agent tells by itself; [`Event`] messages follow.
     Subscribe -> (), Control;
     /// What is at a path of the pod.
@@ -322,6 +324,11 @@ pub struct OpenPort {
     pub unavailable: bool,
 }
 
+/// Asks for something else on an open port: mode, filter, probes and times. New connections are treated so, and the
+/// next requests of those that stand on a port with a filter. One that is not open is `ENOENT`. `flush` has no meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangePort(pub OpenPort);
+
 /// A port that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortOpened {
@@ -414,6 +421,17 @@ impl Part {
     }
 }
 
+/// A connection to the pod, as the session has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arrival {
+    /// Whose it is.
+    pub accepted: Accepted,
+    /// Whether the program answers.
+    pub mode: PortMode,
+    /// Whether [`Part`]s with single requests follow.
+    pub filtered: bool,
+}
+
 /// A connection to the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
@@ -436,6 +454,35 @@ pub enum Event {
     Warning(String),
     /// The target's process has ended, but its pod has not: its container may be started again.
     TargetEnded,
+    /// Requests that a filter has left to the application.
+    Passed {
+        /// The oldest first.
+        requests: Vec<PassedRequest>,
+        /// How many more there were than are told.
+        omitted: u64,
+    },
+}
+
+/// A request that the application has answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedRequest {
+    /// The pod's port.
+    pub port: u16,
+    /// Who has asked.
+    pub client: IpAddr,
+    /// The method.
+    pub method: String,
+    /// The path, without its query (which may hold secrets), cut to [`PassedRequest::LONGEST_PATH`] bytes.
+    pub path: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// Time to the answer's head.
+    pub elapsed: Duration,
+}
+
+impl PassedRequest {
+    /// Most bytes of a path that are told.
+    pub const LONGEST_PATH: usize = 512;
 }
 
 /// Why the agent ends.

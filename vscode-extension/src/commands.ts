@@ -4,13 +4,13 @@ import * as vscode from "vscode";
 
 import { currentFolder } from "./folder";
 import type { Launches } from "./launch";
-import { sentence } from "./problem";
 import type { Starter } from "./start";
 import type { StatusItem } from "./status";
 import type { TerminalProfiles } from "./terminal";
 import { showError } from "./trouble";
 import type { Node } from "./views";
 import type { Known } from "./sessions";
+import { showUpdated } from "./updated";
 import { count, stateWord } from "./words";
 
 /** What commands act on. */
@@ -169,17 +169,8 @@ async function update(parts: Parts, node?: Node): Promise<void> {
   if (!known) {
     return;
   }
-  const { applied, forNewProcesses, needsRestart } = await parts.starter.server.ask("mirror/session/update", { session: known.info.session });
-  const said = [
-    applied.length > 0 ? `in effect now: ${applied.join(", ")}` : "",
-    forNewProcesses.length > 0 ? `for processes that start from now on: ${forNewProcesses.join(", ")}` : "",
-    needsRestart.length > 0 ? `needs a restart of the session: ${needsRestart.join(", ")}` : "",
-  ].filter((part) => part !== "");
-  const text = sentence(said.length > 0 ? said.join("; ") : "nothing has changed");
-  const chosen = await vscode.window.showInformationMessage(text, ...(needsRestart.length > 0 ? ["Restart Session"] : []));
-  if (chosen !== undefined) {
-    await restart(parts, { kind: "session", known, copy: "" });
-  }
+  const updated = await parts.starter.server.ask("mirror/session/update", { session: known.info.session });
+  await showUpdated(known, updated);
 }
 
 async function showLog(parts: Parts, node?: Node): Promise<void> {

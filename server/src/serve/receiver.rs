@@ -17,6 +17,7 @@ use tower_lsp::lsp_types::{
 use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 
 use super::clusters::Clusters;
+use super::disk::Disk;
 use super::documents::Documents;
 use super::rpc::{
     Contexts, ContextsParams, DiagnosticsReport, EffectiveConfig, EffectiveParams, Health, Namespaces, Nothing, Place,
@@ -45,7 +46,8 @@ pub(super) struct Helper {
 /// The helper as a service. `leave` is told when the client's process has ended.
 pub(super) fn service(leave: Arc<Notify>, logs: logging::Lines) -> (LspService<Helper>, ClientSocket) {
     let helper = move |client: Client| {
-        let watches = Watches::new(Clusters::start(&client));
+        let disk = Disk::start();
+        let watches = Watches::new(Clusters::start(&client, disk.clone()));
         Helper {
             began: Instant::now(),
             leave,
@@ -53,7 +55,7 @@ pub(super) fn service(leave: Arc<Notify>, logs: logging::Lines) -> (LspService<H
             documents: Documents::new(&client, watches.clone()),
             subscriptions: Subscriptions::new(client.clone(), watches.clone()),
             watches,
-            sessions: Sessions::new(client.clone()),
+            sessions: Sessions::begin(client.clone(), disk),
             client,
         }
     };
