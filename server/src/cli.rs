@@ -174,6 +174,11 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write a .mirror.json with the settings of a file of mirrord that have an effect here
+    Convert {
+        /// The file, such as .mirrord/mirrord.json; it stays
+        file: PathBuf,
+    },
 }
 
 /// `mirror fs`.
