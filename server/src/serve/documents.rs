@@ -11,6 +11,7 @@ use config::Target;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::Request;
 use tower_lsp::lsp_types::{
@@ -22,6 +23,7 @@ use super::rpc::{ContextRow, Place, TargetDetails};
 use super::targets;
 use super::watches::{Set, Watches};
 use crate::kube::contexts;
+use crate::machine::ports::Ports;
 use crate::settings;
 
 /// How long edits are collected before problems are published.
@@ -29,6 +31,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How often what the cluster says is looked at again while it changes.
 const CALM: Duration = Duration::from_millis(500);
+
+/// How often the ports of this machine are looked at, while a file names some.
+const PORTS: Duration = Duration::from_secs(2);
 
 /// How long the first answer of a cluster is waited for.
 const FIRST: Duration = Duration::from_secs(10);
@@ -53,7 +58,8 @@ pub(super) struct File {
     uri: Url,
     text: Mutex<Text>,
     live: Mutex<Arc<Live>>,
-    /// The text is another, or what the cluster says.
+    ports: Mutex<Ports>,
+    /// The text is another, or what cluster or machine say.
     changed: Notify,
 }
 
@@ -83,12 +89,19 @@ impl File {
     /// Its problems as they are now.
     pub(super) fn diagnostics(&self) -> (Vec<Diagnostic>, i32) {
         let (parsed, version) = self.parsed();
-        (language::diagnostics(&parsed, &self.live()), version)
+        (language::diagnostics(&parsed, &self.live(), &locked(&self.ports)), version)
     }
 
     fn set(&self, text: String, version: i32) {
         *locked(&self.text) = Text { text: text.into(), version, parsed: None };
         self.changed.notify_one();
+    }
+
+    fn tell_of_ports(&self, ports: Ports) {
+        let before = std::mem::replace(&mut *locked(&self.ports), ports.clone());
+        if before != ports {
+            self.changed.notify_one();
+        }
     }
 
     fn tell(&self, live: Live) {
@@ -142,7 +155,8 @@ impl Documents {
 
     fn opened(&self, uri: Url, text: String, version: i32) {
         let text = Mutex::new(Text { text: text.into(), version, parsed: None });
-        let file = Arc::new(File { uri: uri.clone(), text, live: Mutex::default(), changed: Notify::new() });
+        let (live, ports, changed) = (Mutex::default(), Mutex::default(), Notify::new());
+        let file = Arc::new(File { uri: uri.clone(), text, live, ports, changed });
         file.changed.notify_one();
         let task = tokio::spawn(follow(self.client.clone(), self.watches.clone(), file.clone()));
         if let Some(before) = locked(&self.open).insert(uri, Opened { file, task }) {
@@ -190,6 +204,7 @@ impl Drop for Task {
 /// Publishes the problems of a file, and has the cluster asked about it.
 async fn follow(client: Client, watches: Arc<Watches>, file: Arc<File>) {
     let mut looking: Option<(Wish, Task)> = None;
+    let _ports = Task(tokio::spawn(look_at_ports(file.clone())));
     loop {
         file.changed.notified().await;
         tokio::time::sleep(SETTLE).await;
@@ -199,6 +214,23 @@ async fn follow(client: Client, watches: Arc<Watches>, file: Arc<File>) {
         if looking.as_ref().is_none_or(|(known, _)| *known != wish) {
             let task = tokio::spawn(look(watches.clone(), file.clone(), wish.clone()));
             looking = Some((wish, Task(task)));
+        }
+    }
+}
+
+/// Asks this machine about the ports in a file, and tells the file.
+async fn look_at_ports(file: Arc<File>) {
+    let mut ticks = tokio::time::interval(PORTS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let wanted = language::wanted(&file.parsed().0);
+        let looked = match wanted.is_empty() {
+            true => Ok(Ports::default()),
+            false => tokio::task::spawn_blocking(move || Ports::look(&wanted)).await,
+        };
+        if let Ok(ports) = looked {
+            file.tell_of_ports(ports);
         }
     }
 }

@@ -3,10 +3,12 @@
 
 mod actions;
 mod cluster;
+mod machine;
 mod positions;
 
 pub(super) use actions::actions;
 pub(super) use cluster::Live;
+pub(super) use machine::wanted;
 pub(super) use positions::Lines;
 
 use std::path::Path;
@@ -19,6 +21,8 @@ use tower_lsp::lsp_types::{
     DocumentLink, DocumentSymbol, Documentation, FoldingRange, Hover, HoverContents, InsertTextFormat, Location,
     MarkupContent, MarkupKind, NumberOrString, Position, Range, SymbolKind, TextEdit, Url,
 };
+
+use crate::machine::ports::Ports;
 
 /// A text that is open, read once.
 pub(super) struct Parsed {
@@ -49,12 +53,13 @@ impl Parsed {
     }
 }
 
-/// All problems: of the text at once, of the cluster as far as it is known.
-pub(super) fn diagnostics(parsed: &Parsed, live: &Live) -> Vec<Diagnostic> {
+/// All problems: of the text at once, of cluster and machine as far as they are known.
+pub(super) fn diagnostics(parsed: &Parsed, live: &Live, ports: &Ports) -> Vec<Diagnostic> {
     let of_text = parsed.resolved.diagnostics.iter().map(|problem| diagnostic(parsed, problem));
+    let around = || [cluster::diagnostics(parsed, live), machine::diagnostics(parsed, ports)].concat();
     // What cannot be read names nothing.
-    let of_cluster = (!parsed.resolved.has_errors()).then(|| cluster::diagnostics(parsed, live));
-    of_text.chain(of_cluster.into_iter().flatten()).collect()
+    let around = (!parsed.resolved.has_errors()).then(around);
+    of_text.chain(around.into_iter().flatten()).collect()
 }
 
 fn diagnostic(parsed: &Parsed, problem: &config::Diagnostic) -> Diagnostic {

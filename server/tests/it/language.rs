@@ -106,6 +106,29 @@ fn the_terminal_converts_a_file_of_mirrord_once() {
 }
 
 #[test]
+fn a_taken_port_is_told_and_moved() {
+    let (home, mut editor) = started();
+    let uri = uri(&home, ".mirror.json");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let text = format!(r#"{{"feature": {{"network": {{"incoming": {{"ports": [{port}]}}}}}}}}"#);
+    open(&mut editor, &uri, &text);
+    let is_told = |params: &Value| params["diagnostics"][0]["code"] == "port-busy";
+    let problem = editor.wait_for("textDocument/publishDiagnostics", is_told)["diagnostics"][0].clone();
+    assert_eq!(problem["source"], "mirror (machine)");
+    let found = actions(&mut editor, &uri, &problem["range"], std::slice::from_ref(&problem));
+    let action = titled(&found, "Listen on a free port").expect("offered");
+    assert_eq!((&action["kind"], &action["isPreferred"]), (&json!("quickfix"), &json!(true)));
+    let edit = action["edit"]["changes"][&uri][0]["newText"].as_str().expect("a text").to_owned();
+    assert!(edit.starts_with(&format!("\"listen_ports\": [[{port}, ")), "{edit}");
+
+    drop(listener);
+    editor.wait_for("textDocument/publishDiagnostics", |params| params["diagnostics"] == json!([]));
+    let found = actions(&mut editor, &uri, &problem["range"], &[]);
+    assert_eq!(titled(&found, "Listen on a free port").expect("offered")["kind"], "refactor");
+}
+
+#[test]
 fn all_formats_complete_and_explain() {
     let (home, mut editor) = started();
     for (name, text, line, character, label) in [

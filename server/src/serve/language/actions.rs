@@ -10,7 +10,7 @@ use tower_lsp::lsp_types::{
     ResourceOp, TextDocumentEdit, TextEdit, Url, WorkspaceEdit,
 };
 
-use super::Parsed;
+use super::{Parsed, machine};
 
 /// The command that an editor carries out: opens its target picker and writes what is picked to a range.
 const PICK: &str = "mirror.pickTargetInto";
@@ -35,6 +35,7 @@ pub(in crate::serve) fn actions(
     found.extend(problems.iter().filter_map(|problem| remove(parsed, problem)));
     found.extend(remove_all(parsed, all));
     found.extend(convert(parsed));
+    found.extend(machine::actions(parsed, range, problems));
     found.extend(filter(parsed, range));
     let mut found: Vec<CodeActionOrCommand> = found.into_iter().map(CodeActionOrCommand::CodeAction).collect();
     found.extend(pick(parsed, range).map(CodeActionOrCommand::Command));
