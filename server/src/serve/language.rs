@@ -1,10 +1,11 @@
 //! The configuration language in the terms of LSP. What is said comes from `config`; here are only positions and shapes.
-//! Nothing waits for a cluster: what is known of it lies in [`Live`], which others fill.
+//! Nothing waits for a cluster: what is known of it lies in [`Around`], which others fill.
 
 mod actions;
 mod cluster;
 mod machine;
 mod positions;
+mod rights;
 
 pub(super) use actions::actions;
 pub(super) use cluster::Live;
@@ -12,6 +13,7 @@ pub(super) use machine::wanted;
 pub(super) use positions::Lines;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use config::ide::{self, CompletionKind};
 use config::{Document, Format, Resolved, Severity};
@@ -22,7 +24,19 @@ use tower_lsp::lsp_types::{
     MarkupContent, MarkupKind, NumberOrString, Position, Range, SymbolKind, TextEdit, Url,
 };
 
+use super::reviews::Rights;
 use crate::machine::ports::Ports;
+
+/// What is known of the world around one file. Others fill it, so that no request waits.
+#[derive(Clone, Default)]
+pub(super) struct Around {
+    /// The cluster.
+    pub(super) live: Arc<Live>,
+    /// This machine.
+    pub(super) ports: Arc<Ports>,
+    /// What the user may do.
+    pub(super) rights: Arc<Rights>,
+}
 
 /// A text that is open, read once.
 pub(super) struct Parsed {
@@ -54,9 +68,13 @@ impl Parsed {
 }
 
 /// All problems: of the text at once, of cluster and machine as far as they are known.
-pub(super) fn diagnostics(parsed: &Parsed, live: &Live, ports: &Ports) -> Vec<Diagnostic> {
+pub(super) fn diagnostics(parsed: &Parsed, around: &Around) -> Vec<Diagnostic> {
     let of_text = parsed.resolved.diagnostics.iter().map(|problem| diagnostic(parsed, problem));
-    let around = || [cluster::diagnostics(parsed, live), machine::diagnostics(parsed, ports)].concat();
+    let around = || {
+        let of_cluster = cluster::diagnostics(parsed, &around.live);
+        let of_machine = machine::diagnostics(parsed, &around.ports);
+        of_cluster.into_iter().chain(rights::diagnostic(parsed, &around.rights)).chain(of_machine)
+    };
     // What cannot be read names nothing.
     let around = (!parsed.resolved.has_errors()).then(around);
     of_text.chain(around.into_iter().flatten()).collect()

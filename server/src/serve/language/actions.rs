@@ -10,7 +10,7 @@ use tower_lsp::lsp_types::{
     ResourceOp, TextDocumentEdit, TextEdit, Url, WorkspaceEdit,
 };
 
-use super::{Parsed, machine};
+use super::{Around, Parsed, machine, rights};
 
 /// The command that an editor carries out: opens its target picker and writes what is picked to a range.
 const PICK: &str = "mirror.pickTargetInto";
@@ -30,6 +30,7 @@ pub(in crate::serve) fn actions(
     range: Range,
     problems: &[Diagnostic],
     all: &[Diagnostic],
+    around: &Around,
 ) -> Vec<CodeActionOrCommand> {
     let mut found: Vec<CodeAction> = problems.iter().filter_map(|problem| repair(parsed, problem)).collect();
     found.extend(problems.iter().filter_map(|problem| remove(parsed, problem)));
@@ -37,6 +38,7 @@ pub(in crate::serve) fn actions(
     found.extend(convert(parsed));
     found.extend(machine::actions(parsed, range, problems));
     found.extend(filter(parsed, range));
+    found.extend(rights::action(parsed, &around.rights, problems));
     let mut found: Vec<CodeActionOrCommand> = found.into_iter().map(CodeActionOrCommand::CodeAction).collect();
     found.extend(pick(parsed, range).map(CodeActionOrCommand::Command));
     found
