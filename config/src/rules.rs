@@ -5,7 +5,7 @@
 
 mod agent;
 mod env;
-mod file;
+pub(crate) mod file;
 mod incoming;
 mod outgoing;
 

@@ -4,6 +4,12 @@ use super::Facts;
 use crate::diagnostic::{Diagnostic, Origin, Severity};
 use crate::settings::asks_for_nothing;
 
+/// The codes of these rules.
+pub(crate) const CODES: &[&str] = &[SECRET, PATH];
+
+const SECRET: &str = "secret-in-file";
+const PATH: &str = "path-of-one-user";
+
 /// Words in the names of variables that hold secrets.
 const SECRETS: &[&str] =
     &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "API_KEY", "PRIVATE_KEY", "CREDENTIALS"];
@@ -28,7 +34,7 @@ pub(super) fn secrets(facts: &mut Facts<'_>) {
                  name that in `feature.env.env_file`",
                 crate::syntax::clip(&member.key)
             );
-            let diagnostic = Diagnostic::hint("secret-in-file", Origin::File(member.key_span), message);
+            let diagnostic = Diagnostic::hint(SECRET, Origin::File(member.key_span), message);
             facts.diagnostics.push(diagnostic.key(OVERRIDE));
         }
     }
@@ -52,7 +58,7 @@ pub(super) fn paths_of_one_machine(facts: &mut Facts<'_>) {
         let of_home = path.trim_start_matches('/').split('/').skip(if path.starts_with("/root/") { 1 } else { 2 });
         let short = format!("~/{}", of_home.collect::<Vec<_>>().join("/"));
         let message = "this path is in the home of one user: others who have this file do not have it";
-        let diagnostic = Diagnostic::new(Severity::Hint, "path-of-one-user", setting.origin.clone(), message).key(key);
+        let diagnostic = Diagnostic::new(Severity::Hint, PATH, setting.origin.clone(), message).key(key);
         facts.diagnostics.push(diagnostic.nearest(Some(short.as_str()).filter(|_| *knows_home)));
     }
 }
@@ -85,6 +91,8 @@ mod tests {
             ]
         );
         assert!(found.iter().all(|found| found.severity == Severity::Hint && !found.message.contains("hunter2")));
+        let document = crate::Document::new("", text, Format::Json);
+        assert_eq!(crate::resolve(Some(&document), &|_| None, &[]).of_session().count(), 0);
         let (_, found) = crate::parse(r#"{"kubeconfig": "~/.kube/dev"}"#, Format::Json);
         assert_eq!(found, []);
     }
