@@ -33,6 +33,7 @@ const COMMANDS: Record<string, Command> = {
     await starter.pick(currentFolder());
   },
   "mirror.pickTargetInto": pickTargetInto,
+  "mirror.showText": showText,
   "mirror.toggle": async ({ starter, status }) => {
     await starter.memory.setEnabled(!starter.memory.enabled);
     status.show();
@@ -79,6 +80,11 @@ async function pickTargetInto({ starter }: Parts, file: string, { start, end }: 
     edit.replace(uri, new vscode.Range(start.line, start.character, end.line, end.character), JSON.stringify(chosen.target));
     await vscode.workspace.applyEdit(edit);
   }
+}
+
+/** Shows a text that is no file yet, and becomes one if the user wants it. */
+async function showText(_: Parts, language: string, content: string): Promise<void> {
+  await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ language, content }));
 }
 
 /** Asks the helper for all sessions, and shows the configuration as it is now. */

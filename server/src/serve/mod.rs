@@ -14,6 +14,7 @@ mod logging;
 mod problems;
 mod progress;
 mod receiver;
+mod reviews;
 pub mod rpc;
 mod service;
 mod sessions;

@@ -207,21 +207,21 @@ impl LanguageServer for Helper {
     async fn completion(&self, params: CompletionParams) -> RpcResult<Option<CompletionResponse>> {
         let place = params.text_document_position;
         let file = self.documents.get(&place.text_document.uri);
-        let items = file.map(|file| language::completion(&file.parsed().0, place.position, &file.live()));
+        let items = file.map(|file| language::completion(&file.parsed().0, place.position, &file.around().live));
         Ok(items.map(CompletionResponse::Array))
     }
 
     async fn hover(&self, params: HoverParams) -> RpcResult<Option<Hover>> {
         let place = params.text_document_position_params;
         let file = self.documents.get(&place.text_document.uri);
-        Ok(file.and_then(|file| language::hover(&file.parsed().0, place.position, &file.live())))
+        Ok(file.and_then(|file| language::hover(&file.parsed().0, place.position, &file.around().live)))
     }
 
     async fn code_action(&self, params: CodeActionParams) -> RpcResult<Option<CodeActionResponse>> {
         let file = self.documents.get(&params.text_document.uri);
         Ok(file.map(|file| {
             let (parsed, all) = (file.parsed().0, file.diagnostics().0);
-            language::actions(&parsed, params.range, &params.context.diagnostics, &all)
+            language::actions(&parsed, params.range, &params.context.diagnostics, &all, &file.around())
         }))
     }
 

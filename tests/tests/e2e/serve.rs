@@ -3,7 +3,10 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::{Cluster, Editor, Laptop, Running};
+use tests::{AgentImage, Cluster, Editor, Laptop, Running};
+
+/// Exit code where a right is missing.
+const PERMISSION: i32 = 77;
 
 /// Serves on a port, tells what it is asked, answers that it is local.
 const SERVE: &str = r#"
@@ -387,4 +390,88 @@ fn a_configuration_is_compared_with_the_cluster() {
     editor.wait_for("textDocument/publishDiagnostics", |params| {
         params["version"] == 2 && params["diagnostics"] == json!([])
     });
+}
+
+/// Opens a configuration and returns the text that grants what it needs, as soon as the problem is told.
+fn rights_shown(editor: &mut Editor, laptop: &Laptop, text: &str) -> String {
+    let uri = format!("file://{}", laptop.write(".mirror.json", text).display());
+    let document = json!({ "uri": uri, "languageId": "json", "version": 1, "text": text });
+    editor.notify("textDocument/didOpen", json!({ "textDocument": document }));
+    let is_told = |params: &Value| {
+        let all = params["diagnostics"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|problem| problem["code"] == "rights-missing")
+    };
+    let told = editor.wait_for("textDocument/publishDiagnostics", |params| is_told(params).is_some());
+    let problem = is_told(&told).expect("it is there");
+    let params =
+        json!({ "textDocument": { "uri": uri }, "range": problem["range"], "context": { "diagnostics": [problem] } });
+    let actions = editor.call("textDocument/codeAction", params).as_array().cloned().unwrap_or_default();
+    let show = actions.iter().find(|action| action["command"]["command"] == "mirror.showText").expect("offered");
+    assert_eq!(show["kind"], "quickfix");
+    show["command"]["arguments"][1].as_str().expect("a text").to_owned()
+}
+
+/// Puts rights into force: returns once the API server says so of `question`, such as `get pods`.
+fn grant(manifest: &str, user: &str, question: &str, expected: &str) {
+    Cluster::shared().apply(manifest);
+    let arguments: Vec<&str> = ["auth", "can-i"].into_iter().chain(question.split(' ')).chain(["--as", user]).collect();
+    while String::from_utf8_lossy(&Cluster::shared().try_kubectl(&arguments).stdout).trim() != expected {}
+}
+
+#[test]
+fn the_rights_that_a_configuration_needs_suffice_and_none_of_them_is_too_much() {
+    let laptop = Laptop::new();
+    let user = laptop.selector().replace("mirror-test=", "shown-");
+    Cluster::shared().mint_kubeconfig(&user, &laptop.home().join("kubeconfig"), &[]);
+    let mut command = laptop.mirror(["serve"]);
+    command.env("KUBECONFIG", laptop.home().join("kubeconfig"));
+    let mut editor = Editor::initialized(command);
+    let manifest = rights_shown(&mut editor, &laptop, r#"{"target": "deployment/echo-server"}"#);
+    // Other tests have the same target.
+    let manifest = manifest.replace("mirror-deployment-echo-server", &user);
+    assert!(manifest.contains(&format!("name: \"{user}\"")), "{manifest}");
+    let options = "--kubeconfig kubeconfig";
+
+    grant(&manifest, &user, "create jobs.batch", "yes");
+    laptop.exec(options, "true").success();
+    for (question, with, without) in [
+        ("get deployments.apps/echo-server", "[\"get\"]", "[\"update\"]"),
+        ("list pods", "\"list\", \"watch\"", "\"watch\""),
+        ("create jobs.batch", "\"create\", \"patch\"", "\"patch\""),
+        ("create configmaps", "[\"create\"]", "[\"update\"]"),
+        ("patch jobs.batch", "\"create\", \"patch\"", "\"create\""),
+        ("watch pods", "\"list\", \"watch\"", "\"list\""),
+        ("get pods --subresource=portforward", "\"get\", \"create\"", "\"create\""),
+    ] {
+        assert_eq!(manifest.matches(with).count(), 1, "{with} in {manifest}");
+        grant(&manifest.replace(with, without), &user, question, "no");
+        laptop.exec(options, "true").exited(PERMISSION);
+    }
+    Cluster::shared().kubectl(&["delete", "role", &user]);
+    Cluster::shared().kubectl(&["delete", "rolebinding", &format!("{user}-{user}")]);
+}
+
+#[test]
+fn the_rights_for_an_agent_in_the_targets_pod_suffice() {
+    let laptop = Laptop::new();
+    let image = AgentImage::save(&laptop);
+    let user = laptop.selector().replace("mirror-test=", "shown-");
+    Cluster::shared().mint_kubeconfig(&user, &laptop.home().join("kubeconfig"), &[]);
+    let deployment = Deployment::start(&laptop, 8606);
+    let arguments = ["get", "pod", "-l", &format!("app={}", deployment.name), "-o", "name"];
+    let pod = Cluster::shared().kubectl(&arguments);
+    laptop.write(
+        ".mirror.json",
+        &json!({ "target": pod.trim(), "agent": { "ephemeral": true, "image": image.name } }).to_string(),
+    );
+    let rights = laptop.mirror(["config", "rights", "--kubeconfig", "kubeconfig", "--user", &user]);
+    let manifest = laptop.run(rights).success().stdout;
+    assert!(!manifest.contains("jobs") && !manifest.contains("\"list\""), "{manifest}");
+    grant(&manifest, &user, "patch pods --subresource=ephemeralcontainers", "no");
+    grant(&manifest, &user, &format!("patch {} --subresource=ephemeralcontainers", pod.trim()), "yes");
+    laptop.exec("--kubeconfig kubeconfig", "true").success();
+    let less = manifest.replace("\"patch\"", "\"update\"");
+    grant(&less, &user, &format!("patch {} --subresource=ephemeralcontainers", pod.trim()), "no");
+    laptop.exec("--kubeconfig kubeconfig", "true").exited(PERMISSION);
+    Cluster::shared().kubectl(&["delete", "-f", &laptop.write("rights.yaml", &manifest).display().to_string()]);
 }
