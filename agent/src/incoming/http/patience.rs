@@ -11,6 +11,9 @@ use super::Filtered;
 use super::connection::{Answered, Answerers};
 use super::filter::Request;
 
+/// Hears of an answer's status.
+type Tell = Box<dyn FnOnce(u16)>;
+
 /// What is known of a request that waits for its answer.
 pub(super) struct Patience {
     /// When something of the request was last sent on.
@@ -18,7 +21,7 @@ pub(super) struct Patience {
     /// How long the answer may take from then. None of an application's, or once it has begun.
     hold: Cell<Option<Duration>>,
     /// Gets the answer's status.
-    tell: Cell<Option<Box<dyn FnOnce(u16)>>>,
+    tell: Cell<Option<Tell>>,
 }
 
 impl Debug for Patience {
