@@ -32,7 +32,7 @@ pub(in crate::serve) fn actions(
     all: &[Diagnostic],
     around: &Around,
 ) -> Vec<CodeActionOrCommand> {
-    let mut found: Vec<CodeAction> = problems.iter().filter_map(|problem| repair(parsed, problem)).collect();
+    let mut found: Vec<CodeAction> = problems.iter().flat_map(|problem| repairs(parsed, problem)).collect();
     found.extend(problems.iter().filter_map(|problem| remove(parsed, problem)));
     found.extend(remove_all(parsed, all));
     found.extend(convert(parsed));
@@ -48,22 +48,29 @@ fn edit(parsed: &Parsed, edits: Vec<TextEdit>) -> Option<WorkspaceEdit> {
     Some(WorkspaceEdit { changes: Some(HashMap::from([(parsed.uri.clone(), edits)])), ..WorkspaceEdit::default() })
 }
 
-/// Puts the nearest valid text in the place of a wrong one.
-fn repair(parsed: &Parsed, problem: &Diagnostic) -> Option<CodeAction> {
-    let nearest = problem.data.as_ref()?.get("nearest").and_then(Value::as_str)?;
+/// Puts a valid text in the place of a wrong one: the nearest, or any of several.
+fn repairs(parsed: &Parsed, problem: &Diagnostic) -> Vec<CodeAction> {
+    let data = problem.data.as_ref();
+    let nearest = data.and_then(|data| data.get("nearest")?.as_str());
+    let choices = data.and_then(|data| data.get("choices")?.as_array()).into_iter().flatten();
+    let texts = nearest.into_iter().chain(choices.filter_map(Value::as_str));
+    texts.map(|text| repair(parsed, problem, text, nearest.is_some())).collect()
+}
+
+fn repair(parsed: &Parsed, problem: &Diagnostic, valid: &str, is_preferred: bool) -> CodeAction {
     let text = &parsed.document.text;
     let start = parsed.lines.offset(text, problem.range.start);
     let end = parsed.lines.offset(text, problem.range.end);
     let quoted = text.get(start..end).is_some_and(|text| text.starts_with('"'));
-    let new_text = if quoted { json!(nearest).to_string() } else { nearest.to_owned() };
-    Some(CodeAction {
-        title: format!("Change to `{nearest}`"),
+    let new_text = if quoted { json!(valid).to_string() } else { valid.to_owned() };
+    CodeAction {
+        title: format!("Change to `{valid}`"),
         kind: Some(CodeActionKind::QUICKFIX),
         diagnostics: Some(vec![problem.clone()]),
         edit: edit(parsed, vec![TextEdit { range: problem.range, new_text }]),
-        is_preferred: Some(true),
+        is_preferred: Some(is_preferred),
         ..CodeAction::default()
-    })
+    }
 }
 
 fn is(problem: &Diagnostic, wanted: &str) -> bool {

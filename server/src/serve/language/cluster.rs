@@ -1,8 +1,8 @@
 //! What the cluster says of a configuration: names that are not there, targets that are not ready.
 
 use config::ide::{Fact, Facts};
-use config::{IncomingMode, Origin, Target};
-use serde_json::json;
+use config::{IncomingMode, Origin, Span, Target};
+use serde_json::{Value, json};
 use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString};
 
 use super::Parsed;
@@ -140,10 +140,17 @@ impl Found<'_> {
         if known.is_empty() {
             return;
         }
-        for port in incoming.ports.iter().flatten().filter(|port| !known.contains(port)) {
-            let ports = known.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
-            let message = format!("the target declares no port {port} (it declares {ports})");
-            self.tell("feature.network.incoming.ports", "port-not-declared", message, None);
+        let key = "feature.network.incoming.ports";
+        // What stands in a variable is not this file's matter.
+        let Origin::File(_) = self.parsed.resolved.origin(key) else { return };
+        let node = key.split('.').try_fold(&self.parsed.document.root, |node, key| node.get(key));
+        for (element, port) in node.iter().flat_map(|node| node.elements()).zip(incoming.ports.iter().flatten()) {
+            if known.contains(port) {
+                continue;
+            }
+            let ports: Vec<String> = known.iter().map(u16::to_string).collect();
+            let message = format!("the target declares no port {port} (it declares {})", ports.join(", "));
+            self.tell_at(element.span, "port-not-declared", &message, Some(json!({ "choices": ports })));
         }
     }
 
@@ -190,14 +197,18 @@ impl Found<'_> {
         // What stands in a variable is not this file's matter.
         let Origin::File(span) = resolved.origin(key) else { return };
         let near_text = near.as_ref().map(|near| format!("; did you mean `{near}`")).unwrap_or_default();
+        self.tell_at(span, code, &format!("{message}{near_text}"), near.map(|near| json!({ "nearest": near })));
+    }
+
+    fn tell_at(&mut self, span: Span, code: &str, message: &str, data: Option<Value>) {
         let stale = if self.stale { " (stale: the cluster has not answered lately)" } else { "" };
         self.diagnostics.push(Diagnostic {
             range: self.parsed.range(span),
             severity: Some(DiagnosticSeverity::WARNING),
             code: Some(NumberOrString::String(code.to_owned())),
             source: Some("mirror (cluster)".to_owned()),
-            message: format!("{message}{near_text}{stale}"),
-            data: near.map(|near| json!({ "nearest": near })),
+            message: format!("{message}{stale}"),
+            data,
             ..Diagnostic::default()
         });
     }
@@ -205,7 +216,6 @@ impl Found<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
     use tower_lsp::lsp_types::Url;
 
     use super::*;
@@ -246,25 +256,49 @@ mod tests {
         }
     }
 
+    fn details(pods: &Value, container: &str, ports: &Value) -> Live {
+        let container =
+            json!({ "name": container, "image": "i", "init": false, "ports": ports, "variables": [], "mounts": [] });
+        let row = json!({
+            "path": "deployment/a", "kind": "deployment", "name": "a", "namespace": "n", "ready": "2/2",
+            "available": true, "containers": [], "ports": [], "labels": {}, "owned": false, "created": 0, "users": [],
+        });
+        let details = json!({ "target": row, "pods": pods, "containers": [container], "services": [], "problems": [] });
+        Live { details: Some(serde_json::from_value(details).expect("details")), ..Live::default() }
+    }
+
+    #[test]
+    fn a_port_that_is_not_declared_is_marked_and_others_are_offered() {
+        let ports = [80, 8080].map(|port| json!({ "port": port, "protocol": "TCP" }));
+        let live = details(&json!([{ "name": "a", "available": true }]), "app", &json!(ports));
+        let text =
+            r#"{"target": "pod/a", "feature": {"network": {"incoming": {"mode": "steal", "ports": [80, 9090]}}}}"#;
+        let parsed = Parsed::new(&Url::parse("file:///p/.mirror.json").expect("a uri"), text);
+        let told = diagnostics(&parsed, &live);
+        let [problem] = told.as_slice() else { panic!("{told:?}") };
+        let actions = crate::serve::language::actions(&parsed, problem.range, &told, &told, &Default::default());
+        let edits: Vec<Value> = serde_json::to_value(actions)
+            .expect("encodes")
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter(|action| action["diagnostics"][0]["code"] == "port-not-declared")
+            .map(|action| action["edit"]["changes"]["file:///p/.mirror.json"][0].clone())
+            .collect();
+        let at = text.find("9090").expect("there");
+        let range = json!({ "start": { "line": 0, "character": at }, "end": { "line": 0, "character": at + 4 } });
+        let edit = |text: &str| json!({ "range": range, "newText": text });
+        assert_eq!(edits, [edit("80"), edit("8080")]);
+    }
+
     #[test]
     fn pods_that_share_traffic_are_told() {
-        let details = |pods: Value, container: &str| {
-            let container =
-                json!({ "name": container, "image": "i", "init": false, "ports": [], "variables": [], "mounts": [] });
-            let row = json!({
-                "path": "deployment/a", "kind": "deployment", "name": "a", "namespace": "n", "ready": "2/2",
-                "available": true, "containers": [], "ports": [], "labels": {}, "owned": false, "created": 0, "users": [],
-            });
-            let details =
-                json!({ "target": row, "pods": pods, "containers": [container], "services": [], "problems": [] });
-            Live { details: Some(serde_json::from_value(details).expect("details")), ..Live::default() }
-        };
         let pod = |available| json!({ "name": "a", "available": available });
         let text = r#"{"target": "deployment/a"}"#;
-        assert_eq!(codes(text, &details(json!([pod(true), pod(true)]), "app")), ["several-pods"]);
-        assert_eq!(codes(text, &details(json!([pod(true), pod(false)]), "app")), [""; 0]);
-        assert_eq!(codes(text, &details(json!([pod(true)]), "istio-proxy")), ["mesh-sidecar"]);
+        assert_eq!(codes(text, &details(&json!([pod(true), pod(true)]), "app", &json!([]))), ["several-pods"]);
+        assert_eq!(codes(text, &details(&json!([pod(true), pod(false)]), "app", &json!([]))), [""; 0]);
+        assert_eq!(codes(text, &details(&json!([pod(true)]), "istio-proxy", &json!([]))), ["mesh-sidecar"]);
         let off = r#"{"target": "deployment/a", "feature": {"network": {"incoming": "off"}}}"#;
-        assert_eq!(codes(off, &details(json!([pod(true), pod(true)]), "istio-proxy")), [""; 0]);
+        assert_eq!(codes(off, &details(&json!([pod(true), pod(true)]), "istio-proxy", &json!([]))), [""; 0]);
     }
 }
