@@ -11,7 +11,7 @@ mod hover;
 mod listens;
 mod outline;
 
-pub use completion::{Completion, CompletionKind, complete};
+pub use completion::{Completion, CompletionKind, MOST_NAMES, complete};
 pub use context::{Context, Position as Place, at};
 pub use facts::{Fact, Facts};
 pub use format::format;

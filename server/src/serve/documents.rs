@@ -11,7 +11,7 @@ use config::Target;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::Request;
 use tower_lsp::lsp_types::{
@@ -36,6 +36,9 @@ const CALM: Duration = Duration::from_millis(500);
 
 /// How often the ports of this machine are looked at, while a file names some.
 const PORTS: Duration = Duration::from_secs(2);
+
+/// How many times longer than the work the pause after it is at least.
+const LEISURE: u32 = 20;
 
 /// How long the first answer of a cluster is waited for.
 const FIRST: Duration = Duration::from_secs(10);
@@ -212,17 +215,34 @@ impl Drop for Task {
 /// Publishes the problems of a file, and has the cluster asked about it.
 async fn follow(client: Client, watches: Arc<Watches>, reviews: Arc<Reviews>, file: Arc<File>) {
     let mut looking: Option<(Wish, Task)> = None;
+    let mut next: Option<(Wish, Instant)> = None;
     let _ports = Task(tokio::spawn(look_at_ports(file.clone())));
     loop {
-        file.changed.notified().await;
+        let due = async {
+            match &next {
+                Some((_, due)) => sleep_until(*due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = file.changed.notified() => {}
+            () = due => {
+                let look = |wish: Wish| tokio::spawn(look(watches.clone(), reviews.clone(), file.clone(), wish));
+                looking = next.take().map(|(wish, _)| (wish.clone(), Task(look(wish))));
+                continue;
+            }
+        }
         tokio::time::sleep(SETTLE).await;
         let (diagnostics, version) = file.diagnostics();
         client.publish_diagnostics(file.uri.clone(), diagnostics, Some(version)).await;
         let wish = wish(&file.parsed().0);
-        if looking.as_ref().is_none_or(|(known, _)| *known != wish) {
-            let task = tokio::spawn(look(watches.clone(), reviews.clone(), file.clone(), wish.clone()));
-            looking = Some((wish, Task(task)));
-        }
+        next = match (&looking, next) {
+            (Some((known, _)), _) if *known == wish => None,
+            (_, Some((pending, due))) if pending == wish => Some((pending, due)),
+            // Who still writes a name asks nothing: what is known of the place goes on being told.
+            (Some((known, _)), _) if known.place == wish.place => Some((wish, Instant::now() + CALM)),
+            _ => Some((wish, Instant::now())),
+        };
     }
 }
 
@@ -293,11 +313,14 @@ async fn tell(watches: &Watches, file: &File, wish: &Wish, rows: &[ContextRow], 
             };
             of = row;
         }
+        let began = Instant::now();
         file.tell(Live::new(rows, &namespaces, Some(set.targets(&snapshot)), details.clone()));
+        let took = began.elapsed();
         if changes.changed().await.is_err() {
             return;
         }
-        tokio::time::sleep(CALM).await;
+        // Large lists are put together less often.
+        tokio::time::sleep(CALM.max(took * LEISURE)).await;
     }
 }
 

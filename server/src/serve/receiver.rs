@@ -6,13 +6,13 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tower_lsp::jsonrpc::Result as RpcResult;
 use tower_lsp::lsp_types::{
-    CodeActionParams, CodeActionProviderCapability, CodeActionResponse, CompletionOptions, CompletionParams,
-    CompletionResponse, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    DidSaveTextDocumentParams, DocumentFormattingParams, DocumentLink, DocumentLinkOptions, DocumentLinkParams,
-    DocumentSymbolParams, DocumentSymbolResponse, FoldingRange, FoldingRangeParams, FoldingRangeProviderCapability,
-    Hover, HoverParams, HoverProviderCapability, InitializeParams, InitializeResult, InitializedParams, OneOf,
-    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, TextEdit,
-    WorkDoneProgressOptions,
+    CodeActionParams, CodeActionProviderCapability, CodeActionResponse, CompletionList, CompletionOptions,
+    CompletionParams, CompletionResponse, DidChangeTextDocumentParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, DidSaveTextDocumentParams, DocumentFormattingParams, DocumentLink, DocumentLinkOptions,
+    DocumentLinkParams, DocumentSymbolParams, DocumentSymbolResponse, FoldingRange, FoldingRangeParams,
+    FoldingRangeProviderCapability, Hover, HoverParams, HoverProviderCapability, InitializeParams, InitializeResult,
+    InitializedParams, OneOf, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextEdit, WorkDoneProgressOptions,
 };
 use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 
@@ -208,7 +208,11 @@ impl LanguageServer for Helper {
         let place = params.text_document_position;
         let file = self.documents.get(&place.text_document.uri);
         let items = file.map(|file| language::completion(&file.parsed().0, place.position, &file.around().live));
-        Ok(items.map(CompletionResponse::Array))
+        // There may be more: with the next letter it is asked again.
+        Ok(items.map(|items| match items.len() >= config::ide::MOST_NAMES {
+            true => CompletionResponse::List(CompletionList { is_incomplete: true, items }),
+            false => CompletionResponse::Array(items),
+        }))
     }
 
     async fn hover(&self, params: HoverParams) -> RpcResult<Option<Hover>> {
