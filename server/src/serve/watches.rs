@@ -350,7 +350,7 @@ mod tests {
             let targets = set.first(&snapshot, most);
             (targets.targets.into_iter().map(|row| row.path).collect::<Vec<_>>(), targets.complete)
         };
-        let all = ["deployment/c", "pod/a", "pod/b"].map(str::to_owned);
+        let all = ["pod/a", "deployment/c", "pod/b"].map(str::to_owned);
         assert_eq!(first(2), (all[..2].to_vec(), false));
         assert_eq!(first(3), (all.to_vec(), true));
     }
