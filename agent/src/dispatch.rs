@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use link::{Call, MessageError};
 use protocol::agent::{
-    AnyRequest, Describe, FollowTarget, GetEnvironment, QueryDns, RemoteError, Request, Resolve, ResolveError,
-    ReverseResolve,
+    AnyRequest, ChangePort, Describe, FollowTarget, GetEnvironment, QueryDns, RemoteError, Request, Resolve,
+    ResolveError, ReverseResolve,
 };
 use protocol::files::{ChangePath, LookAt};
 use protocol::launch::Launch;
@@ -140,6 +140,10 @@ pub(crate) async fn answer(pod: Rc<Pod>, call: Call) {
         AnyRequest::OpenUdp(request) => Box::pin(outgoing::serve_udp(counters, call, request)).await,
         AnyRequest::ConnectUnix(request) => Box::pin(outgoing::serve_unix(counters, root, call, request)).await,
         AnyRequest::OpenPort(request) => pod.incoming.serve_port(counters, call, request).await,
+        AnyRequest::ChangePort(ChangePort(request)) => {
+            let changed = pod.incoming.change(&request).await;
+            reply::<ChangePort>(call, &changed).await
+        }
         AnyRequest::Accept(_) => Box::pin(pod.incoming.serve_accept(counters, call)).await,
         AnyRequest::LookAt(request) => {
             let looked = files::look_at(root, pod.target().as_deref(), &request);

@@ -39,7 +39,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use link::{Call, MessageError, Watch};
-use protocol::agent::{Accept, Accepted, OpenPort, PortMode, PortOpened, RemoteError};
+use protocol::agent::{Accept, Accepted, Arrival, Event, OpenPort, PortMode, PortOpened, RemoteError};
 use protocol::launch::Launch;
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_keepalive;
@@ -134,13 +134,38 @@ impl Incoming {
         Ok(())
     }
 
+    /// Another wish for a port that is open.
+    pub(crate) async fn change(&self, request: &OpenPort) -> Result<(), RemoteError> {
+        let OpenPort { port, mode, alone, probed, .. } = *request;
+        let refuse = |errno: Errno, context| Err(RemoteError { errno: errno.raw_os_error(), context });
+        let place = self.active.borrow().as_ref().map(|active| Rc::clone(&active.place));
+        let (Some(place), true) = (place, self.ports.get(port).is_some()) else {
+            return refuse(Errno::NOENT, format!("change port {port}"));
+        };
+        if alone && place.is_stolen(port).await {
+            return refuse(Errno::BUSY, format!("another session steals port {port}"));
+        }
+        if let Err(context) = self.filters.set(request) {
+            return refuse(Errno::INVAL, context);
+        }
+        self.ports.insert(port, Opened { mode, probed });
+        info!(port, ?mode, filtered = request.filter.is_some(), "port changed");
+        Ok(())
+    }
+
     /// Hands one connection over.
     pub(crate) async fn serve_accept(&self, counters: &Rc<Counters>, mut call: Call) -> Result<(), MessageError> {
         let (arrived, accepted) = tokio::select! {
             next = self.ports.next() => next,
             () = call.stream.aborted() => return Ok(()),
         };
-        match (call.reply::<Accept>(&accepted).await, arrived) {
+        let (mode, filtered) = match &arrived {
+            Arrived::Stolen(_) => (PortMode::Steal, false),
+            Arrived::Mirrored(_) => (PortMode::Mirror, false),
+            Arrived::Wanted(mode, _) => (*mode, true),
+        };
+        let arrival = Arrival { accepted, mode, filtered };
+        match (call.reply::<Accept>(&arrival).await, arrived) {
             (Ok(stream), Arrived::Stolen(socket)) => {
                 Counters::add(&counters.stolen, 1);
                 let given_back = stolen::carry(counters, socket, stream).await;
@@ -155,7 +180,7 @@ impl Incoming {
                     self.news.note(Happened::CopyCut, accepted.local.port());
                 }
             }
-            (Ok(stream), Arrived::Wanted(wanted)) => {
+            (Ok(stream), Arrived::Wanted(_, wanted)) => {
                 Counters::add(&counters.stolen, 1);
                 http::hand_over(stream, wanted).await;
             }
@@ -259,7 +284,7 @@ impl Incoming {
     }
 
     /// What users should know from now on.
-    pub(crate) fn news(&self) -> broadcast::Receiver<String> {
+    pub(crate) fn news(&self) -> broadcast::Receiver<Event> {
         self.news.listen()
     }
 

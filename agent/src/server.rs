@@ -253,7 +253,7 @@ struct Client {
     replaced: oneshot::Receiver<()>,
     subscribers: Vec<Stream>,
     warnings: Arc<[String]>,
-    news: broadcast::Receiver<String>,
+    news: broadcast::Receiver<Event>,
 }
 
 impl Client {
@@ -273,7 +273,7 @@ impl Client {
                     return Ended::Closed;
                 }
                 Ok(()) = self.ends.changed() => self.tell(&Event::TargetEnded).await,
-                Ok(text) = self.news.recv() => self.tell(&Event::Warning(text)).await,
+                Ok(event) = self.news.recv() => self.tell(&event).await,
                 _ = &mut self.replaced => return Ended::Closed,
             }
         }

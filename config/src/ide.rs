@@ -8,11 +8,13 @@ mod context;
 mod facts;
 mod format;
 mod hover;
+mod listens;
 mod outline;
 
-pub use completion::{Completion, CompletionKind, complete};
+pub use completion::{Completion, CompletionKind, MOST_NAMES, complete};
 pub use context::{Context, Position as Place, at};
 pub use facts::{Fact, Facts};
 pub use format::format;
 pub use hover::{Hover, hover};
+pub use listens::{Listen, listens, relisten};
 pub use outline::{Link, Symbol, SymbolKind, folds, links, symbols};

@@ -94,6 +94,11 @@ impl Resolved {
         has_errors(&self.diagnostics)
     }
 
+    /// The problems that whoever starts a session should know: not those of a file that is for others, too.
+    pub fn of_session(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|problem| !rules::file::CODES.contains(&problem.code.as_str()))
+    }
+
     /// Who set a key.
     pub fn origin(&self, path: &str) -> Origin {
         self.settings.find(path).map_or(Origin::Default, |setting| setting.origin.clone())

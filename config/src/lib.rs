@@ -18,6 +18,7 @@ pub mod ignored;
 pub mod keys;
 pub mod layered;
 pub mod load;
+pub mod migrate;
 mod model;
 mod nearest;
 pub mod render;

@@ -5,6 +5,7 @@
 
 mod agent;
 mod env;
+pub(crate) mod file;
 mod incoming;
 mod outgoing;
 
@@ -20,6 +21,8 @@ type Rule = fn(&mut Facts<'_>);
 const RULES: &[Rule] = &[
     env::include_and_exclude,
     env::unset_and_override,
+    file::secrets,
+    file::paths_of_one_machine,
     incoming::steal_needs_a_target,
     incoming::ports_and_ignore_ports,
     incoming::one_kind_of_filter,

@@ -8,7 +8,10 @@ use decide::debuggers::Ports;
 use decide::outgoing::{Rules, is_loopback, unmapped};
 use protocol::agent::POD_FILES;
 use protocol::codec;
-use protocol::layer::{self, AttachReply, MAX_HOST_NAME, MAX_LISTEN_PORTS, PodFile, Request, Settings, Token};
+use protocol::layer::{
+    self, AttachReply, EnvironmentReply, MAX_ENVIRONMENT_REPLY, MAX_HOST_NAME, MAX_LISTEN_PORTS, PodFile, Request,
+    Settings, Token,
+};
 
 use crate::client::{self, Patience};
 use crate::ops::shadow::Shadow;
@@ -191,6 +194,13 @@ pub(crate) fn attach(value: &[u8], process: &Joining<'_>) {
     if SESSION.set(session).is_ok() {
         ACTIVE.store(true, Ordering::Release);
     }
+}
+
+/// What the session that the environment names by `value` changes in a program's environment; none without a host.
+pub(crate) fn environment(value: &[u8]) -> Option<EnvironmentReply> {
+    let session = Session::set_out(value)?;
+    let decode = |body: &[u8]| codec::decode(body).ok();
+    client::ask_long::<_, 64>(&session, Request::Environment, Patience::Brief, MAX_ENVIRONMENT_REPLY, decode).ok()
 }
 
 fn reply(body: &[u8]) -> Option<Reply> {

@@ -10,6 +10,7 @@ pub(crate) mod waiting;
 
 use core::ffi::{c_int, c_void};
 use core::sync::atomic::{AtomicU32, Ordering};
+use std::ffi::CString;
 use std::net::SocketAddr;
 
 use crate::address::{self, Encoded};
@@ -440,4 +441,20 @@ pub(crate) fn host_name() -> ([u8; 65], usize) {
     let _ = unsafe { call(libc::SYS_uname, [(&raw mut names) as usize, 0, 0, 0, 0, 0]) };
     let name = names.nodename.map(|byte| byte as u8);
     (name, name.iter().position(|byte| *byte == 0).unwrap_or(0))
+}
+/// Sets a variable of this process; one that no C string can hold is left out. Only while nobody else uses the
+/// environment.
+pub(crate) fn set_variable(name: &[u8], value: &[u8]) {
+    if let (Ok(name), Ok(value)) = (CString::new(name), CString::new(value)) {
+        // SAFETY: two C strings, which are copied.
+        unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) };
+    }
+}
+
+/// Removes a variable of this process. Only while nobody else uses the environment.
+pub(crate) fn unset_variable(name: &[u8]) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: a C string.
+        unsafe { libc::unsetenv(name.as_ptr()) };
+    }
 }

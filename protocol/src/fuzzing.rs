@@ -2,7 +2,7 @@
 //! the seeds.
 
 use crate::agent::{
-    Accepted, AnyRequest, Connected, Description, Environment, Event, Named, RemoteError, ResolveError, Resolved,
+    AnyRequest, Arrival, Connected, Description, Environment, Event, Named, RemoteError, ResolveError, Resolved,
     UdpMessage, UdpOpened, UnixDatagram,
 };
 use crate::{codec, layer};
@@ -34,7 +34,7 @@ pub fn messages(bytes: &[u8]) {
         7 => travel!(Result<UdpOpened, RemoteError>, bytes),
         8 => travel!(UdpMessage, bytes),
         9 => travel!(UnixDatagram, bytes),
-        10 => travel!(Accepted, bytes),
+        10 => travel!(Arrival, bytes),
         11 => travel!(Event, bytes),
         12 => travel!(layer::Message<'_>, bytes),
         _ => {}

@@ -20,6 +20,10 @@ pub use files::*;
 /// Environment variable that makes the layer active: `<socket name>:<uid of the host>:<token in hex>`.
 pub const SESSION_VARIABLE: &str = "MIRROR_LAYER_SESSION";
 
+/// Environment variable by which the layer itself gives its process the variables of the session: for whoever starts
+/// programs by command lines that people see. It says which names, with `,` between them, keep the value that they have.
+pub const ENVIRONMENT_VARIABLE: &str = "MIRROR_LAYER_ENVIRONMENT";
+
 /// Proof that a request comes from a process of the session.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token(pub [u8; 16]);
@@ -83,6 +87,9 @@ pub const MAX_REPLY: usize = 8 * 1024;
 /// Largest encoded [`DnsReply`], in bytes, which is read into allocated memory.
 pub const MAX_DNS_REPLY: usize = 65_535 + 16;
 
+/// Largest encoded [`EnvironmentReply`], in bytes, which is read into allocated memory: more than `execve(2)` takes.
+pub const MAX_ENVIRONMENT_REPLY: usize = 6 << 20;
+
 /// Most addresses in one answer; the host cuts longer ones.
 pub const MAX_ADDRESSES: usize = 256;
 
@@ -105,6 +112,8 @@ pub enum Request<'a> {
         /// Path of the executable (`/proc/self/exe`), cut to 256 bytes from its front.
         executable: &'a [u8],
     },
+    /// What changes in the environment of a process with [`ENVIRONMENT_VARIABLE`]. Reply: [`EnvironmentReply`].
+    Environment,
     /// A TCP socket wants to connect to an address that the layer's rules call remote. Reply: [`ConnectReply`].
     Connect {
         /// `SO_COOKIE` of the user's socket.
@@ -261,6 +270,16 @@ pub enum AttachReply<'a> {
     },
     /// It is left alone (a build tool, or the user said so). What it starts asks for itself.
     Skipped,
+}
+
+/// What a program of the session has in its environment, as `mirror exec` would set it. Has no `Debug`: values are often
+/// secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentReply {
+    /// Variables to set, as bytes: they need not be UTF-8.
+    pub set: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Names to remove, whatever their case.
+    pub unset: Vec<String>,
 }
 
 /// What a process needs to know to decide by itself.

@@ -174,6 +174,23 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the Role and RoleBinding that a session of the configuration needs, as YAML
+    Rights {
+        /// Configuration and cluster.
+        #[command(flatten)]
+        source: Source,
+        /// Whose place is taken, instead of the configuration's
+        #[arg(short, long, value_name = "TARGET")]
+        target: Option<String>,
+        /// Who gets them, as the cluster calls them (`kubectl auth whoami`) [default: USER, to be replaced]
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
+    /// Write a .mirror.json with the settings of a file of mirrord that have an effect here
+    Convert {
+        /// The file, such as .mirrord/mirrord.json; it stays
+        file: PathBuf,
+    },
 }
 
 /// `mirror fs`.

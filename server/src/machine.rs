@@ -1,6 +1,8 @@
 //! Places of this machine that its programs need, beside those that every machine has (`decide::files::defaults`):
 //! where the program, its tools and the user's project are.
 
+pub mod ports;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

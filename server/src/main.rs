@@ -39,6 +39,10 @@ fn run(command: Command) -> Result<()> {
         Command::Ls(ls) => runtime().and_then(|runtime| runtime.block_on(commands::ls::run(&ls))),
         Command::VerifyConfig(command) => commands::verify_config::run(&command),
         Command::Config(ConfigCommand::Show { source, all, json }) => commands::config_show::run(&source, all, json),
+        Command::Config(ConfigCommand::Rights { source, target, user }) => {
+            commands::config_rights::run(&source, target.as_deref(), user.as_deref())
+        }
+        Command::Config(ConfigCommand::Convert { file }) => commands::config_convert::run(&file),
         Command::Fs(FsCommand::Explain { source, target, container, path }) => {
             let wanted = Wanted { target, container };
             runtime().and_then(|runtime| runtime.block_on(commands::fs_explain::run(&source, wanted, &path)))

@@ -22,6 +22,7 @@ impl Deployment {
             "env": [
                 {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "COLOUR", "value": "green"},
+                {"name": "SHOP_TOKEN", "value": "not-to-be-seen"},
             ],
             "readinessProbe": {"periodSeconds": 1, "httpGet": {"port": port, "path": "/who"}},
         });

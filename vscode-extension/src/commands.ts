@@ -4,13 +4,13 @@ import * as vscode from "vscode";
 
 import { currentFolder } from "./folder";
 import type { Launches } from "./launch";
-import { sentence } from "./problem";
 import type { Starter } from "./start";
 import type { StatusItem } from "./status";
 import type { TerminalProfiles } from "./terminal";
 import { showError } from "./trouble";
 import type { Node } from "./views";
 import type { Known } from "./sessions";
+import { showUpdated } from "./updated";
 import { count, stateWord } from "./words";
 
 /** What commands act on. */
@@ -33,6 +33,7 @@ const COMMANDS: Record<string, Command> = {
     await starter.pick(currentFolder());
   },
   "mirror.pickTargetInto": pickTargetInto,
+  "mirror.showText": showText,
   "mirror.toggle": async ({ starter, status }) => {
     await starter.memory.setEnabled(!starter.memory.enabled);
     status.show();
@@ -79,6 +80,11 @@ async function pickTargetInto({ starter }: Parts, file: string, { start, end }: 
     edit.replace(uri, new vscode.Range(start.line, start.character, end.line, end.character), JSON.stringify(chosen.target));
     await vscode.workspace.applyEdit(edit);
   }
+}
+
+/** Shows a text that is no file yet, and becomes one if the user wants it. */
+async function showText(_: Parts, language: string, content: string): Promise<void> {
+  await vscode.window.showTextDocument(await vscode.workspace.openTextDocument({ language, content }));
 }
 
 /** Asks the helper for all sessions, and shows the configuration as it is now. */
@@ -169,17 +175,8 @@ async function update(parts: Parts, node?: Node): Promise<void> {
   if (!known) {
     return;
   }
-  const { applied, forNewProcesses, needsRestart } = await parts.starter.server.ask("mirror/session/update", { session: known.info.session });
-  const said = [
-    applied.length > 0 ? `in effect now: ${applied.join(", ")}` : "",
-    forNewProcesses.length > 0 ? `for processes that start from now on: ${forNewProcesses.join(", ")}` : "",
-    needsRestart.length > 0 ? `needs a restart of the session: ${needsRestart.join(", ")}` : "",
-  ].filter((part) => part !== "");
-  const text = sentence(said.length > 0 ? said.join("; ") : "nothing has changed");
-  const chosen = await vscode.window.showInformationMessage(text, ...(needsRestart.length > 0 ? ["Restart Session"] : []));
-  if (chosen !== undefined) {
-    await restart(parts, { kind: "session", known, copy: "" });
-  }
+  const updated = await parts.starter.server.ask("mirror/session/update", { session: known.info.session });
+  await showUpdated(known, updated);
 }
 
 async function showLog(parts: Parts, node?: Node): Promise<void> {

@@ -14,6 +14,7 @@ import { Starter } from "./start";
 import { StatusItem } from "./status";
 import { Tasks, TerminalProfiles } from "./terminal";
 import { showProblem } from "./trouble";
+import { showUpdated } from "./updated";
 import { RequestsView, SessionsView } from "./views";
 
 /** Languages for which the run button of the editor offers mirror. */
@@ -74,6 +75,12 @@ function listen(server: Server, sessions: Sessions): void {
   server.on("mirror/session/processes", (change) => { sessions.processes(change); });
   server.on("mirror/session/ports", (change) => { sessions.ports(change); });
   server.on("mirror/session/requests", (change) => { sessions.requests(change); });
+  server.on("mirror/session/updated", (change) => {
+    const known = sessions.updated(change);
+    if (known) {
+      void showUpdated(known, change.updated);
+    }
+  });
   const shown = new Set<string>();
   server.on("mirror/session/warning", ({ problem }) => {
     // What is still to be read is not said again.

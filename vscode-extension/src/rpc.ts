@@ -197,7 +197,7 @@ export type Outcome =
   | "local"
   /** The program has a copy, the target answers. */
   | "copied"
-  /** The target: the program did not take it. */
+  /** The target: a filter left it there, or the program did not take it. */
   | "passed";
 
 /** A namespace of a cluster. */
@@ -299,6 +299,18 @@ export interface ServiceRow {
   port: number;
   /** The port or the port's name in the pod. */
   targetPort: string;
+}
+
+/** Another configuration of a session. */
+export interface SessionApplied {
+  /** The session. */
+  session: string;
+  /** What happens to the target's traffic now. */
+  traffic: Traffic;
+  /** Whether that holds for some HTTP requests only. */
+  filtered: boolean;
+  /** What came of it. */
+  updated: SessionUpdated;
 }
 
 /** One session. */
@@ -448,13 +460,13 @@ export interface SessionUpdate {
   session: string;
 }
 
-/** What came of an update. */
+/** What came of an update, by the keys of the configuration. */
 export interface SessionUpdated {
-  /** Sections that hold now. */
+  /** What holds now. */
   applied: string[];
-  /** Sections that hold for processes which start from now on. */
+  /** What holds for processes that start from now on. */
   forNewProcesses: string[];
-  /** Sections whose change needs a restart of the session. */
+  /** What needs a restart of the session. */
   needsRestart: string[];
 }
 
@@ -697,6 +709,8 @@ export interface Notifications {
   "mirror/session/ports": SessionPorts;
   /** Requests and connections of the target that came to the session. */
   "mirror/session/requests": SessionRequests;
+  /** Another configuration of a session: what holds now, and what needs a restart. Also when its file has changed on disk. */
+  "mirror/session/updated": SessionApplied;
   /** Something that the user should know; the session goes on. */
   "mirror/session/warning": SessionWarning;
 }

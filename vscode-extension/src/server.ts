@@ -22,7 +22,7 @@ const DEATHS = 4;
 const DEATHS_WITHIN = 3 * 60_000;
 
 /** The files that the configuration language is spoken in. */
-const DOCUMENTS = ["**/.mirror.json", "**/.mirror.{yaml,yml,toml}", "**/*mirrord.{json,yaml,yml,toml}"].map(
+const DOCUMENTS = ["**/*.mirror.{json,yaml,yml,toml}", "**/.mirror/mirror.json", "**/*mirrord.{json,yaml,yml,toml}"].map(
   (pattern) => ({ scheme: "file", pattern }),
 );
 

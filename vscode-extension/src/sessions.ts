@@ -2,6 +2,7 @@
 
 import type {
   RequestSeen,
+  SessionApplied,
   SessionInfo,
   SessionPorts,
   SessionProcesses,
@@ -97,6 +98,12 @@ export class Sessions {
 
   ports({ session, ports }: SessionPorts): void {
     this.change(session, (one) => { one.info = { ...one.info, ports }; });
+  }
+
+  /** Another configuration. */
+  updated({ session, traffic, filtered }: SessionApplied): Known | undefined {
+    this.change(session, (one) => { one.info = { ...one.info, traffic, filtered }; });
+    return this.known.get(session);
   }
 
   /** Requests that came, or whose answers are known now. */

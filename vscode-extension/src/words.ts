@@ -1,7 +1,7 @@
 // How things are said: texts of the status item, the picker and the views. Knows nothing of VS Code.
 
 import type { Picked } from "./memory";
-import type { EffectiveConfig, Port, Process, RequestSeen, SessionInfo, SessionState, TargetRow } from "./rpc";
+import type { EffectiveConfig, Port, Process, RequestSeen, SessionInfo, SessionState, SessionUpdated, TargetRow } from "./rpc";
 
 /** What the status item shows. */
 export interface StatusText {
@@ -160,4 +160,14 @@ export function portLabel(port: Port): string {
 export function portDescription(port: Port): string {
   const what = port.mode === "steal" ? "stolen" : "mirrored";
   return port.filtered ? `${what}, by filter` : what;
+}
+
+/** What came of another configuration. */
+export function updatedText({ applied, forNewProcesses, needsRestart }: SessionUpdated): string {
+  const said = [
+    applied.length > 0 ? `in effect now: ${applied.join(", ")}` : "",
+    forNewProcesses.length > 0 ? `for processes that start from now on: ${forNewProcesses.join(", ")}` : "",
+    needsRestart.length > 0 ? `needs a restart of the session: ${needsRestart.join(", ")}` : "",
+  ].filter((part) => part !== "");
+  return said.length > 0 ? said.join("; ") : "the session has this configuration already";
 }

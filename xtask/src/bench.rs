@@ -9,6 +9,7 @@ mod incoming;
 mod load;
 mod many;
 mod outgoing;
+mod serve;
 mod start;
 mod taken;
 mod ways;
@@ -29,6 +30,8 @@ pub(crate) enum Bench {
     Incoming(incoming::Incoming),
     /// Small files, a tree and a large file of a pod, next to `kubectl exec tar`.
     Files(files::Files),
+    /// A keystroke in a configuration, and the picker with ten thousand pods.
+    Serve(serve::Serve),
 }
 
 /// Runs a measurement.
@@ -38,6 +41,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Outgoing(outgoing) => outgoing::run(outgoing),
         Bench::Incoming(incoming) => incoming::run(incoming),
         Bench::Files(files) => files::run(files),
+        Bench::Serve(serve) => serve::run(serve),
     }
 }
 

@@ -36,7 +36,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use link::Stream;
-use protocol::agent::{Accepted, OpenPort, PortMode, Taken};
+use protocol::agent::{Accepted, OpenPort, PassedRequest, PortMode, Taken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ use super::Incoming;
 use super::news::Happened;
 use super::passing::Way;
 use super::ports::Arrived;
-use connection::{Answerers, Untaken};
+use connection::{Answered, Answerers, Untaken};
 use filter::Filter;
 use sides::Side;
 
@@ -133,6 +133,7 @@ struct Pod {
     incoming: Rc<Incoming>,
     way: Rc<Way>,
     accepted: Accepted,
+    /// What held when it came.
     port: Rc<Filtered>,
 }
 
@@ -150,12 +151,24 @@ impl Answerers for Pod {
             return Err(Untaken::LeftAlone);
         }
         let (wanted, given) = oneshot::channel();
-        self.incoming.ports.push(Arrived::Wanted(wanted), self.accepted).map_err(|_| Untaken::LeftAlone)?;
+        self.incoming
+            .ports
+            .push(Arrived::Wanted(self.port().mode, wanted), self.accepted)
+            .map_err(|_| Untaken::LeftAlone)?;
         Ok(Side::program(given.await.map_err(|_| Untaken::LeftAlone)??))
     }
 
-    fn port(&self) -> &Filtered {
-        &self.port
+    fn port(&self) -> Rc<Filtered> {
+        // Without a filter by now, the old one holds for what stands.
+        self.incoming.filters.get(self.accepted.local.port()).unwrap_or_else(|| Rc::clone(&self.port))
+    }
+
+    fn passed(&self, request: Answered) {
+        let Accepted { peer, local } = self.accepted;
+        let Answered { method, mut path, status, elapsed } = request;
+        path.truncate(path.floor_char_boundary(PassedRequest::LONGEST_PATH));
+        let (port, client) = (local.port(), peer.ip().to_canonical());
+        self.incoming.news.pass(PassedRequest { port, client, method, path, status, elapsed });
     }
 
     fn note(&self, happened: Happened) {

@@ -4,13 +4,17 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use protocol::agent::{Event, PassedRequest};
 use tokio::sync::broadcast;
 
 /// How often the user is told of the same thing.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// Texts that may wait for a slow session; the oldest are lost.
+/// Events that may wait for a slow session; the oldest are lost.
 const WAITING: usize = 16;
+
+/// Requests that are told at once; of more, only their number is.
+const PASSED: usize = 100;
 
 /// What can happen again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +49,8 @@ impl Happened {
 #[derive(Debug)]
 pub(super) struct News {
     counts: RefCell<HashMap<(Happened, u16), Count>>,
-    texts: broadcast::Sender<String>,
+    passed: RefCell<(Vec<PassedRequest>, u64)>,
+    events: broadcast::Sender<Event>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +61,7 @@ struct Count {
 
 impl Default for News {
     fn default() -> Self {
-        Self { counts: RefCell::default(), texts: broadcast::Sender::new(WAITING) }
+        Self { counts: RefCell::default(), passed: RefCell::default(), events: broadcast::Sender::new(WAITING) }
     }
 }
 
@@ -64,6 +69,15 @@ impl News {
     /// Something has happened on a port.
     pub(super) fn note(&self, happened: Happened, port: u16) {
         self.counts.borrow_mut().entry((happened, port)).or_default().untold += 1;
+    }
+
+    /// A request was left to the application.
+    pub(super) fn pass(&self, request: PassedRequest) {
+        let (requests, omitted) = &mut *self.passed.borrow_mut();
+        match requests.len() < PASSED {
+            true => requests.push(request),
+            false => *omitted += 1,
+        }
     }
 
     /// Tells what is due. To be called often.
@@ -74,14 +88,18 @@ impl News {
                 count.told = Some(now);
                 let text = happened.text(std::mem::take(&mut count.untold), *port);
                 // Without a session there is nobody to tell.
-                let _ = self.texts.send(text);
+                let _ = self.events.send(Event::Warning(text));
             }
+        }
+        let (requests, omitted) = self.passed.take();
+        if !requests.is_empty() {
+            let _ = self.events.send(Event::Passed { requests, omitted });
         }
     }
 
     /// What is told from now on.
-    pub(super) fn listen(&self) -> broadcast::Receiver<String> {
-        self.texts.subscribe()
+    pub(super) fn listen(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
     }
 }
 
@@ -96,13 +114,32 @@ mod tests {
         news.note(Happened::CopyCut, 80);
         news.tell(now);
         let dropped = "dropped: the program does not keep up";
-        assert_eq!(heard.try_recv(), Ok(format!("1 copy of traffic to port 80 was {dropped}")));
+        assert_eq!(heard.try_recv(), Ok(Event::Warning(format!("1 copy of traffic to port 80 was {dropped}"))));
         (0..3).for_each(|_| news.note(Happened::CopyCut, 80));
         news.tell(now + TOLD / 2);
         assert!(heard.try_recv().is_err());
         news.tell(now + TOLD);
-        assert_eq!(heard.try_recv(), Ok(format!("3 copies of traffic to port 80 were {dropped}")));
+        assert_eq!(heard.try_recv(), Ok(Event::Warning(format!("3 copies of traffic to port 80 were {dropped}"))));
         news.tell(now + 3 * TOLD);
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn of_many_requests_the_first_are_told_and_the_others_counted() {
+        let (news, now) = (News::default(), Instant::now());
+        let mut heard = news.listen();
+        let request = PassedRequest {
+            port: 80,
+            client: [10, 0, 0, 1].into(),
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            status: 200,
+            elapsed: Duration::ZERO,
+        };
+        (0..PASSED + 3).for_each(|_| news.pass(request.clone()));
+        news.tell(now);
+        assert_eq!(heard.try_recv(), Ok(Event::Passed { requests: vec![request; PASSED], omitted: 3 }));
+        news.tell(now);
         assert!(heard.try_recv().is_err());
     }
 }

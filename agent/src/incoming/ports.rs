@@ -47,8 +47,8 @@ pub(super) enum Arrived {
     Stolen(TcpStream),
     /// What its client sends.
     Mirrored(Copy),
-    /// A connection to the program, for the requests that a filter chooses. Dropped, the application answers them.
-    Wanted(Wanted),
+    /// A connection to the program, for the requests that a filter chooses, or their copies. Dropped, the application answers them.
+    Wanted(PortMode, Wanted),
 }
 
 impl Ports {

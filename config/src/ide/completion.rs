@@ -40,6 +40,9 @@ pub struct Completion {
     pub deprecated: bool,
 }
 
+/// Most names of the cluster that are proposed; of more, those that fit what is typed, and there may be others.
+pub const MOST_NAMES: usize = 200;
+
 /// Filters that people begin with.
 const HEADERS: &[(&str, &str)] = &[
     ("x-user: ^NAME$", "requests of one user"),
@@ -126,7 +129,7 @@ fn values_at(document: &Document, context: &Context, facts: &Facts) -> Vec<Compl
     });
     let is_number = matches!(element(&key.shape, in_list), Shape::Integer { .. } | Shape::Pair(_));
     let is_pattern = key.path.starts_with("feature.fs.");
-    for fact in facts.at(fact_path(key, &context.path)) {
+    for fact in some(facts.at(fact_path(key, &context.path)), &context.typed) {
         let text = if is_pattern {
             format!("^{}/", regex_lite_escape(fact.value.trim_end_matches('/')))
         } else {
@@ -152,6 +155,16 @@ fn values_at(document: &Document, context: &Context, facts: &Facts) -> Vec<Compl
         }));
     }
     found
+}
+
+/// All names, or of many those in which all letters that are typed come one after the other, as editors choose them.
+fn some<'a>(facts: &'a [Fact], typed: &str) -> impl Iterator<Item = &'a Fact> {
+    let typed = if facts.len() > MOST_NAMES { typed } else { "" };
+    let is_one = move |fact: &&Fact| {
+        let mut letters = fact.value.bytes();
+        typed.bytes().all(|wanted| letters.any(|letter| letter.eq_ignore_ascii_case(&wanted)))
+    };
+    facts.iter().filter(is_one).take(MOST_NAMES)
 }
 
 /// Where the names for a key are looked up: a record's key by its own path.
@@ -280,6 +293,21 @@ mod tests {
         assert!(!steal.doc.is_empty());
         assert!(labels(Format::Json, r#"{"feature": {"network": {"incoming": $0}}}"#).contains(&"mirror".to_owned()));
         assert_eq!(labels(Format::Json, r#"{"feature": {"hostname": $0}}"#), ["true", "false"]);
+    }
+
+    #[test]
+    fn of_very_many_names_those_are_offered_that_fit() {
+        let fact = |number| Fact { value: format!("pod/web-{number:05}"), detail: String::new() };
+        let facts = Facts { targets: (0..10_000).map(fact).collect(), ..Facts::default() };
+        let offered = |typed: &str| {
+            let text = format!(r#"{{"target": "{typed}"}}"#);
+            let found = complete(&Document::new("", text, Format::Json), 12 + typed.len(), &facts);
+            found.into_iter().map(|completion| completion.label).collect::<Vec<_>>()
+        };
+        assert_eq!(offered("").len(), MOST_NAMES);
+        assert_eq!(offered("POD/w-09999"), ["pod/web-09999"]);
+        assert_eq!(offered("w999").len(), 37);
+        assert!(offered("x").is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::ffi::{CStr, c_char, c_int};
 
 use decide::debuggers::{self, Ports};
-use protocol::layer::SESSION_VARIABLE;
+use protocol::layer::{ENVIRONMENT_VARIABLE, EnvironmentReply, SESSION_VARIABLE};
 
 use crate::interpose::{self, Stage, guard};
 use crate::session::Joining;
@@ -40,6 +40,13 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
         // SAFETY: as above.
         let debuggers = unsafe { debugger_ports(arguments, environment) };
         session::attach(value, &Joining { program, executable, debuggers });
+        // SAFETY: as above.
+        if let Some(kept) = unsafe { variable(environment, ENVIRONMENT_VARIABLE.as_bytes()) }
+            && let Some(reply) = session::environment(value)
+        {
+            // SAFETY: `main` has not begun, so nothing else reads or writes the environment.
+            unsafe { take_environment(&reply, kept, environment) };
+        }
         #[cfg(debug_assertions)]
         // SAFETY: as above.
         if let Some(value) = unsafe { variable(environment, interpose::fault::VARIABLE.as_bytes()) } {
@@ -47,6 +54,26 @@ unsafe extern "C" fn load(_: c_int, arguments: Strings, environment: Strings) {
         }
     });
     interpose::set_errno(errno);
+}
+
+/// Changes the environment that `main` and all that it starts will have.
+///
+/// # Safety
+/// No other thread may use the environment. `environment` must be null or a list of C strings that is ended by null.
+unsafe fn take_environment(reply: &EnvironmentReply, kept: &[u8], environment: Strings) {
+    let is_kept = |name: &[u8]| kept.split(|byte| *byte == b',').any(|one| one == name);
+    let name = |entry: &'static CStr| entry.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+    let is_unset = |name: &&[u8]| reply.unset.iter().any(|unset| unset.as_bytes().eq_ignore_ascii_case(name));
+    // SAFETY: by the caller's word.
+    let present: Vec<Vec<u8>> =
+        unsafe { exec::strings(environment) }.map(name).filter(is_unset).map(<[u8]>::to_vec).collect();
+    let unset = present.iter().map(Vec::as_slice).filter(|name| !is_kept(name));
+    for name in unset.chain([ENVIRONMENT_VARIABLE.as_bytes()]) {
+        sys::unset_variable(name);
+    }
+    for (name, value) in reply.set.iter().filter(|(name, _)| !is_kept(name)) {
+        sys::set_variable(name, value);
+    }
 }
 
 /// # Safety

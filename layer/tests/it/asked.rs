@@ -67,6 +67,7 @@ pub(crate) enum Asked {
         path: Vec<u8>,
         change: String,
     },
+    Environment,
     Settle {
         inode: u64,
         durable: bool,

@@ -318,6 +318,7 @@ impl Shared {
             Request::Attach { program, executable } => {
                 Asked::Attach { program: program.to_vec(), executable: executable.to_vec() }
             }
+            Request::Environment => Asked::Environment,
             Request::Connect { cookie, destination, source_port, from_loopback, over, nonblocking } => {
                 Asked::Connect { cookie, destination, source_port, from_loopback, over, nonblocking }
             }
@@ -352,6 +353,7 @@ impl Shared {
                 Some(&(local, peer)) => NamesReply::Known { local, peer },
                 None => NamesReply::Unknown,
             }),
+            Asked::Environment => Reply::Hangup,
             Asked::Parked { .. } => Reply::Done,
             Asked::Listen { .. } => Reply::Errno(0),
             Asked::Udp { .. } => Reply::Udp(UdpReply::Failed(libc::EHOSTUNREACH)),

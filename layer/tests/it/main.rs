@@ -5,6 +5,7 @@ mod asked;
 mod connect;
 mod datagrams;
 mod dns;
+mod environment;
 mod exec;
 mod far;
 mod files;

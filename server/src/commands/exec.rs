@@ -56,7 +56,7 @@ fn start(
     program::check(&file, &path)?;
     let loaded = settings::load(&exec.source, settings::exec_options(exec))?;
     let spec = settings::session_spec(loaded.valid()?, exec.container.as_deref(), &Work::here(&exec.command)?)?;
-    for problem in &loaded.resolved.diagnostics {
+    for problem in loaded.resolved.of_session() {
         progress.warning(&format!(
             "{}: {}",
             config::render::place(&problem.origin, loaded.document.as_ref()),

@@ -1,5 +1,7 @@
 //! The commands: one file each, one function each.
 
+pub mod config_convert;
+pub mod config_rights;
 pub mod config_show;
 pub mod exec;
 pub mod fs_explain;

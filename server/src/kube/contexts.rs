@@ -59,6 +59,11 @@ pub fn contexts(named: Option<&Path>) -> Result<Vec<ContextRow>> {
     Ok(rows)
 }
 
+/// Whether a context is the one that is named, or else the current one.
+pub fn is_meant(row: &ContextRow, named: Option<&str>) -> bool {
+    named.map_or(row.current, |name| row.name == name)
+}
+
 /// Whether a name has the word for production in it.
 pub fn looks_like_production(name: &str) -> bool {
     let name = name.to_ascii_lowercase();

@@ -12,6 +12,7 @@ mod errors;
 mod kinds;
 pub mod list;
 mod login_path;
+pub mod permissions;
 mod pod_state;
 pub mod port_forward;
 pub mod probes;

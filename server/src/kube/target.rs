@@ -32,6 +32,14 @@ const SIDECARS: &[&str] = &[
     "traffic-agent",
 ];
 
+/// Containers among [`SIDECARS`] that take a pod's connections.
+const MESHES: &[&str] = &["istio-proxy", "linkerd-proxy", "kuma-sidecar"];
+
+/// Whether a container of this name is that of a mesh.
+pub fn is_of_mesh(container: &str) -> bool {
+    MESHES.contains(&container)
+}
+
 /// Says which container of a pod tools should take when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 

@@ -1,12 +1,13 @@
 //! Targets as they come, change and go: one watch of one kind in one namespace.
 
+use std::time::Duration;
+
 use config::target::{Kind, TargetKind};
 use futures_util::stream::BoxStream;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Resource;
 use kube::api::{Api, DynamicObject, ObjectMeta};
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 
 use super::client::{Cluster, Operation};
@@ -14,6 +15,10 @@ use super::errors;
 use super::kinds::{Pods, pods, resource};
 use super::list::{Row, is_agent, pod_row, workload_row};
 use crate::failure::{Class, Failure};
+
+/// How long is waited after a failure, doubled with each that follows.
+const FIRST_PAUSE: Duration = Duration::from_millis(800);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Name of the annotations by which an agent's Job says whose session it is.
 const OWNER: &str = "mirror/owner";
@@ -89,7 +94,7 @@ where
         true => None,
         false => row(object),
     };
-    events.default_backoff().filter_map(move |event| {
+    calmly(events).filter_map(move |event| {
         let change = match event {
             Ok(Event::Init) => Some(Change::Begin),
             Ok(Event::InitApply(object) | Event::Apply(object)) => one(object),
@@ -100,6 +105,26 @@ where
             Err(error) => Some(failed(&cluster, kind, &namespace, &error)),
         };
         std::future::ready(change)
+    })
+}
+
+/// Waits after failures, longer and longer until a list is whole: each attempt begins with a success
+/// ([`Event::Init`]), which does not count.
+fn calmly<K: Send + 'static>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static {
+    stream::unfold((events.boxed(), Duration::ZERO, false), async |(mut events, mut pause, is_due)| {
+        if is_due {
+            tokio::time::sleep(pause).await;
+        }
+        let event = events.next().await?;
+        match &event {
+            Err(_) => pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            Ok(Event::Init | Event::InitApply(_)) => {}
+            Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_)) => pause = Duration::ZERO,
+        }
+        let is_due = event.is_err();
+        Some((event, (events, pause, is_due)))
     })
 }
 
@@ -134,4 +159,23 @@ fn agent(meta: &ObjectMeta) -> Option<AgentRow> {
         who: annotation(OWNER).unwrap_or_default(),
         traffic: annotation(TRAFFIC).unwrap_or_else(|| "off".to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_again_and_again_is_asked_less_and_less() {
+        let attempt = |_| stream::iter([Ok(Event::<()>::Init), Err(watcher::Error::NoResourceVersion)]);
+        let began = tokio::time::Instant::now();
+        let failures = calmly(stream::iter(0..20).flat_map(attempt)).filter(|event| std::future::ready(event.is_err()));
+        assert_eq!(failures.count().await, 20);
+        // 0.8 + 1.6 + … + 25.6 s, then 30 s each, also after the last.
+        assert_eq!(began.elapsed().as_secs(), 50 + 14 * 30);
+        let whole = |_| stream::iter([Err(watcher::Error::NoResourceVersion), Ok(Event::<()>::InitDone)]);
+        let began = tokio::time::Instant::now();
+        assert_eq!(calmly(stream::iter(0..5).flat_map(whole)).count().await, 10);
+        assert_eq!(began.elapsed(), FIRST_PAUSE * 5);
+    }
 }

@@ -11,17 +11,21 @@ use config::Target;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tower_lsp::Client;
 use tower_lsp::jsonrpc::Request;
 use tower_lsp::lsp_types::{
     Diagnostic, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams, Url,
 };
 
-use super::language::{self, Live, Parsed};
+use super::language::{self, Around, Live, Parsed};
+use super::reviews::{Reviews, Rights};
 use super::rpc::{ContextRow, Place, TargetDetails};
 use super::targets;
 use super::watches::{Set, Watches};
 use crate::kube::contexts;
+use crate::kube::permissions::Subject;
+use crate::machine::ports::Ports;
 use crate::settings;
 
 /// How long edits are collected before problems are published.
@@ -29,6 +33,12 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 /// How often what the cluster says is looked at again while it changes.
 const CALM: Duration = Duration::from_millis(500);
+
+/// How often the ports of this machine are looked at, while a file names some.
+const PORTS: Duration = Duration::from_secs(2);
+
+/// How many times longer than the work the pause after it is at least.
+const LEISURE: u32 = 20;
 
 /// How long the first answer of a cluster is waited for.
 const FIRST: Duration = Duration::from_secs(10);
@@ -40,6 +50,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 pub(super) struct Documents {
     client: Client,
     watches: Arc<Watches>,
+    reviews: Arc<Reviews>,
     open: Mutex<HashMap<Url, Opened>>,
 }
 
@@ -52,8 +63,8 @@ struct Opened {
 pub(super) struct File {
     uri: Url,
     text: Mutex<Text>,
-    live: Mutex<Arc<Live>>,
-    /// The text is another, or what the cluster says.
+    around: Mutex<Around>,
+    /// The text is another, or what cluster or machine say.
     changed: Notify,
 }
 
@@ -76,14 +87,14 @@ impl File {
     }
 
     /// What is known of the world around it.
-    pub(super) fn live(&self) -> Arc<Live> {
-        locked(&self.live).clone()
+    pub(super) fn around(&self) -> Around {
+        locked(&self.around).clone()
     }
 
     /// Its problems as they are now.
     pub(super) fn diagnostics(&self) -> (Vec<Diagnostic>, i32) {
         let (parsed, version) = self.parsed();
-        (language::diagnostics(&parsed, &self.live()), version)
+        (language::diagnostics(&parsed, &self.around()), version)
     }
 
     fn set(&self, text: String, version: i32) {
@@ -92,14 +103,26 @@ impl File {
     }
 
     fn tell(&self, live: Live) {
-        *locked(&self.live) = Arc::new(live);
+        locked(&self.around).live = Arc::new(live);
+        self.changed.notify_one();
+    }
+
+    fn tell_of_ports(&self, ports: Ports) {
+        let before = std::mem::replace(&mut locked(&self.around).ports, Arc::new(ports.clone()));
+        if *before != ports {
+            self.changed.notify_one();
+        }
+    }
+
+    fn tell_of_rights(&self, rights: Rights) {
+        locked(&self.around).rights = Arc::new(rights);
         self.changed.notify_one();
     }
 }
 
 impl Documents {
     pub(super) fn new(client: &Client, watches: Arc<Watches>) -> Arc<Self> {
-        Arc::new(Self { client: client.clone(), watches, open: Mutex::default() })
+        Arc::new(Self { client: client.clone(), watches, reviews: Arc::default(), open: Mutex::default() })
     }
 
     /// How many are open.
@@ -142,9 +165,9 @@ impl Documents {
 
     fn opened(&self, uri: Url, text: String, version: i32) {
         let text = Mutex::new(Text { text: text.into(), version, parsed: None });
-        let file = Arc::new(File { uri: uri.clone(), text, live: Mutex::default(), changed: Notify::new() });
+        let file = Arc::new(File { uri: uri.clone(), text, around: Mutex::default(), changed: Notify::new() });
         file.changed.notify_one();
-        let task = tokio::spawn(follow(self.client.clone(), self.watches.clone(), file.clone()));
+        let task = tokio::spawn(follow(self.client.clone(), self.watches.clone(), self.reviews.clone(), file.clone()));
         if let Some(before) = locked(&self.open).insert(uri, Opened { file, task }) {
             before.task.abort();
         }
@@ -167,15 +190,17 @@ impl Documents {
 struct Wish {
     place: Place,
     target: Option<Target>,
+    subject: Subject,
 }
 
 fn wish(parsed: &Parsed) -> Wish {
     let mut config = parsed.resolved.config.clone();
     let folder = std::path::Path::new(&parsed.document.name).parent().unwrap_or(std::path::Path::new("/"));
     settings::rebase(&mut config, folder);
+    let subject = Subject::of(&config);
     let place =
         Place { kubeconfig: config.kubeconfig, context: config.kube_context, namespace: config.target.namespace };
-    Wish { place, target: config.target.path }
+    Wish { place, subject, target: config.target.path }
 }
 
 /// Ends with what holds it.
@@ -188,23 +213,58 @@ impl Drop for Task {
 }
 
 /// Publishes the problems of a file, and has the cluster asked about it.
-async fn follow(client: Client, watches: Arc<Watches>, file: Arc<File>) {
+async fn follow(client: Client, watches: Arc<Watches>, reviews: Arc<Reviews>, file: Arc<File>) {
     let mut looking: Option<(Wish, Task)> = None;
+    let mut next: Option<(Wish, Instant)> = None;
+    let _ports = Task(tokio::spawn(look_at_ports(file.clone())));
     loop {
-        file.changed.notified().await;
+        let due = async {
+            match &next {
+                Some((_, due)) => sleep_until(*due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = file.changed.notified() => {}
+            () = due => {
+                let look = |wish: Wish| tokio::spawn(look(watches.clone(), reviews.clone(), file.clone(), wish));
+                looking = next.take().map(|(wish, _)| (wish.clone(), Task(look(wish))));
+                continue;
+            }
+        }
         tokio::time::sleep(SETTLE).await;
         let (diagnostics, version) = file.diagnostics();
         client.publish_diagnostics(file.uri.clone(), diagnostics, Some(version)).await;
         let wish = wish(&file.parsed().0);
-        if looking.as_ref().is_none_or(|(known, _)| *known != wish) {
-            let task = tokio::spawn(look(watches.clone(), file.clone(), wish.clone()));
-            looking = Some((wish, Task(task)));
+        next = match (&looking, next) {
+            (Some((known, _)), _) if *known == wish => None,
+            (_, Some((pending, due))) if pending == wish => Some((pending, due)),
+            // Who still writes a name asks nothing: what is known of the place goes on being told.
+            (Some((known, _)), _) if known.place == wish.place => Some((wish, Instant::now() + CALM)),
+            _ => Some((wish, Instant::now())),
+        };
+    }
+}
+
+/// Asks this machine about the ports in a file, and tells the file.
+async fn look_at_ports(file: Arc<File>) {
+    let mut ticks = tokio::time::interval(PORTS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let wanted = language::wanted(&file.parsed().0);
+        let looked = match wanted.is_empty() {
+            true => Ok(Ports::default()),
+            false => tokio::task::spawn_blocking(move || Ports::look(&wanted)).await,
+        };
+        if let Ok(ports) = looked {
+            file.tell_of_ports(ports);
         }
     }
 }
 
 /// Asks the cluster, and tells the file.
-async fn look(watches: Arc<Watches>, file: Arc<File>, wish: Wish) {
+async fn look(watches: Arc<Watches>, reviews: Arc<Reviews>, file: Arc<File>, wish: Wish) {
     let mut kubeconfigs = watches.clusters().changes();
     loop {
         kubeconfigs.borrow_and_update();
@@ -221,8 +281,13 @@ async fn look(watches: Arc<Watches>, file: Arc<File>, wish: Wish) {
                 }
             }
         };
+        let reviewed = async {
+            // Who still writes asks nothing.
+            tokio::time::sleep(CALM).await;
+            file.tell_of_rights(reviews.of(&watches, &wish.place, &wish.subject).await);
+        };
         tokio::select! {
-            () = told => {}
+            _ = async { tokio::join!(told, reviewed) } => {}
             _ = kubeconfigs.changed() => {}
         }
     }
@@ -248,11 +313,14 @@ async fn tell(watches: &Watches, file: &File, wish: &Wish, rows: &[ContextRow], 
             };
             of = row;
         }
+        let began = Instant::now();
         file.tell(Live::new(rows, &namespaces, Some(set.targets(&snapshot)), details.clone()));
+        let took = began.elapsed();
         if changes.changed().await.is_err() {
             return;
         }
-        tokio::time::sleep(CALM).await;
+        // Large lists are put together less often.
+        tokio::time::sleep(CALM.max(took * LEISURE)).await;
     }
 }
 

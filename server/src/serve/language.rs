@@ -1,15 +1,19 @@
 //! The configuration language in the terms of LSP. What is said comes from `config`; here are only positions and shapes.
-//! Nothing waits for a cluster: what is known of it lies in [`Live`], which others fill.
+//! Nothing waits for a cluster: what is known of it lies in [`Around`], which others fill.
 
 mod actions;
 mod cluster;
+mod machine;
 mod positions;
+mod rights;
 
 pub(super) use actions::actions;
 pub(super) use cluster::Live;
+pub(super) use machine::wanted;
 pub(super) use positions::Lines;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use config::ide::{self, CompletionKind};
 use config::{Document, Format, Resolved, Severity};
@@ -19,6 +23,20 @@ use tower_lsp::lsp_types::{
     DocumentLink, DocumentSymbol, Documentation, FoldingRange, Hover, HoverContents, InsertTextFormat, Location,
     MarkupContent, MarkupKind, NumberOrString, Position, Range, SymbolKind, TextEdit, Url,
 };
+
+use super::reviews::Rights;
+use crate::machine::ports::Ports;
+
+/// What is known of the world around one file. Others fill it, so that no request waits.
+#[derive(Clone, Default)]
+pub(super) struct Around {
+    /// The cluster.
+    pub(super) live: Arc<Live>,
+    /// This machine.
+    pub(super) ports: Arc<Ports>,
+    /// What the user may do.
+    pub(super) rights: Arc<Rights>,
+}
 
 /// A text that is open, read once.
 pub(super) struct Parsed {
@@ -49,12 +67,17 @@ impl Parsed {
     }
 }
 
-/// All problems: of the text at once, of the cluster as far as it is known.
-pub(super) fn diagnostics(parsed: &Parsed, live: &Live) -> Vec<Diagnostic> {
+/// All problems: of the text at once, of cluster and machine as far as they are known.
+pub(super) fn diagnostics(parsed: &Parsed, around: &Around) -> Vec<Diagnostic> {
     let of_text = parsed.resolved.diagnostics.iter().map(|problem| diagnostic(parsed, problem));
+    let around = || {
+        let of_cluster = cluster::diagnostics(parsed, &around.live);
+        let of_machine = machine::diagnostics(parsed, &around.ports);
+        of_cluster.into_iter().chain(rights::diagnostic(parsed, &around.rights)).chain(of_machine)
+    };
     // What cannot be read names nothing.
-    let of_cluster = (!parsed.resolved.has_errors()).then(|| cluster::diagnostics(parsed, live));
-    of_text.chain(of_cluster.into_iter().flatten()).collect()
+    let around = (!parsed.resolved.has_errors()).then(around);
+    of_text.chain(around.into_iter().flatten()).collect()
 }
 
 fn diagnostic(parsed: &Parsed, problem: &config::Diagnostic) -> Diagnostic {

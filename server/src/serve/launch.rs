@@ -13,6 +13,7 @@ use crate::commands::exec;
 use crate::failure::Failure;
 use crate::machine::Work;
 use crate::program;
+use crate::session::environment::is_of_the_launch;
 use crate::session::message::Ready;
 use crate::settings;
 
@@ -25,6 +26,8 @@ pub(super) struct Debugger {
     program: &'static [&'static str],
     /// Fields with ports on which debugger and editor meet.
     ports: &'static [&'static str],
+    /// Where the program runs if the configuration does not say (`console`), of debuggers that have such a field.
+    console: Option<&'static str>,
     /// Whether it listens inside the program, on a port of loopback that nobody knows before.
     listens_inside: bool,
     /// Why it cannot be launched in a session.
@@ -37,26 +40,33 @@ const fn row(
     program: &'static [&'static str],
     ports: &'static [&'static str],
 ) -> Debugger {
-    Debugger { types, environment, program, ports, listens_inside: false, not_yet: None }
+    Debugger { types, environment, program, ports, console: None, listens_inside: false, not_yet: None }
 }
 
 const WITH_NULL: EnvironmentStyle = EnvironmentStyle::EnvWithNull;
 const PLAIN: EnvironmentStyle = EnvironmentStyle::Env;
 const LIST: EnvironmentStyle = EnvironmentStyle::EnvironmentList;
 
+/// A console into which the editor types the program's command line, with its variables, as into an `externalTerminal`.
+const TERMINAL: &str = "integratedTerminal";
+
 /// Adding a debugger is one row here and one in the golden test.
 const DEBUGGERS: &[Debugger] = &[
     Debugger {
+        console: Some("internalConsole"),
         listens_inside: true,
         ..row(&["node", "pwa-node"], WITH_NULL, &["runtimeExecutable"], &["port", "attachSimplePort"])
     },
     Debugger { listens_inside: true, ..row(&["node-terminal"], WITH_NULL, &[], &[]) },
-    row(&["python", "debugpy"], PLAIN, &["python", "pythonPath"], &["debugServer"]),
+    Debugger {
+        console: Some(TERMINAL),
+        ..row(&["python", "debugpy"], PLAIN, &["python", "pythonPath"], &["debugServer"])
+    },
     Debugger {
         not_yet: Some("Go programs make system calls without the C library"),
         ..row(&["go", "dlv"], PLAIN, &[], &["port"])
     },
-    row(&["java"], PLAIN, &["javaExec"], &["port"]),
+    Debugger { console: Some(TERMINAL), ..row(&["java"], PLAIN, &["javaExec"], &["port"]) },
     row(&["cppdbg"], LIST, &["program"], &[]),
     row(&["lldb", "lldb-dap"], PLAIN, &["program"], &[]),
     // The program is an assembly that `dotnet` runs.
@@ -147,6 +157,12 @@ impl Launch {
         self.debugger.listens_inside
     }
 
+    /// Whether people see the variables of the launch.
+    fn shows_variables(&self) -> bool {
+        let chosen = self.configuration.get("console").and_then(Value::as_str);
+        self.debugger.console.is_some_and(|usual| chosen.unwrap_or(usual).ends_with("Terminal"))
+    }
+
     /// Ports of the debugger that the configuration names.
     pub(super) fn debugger_ports(&self) -> Vec<u16> {
         let port = |name: &&str| self.configuration.get(*name)?.as_u64()?.try_into().ok().filter(|port| *port != 0);
@@ -162,8 +178,14 @@ impl Launch {
         });
         set.extend(texts);
         let session = set.remove(protocol::layer::SESSION_VARIABLE);
+        let by_layer = self.shows_variables();
+        if by_layer {
+            set.retain(|name, _| is_of_the_launch(name.as_bytes()));
+            let kept: Vec<&str> = self.env.keys().map(String::as_str).collect();
+            set.insert(protocol::layer::ENVIRONMENT_VARIABLE.to_owned(), kept.join(","));
+        }
         set.extend(self.env.clone());
-        let is_unset = |name: &str| ready.unset.iter().any(|unset| unset.eq_ignore_ascii_case(name));
+        let is_unset = |name: &str| !by_layer && ready.unset.iter().any(|unset| unset.eq_ignore_ascii_case(name));
         let present = self
             .env
             .get("LD_PRELOAD")

@@ -1,10 +1,11 @@
 //! `mirror serve`: the helper that editors start. JSON-RPC on standard input and output.
 //!
 //! [`rpc`] defines what it can do beyond the language server protocol. `receiver` takes the requests; `clusters`,
-//! `watches` and `targets` know clusters, `sessions` and `launch` hold sessions, `documents` and `language` are the
+//! `watches` and `targets` know clusters, `disk` follows files, `sessions` and `launch` hold sessions, `documents` and `language` are the
 //! configuration. `service` stands between them and `tower-lsp`: it keeps the order of edits and survives defects.
 
 mod clusters;
+mod disk;
 mod documents;
 mod input;
 mod language;
@@ -13,6 +14,7 @@ mod logging;
 mod problems;
 mod progress;
 mod receiver;
+mod reviews;
 pub mod rpc;
 mod service;
 mod sessions;

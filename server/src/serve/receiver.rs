@@ -6,17 +6,18 @@ use std::time::Instant;
 use tokio::sync::Notify;
 use tower_lsp::jsonrpc::Result as RpcResult;
 use tower_lsp::lsp_types::{
-    CodeActionParams, CodeActionProviderCapability, CodeActionResponse, CompletionOptions, CompletionParams,
-    CompletionResponse, DidChangeTextDocumentParams, DidCloseTextDocumentParams, DidOpenTextDocumentParams,
-    DidSaveTextDocumentParams, DocumentFormattingParams, DocumentLink, DocumentLinkOptions, DocumentLinkParams,
-    DocumentSymbolParams, DocumentSymbolResponse, FoldingRange, FoldingRangeParams, FoldingRangeProviderCapability,
-    Hover, HoverParams, HoverProviderCapability, InitializeParams, InitializeResult, InitializedParams, OneOf,
-    ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind, TextEdit,
-    WorkDoneProgressOptions,
+    CodeActionParams, CodeActionProviderCapability, CodeActionResponse, CompletionList, CompletionOptions,
+    CompletionParams, CompletionResponse, DidChangeTextDocumentParams, DidCloseTextDocumentParams,
+    DidOpenTextDocumentParams, DidSaveTextDocumentParams, DocumentFormattingParams, DocumentLink, DocumentLinkOptions,
+    DocumentLinkParams, DocumentSymbolParams, DocumentSymbolResponse, FoldingRange, FoldingRangeParams,
+    FoldingRangeProviderCapability, Hover, HoverParams, HoverProviderCapability, InitializeParams, InitializeResult,
+    InitializedParams, OneOf, ServerCapabilities, ServerInfo, TextDocumentSyncCapability, TextDocumentSyncKind,
+    TextEdit, WorkDoneProgressOptions,
 };
 use tower_lsp::{Client, ClientSocket, LanguageServer, LspService};
 
 use super::clusters::Clusters;
+use super::disk::Disk;
 use super::documents::Documents;
 use super::rpc::{
     Contexts, ContextsParams, DiagnosticsReport, EffectiveConfig, EffectiveParams, Health, Namespaces, Nothing, Place,
@@ -45,7 +46,8 @@ pub(super) struct Helper {
 /// The helper as a service. `leave` is told when the client's process has ended.
 pub(super) fn service(leave: Arc<Notify>, logs: logging::Lines) -> (LspService<Helper>, ClientSocket) {
     let helper = move |client: Client| {
-        let watches = Watches::new(Clusters::start(&client));
+        let disk = Disk::start();
+        let watches = Watches::new(Clusters::start(&client, disk.clone()));
         Helper {
             began: Instant::now(),
             leave,
@@ -53,7 +55,7 @@ pub(super) fn service(leave: Arc<Notify>, logs: logging::Lines) -> (LspService<H
             documents: Documents::new(&client, watches.clone()),
             subscriptions: Subscriptions::new(client.clone(), watches.clone()),
             watches,
-            sessions: Sessions::new(client.clone()),
+            sessions: Sessions::begin(client.clone(), disk),
             client,
         }
     };
@@ -205,21 +207,25 @@ impl LanguageServer for Helper {
     async fn completion(&self, params: CompletionParams) -> RpcResult<Option<CompletionResponse>> {
         let place = params.text_document_position;
         let file = self.documents.get(&place.text_document.uri);
-        let items = file.map(|file| language::completion(&file.parsed().0, place.position, &file.live()));
-        Ok(items.map(CompletionResponse::Array))
+        let items = file.map(|file| language::completion(&file.parsed().0, place.position, &file.around().live));
+        // There may be more: with the next letter it is asked again.
+        Ok(items.map(|items| match items.len() >= config::ide::MOST_NAMES {
+            true => CompletionResponse::List(CompletionList { is_incomplete: true, items }),
+            false => CompletionResponse::Array(items),
+        }))
     }
 
     async fn hover(&self, params: HoverParams) -> RpcResult<Option<Hover>> {
         let place = params.text_document_position_params;
         let file = self.documents.get(&place.text_document.uri);
-        Ok(file.and_then(|file| language::hover(&file.parsed().0, place.position, &file.live())))
+        Ok(file.and_then(|file| language::hover(&file.parsed().0, place.position, &file.around().live)))
     }
 
     async fn code_action(&self, params: CodeActionParams) -> RpcResult<Option<CodeActionResponse>> {
         let file = self.documents.get(&params.text_document.uri);
         Ok(file.map(|file| {
             let (parsed, all) = (file.parsed().0, file.diagnostics().0);
-            language::actions(&parsed, params.range, &params.context.diagnostics, &all)
+            language::actions(&parsed, params.range, &params.context.diagnostics, &all, &file.around())
         }))
     }
 

@@ -14,9 +14,9 @@ mod targets;
 pub use launch::{EnvironmentStyle, LaunchFacts, LaunchPlan};
 pub use problem::{Action, ActionKind, Problem};
 pub use sessions::{
-    Origin, Outcome, Port, PortMode, Process, RequestSeen, SessionInfo, SessionList, SessionParams, SessionPorts,
-    SessionProcesses, SessionRequests, SessionStart, SessionStarted, SessionState, SessionStateChanged, SessionUpdate,
-    SessionUpdated, SessionWarning, Traffic,
+    Origin, Outcome, Port, PortMode, Process, RequestSeen, SessionApplied, SessionInfo, SessionList, SessionParams,
+    SessionPorts, SessionProcesses, SessionRequests, SessionStart, SessionStarted, SessionState, SessionStateChanged,
+    SessionUpdate, SessionUpdated, SessionWarning, Traffic,
 };
 pub use status::{DiagnosticsReport, EffectiveConfig, EffectiveParams, Health, Nothing, Setting, Status};
 pub use targets::{
@@ -136,6 +136,9 @@ methods! {
         SessionPortsNotification = "mirror/session/ports" (SessionPorts);
         /// Requests and connections of the target that came to the session.
         SessionRequestsNotification = "mirror/session/requests" (SessionRequests);
+        /// Another configuration of a session: what holds now, and what needs a restart. Also when its file has changed
+        /// on disk.
+        SessionUpdatedNotification = "mirror/session/updated" (SessionApplied);
         /// Something that the user should know; the session goes on.
         SessionWarningNotification = "mirror/session/warning" (SessionWarning);
     }

@@ -1,23 +1,26 @@
 //! The sessions that this helper knows. They live in their hosts: a helper that comes later finds them again.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower_lsp::Client;
 
+use super::disk::{Changed, Disk};
 use super::problems::Answer;
 use super::progress::Progress;
 use super::rpc::notification::{
     SessionPortsNotification, SessionProcessesNotification, SessionRequestsNotification, SessionStateNotification,
-    SessionWarningNotification,
+    SessionUpdatedNotification, SessionWarningNotification,
 };
 use super::rpc::{
-    Nothing, Problem, RequestSeen, SessionInfo, SessionList, SessionParams, SessionPorts, SessionProcesses,
-    SessionRequests, SessionStart, SessionStarted, SessionState, SessionStateChanged, SessionUpdate, SessionUpdated,
-    SessionWarning,
+    Nothing, Origin, Problem, RequestSeen, SessionApplied, SessionInfo, SessionList, SessionParams, SessionPorts,
+    SessionProcesses, SessionRequests, SessionStart, SessionStarted, SessionState, SessionStateChanged, SessionUpdate,
+    SessionUpdated, SessionWarning,
 };
 use super::starting::{self, Prepared, Unwanted};
 use crate::bundle;
@@ -38,12 +41,17 @@ const AT_ONCE: usize = 200;
 /// The sessions.
 pub(super) struct Sessions {
     client: Client,
+    disk: Arc<Disk>,
     followed: Mutex<HashMap<String, SessionInfo>>,
 }
 
 impl Sessions {
-    pub(super) fn new(client: Client) -> Arc<Self> {
-        Arc::new(Self { client, followed: Mutex::default() })
+    /// Begins without any. Configurations are taken over when they change on disk.
+    pub(super) fn begin(client: Client, disk: Arc<Disk>) -> Arc<Self> {
+        let changes = disk.changes();
+        let sessions = Arc::new(Self { client, disk, followed: Mutex::default() });
+        tokio::spawn(take_over(sessions.clone(), changes));
+        sessions
     }
 
     /// Those that are followed.
@@ -160,6 +168,7 @@ impl Sessions {
         let mut answers = entry.ask(Command::Follow).await?;
         let first = timeout(PATIENCE, answers.next()).await.map_err(|_| unexpected(entry))??;
         let Some(HostAnswer::Event(Event::Info(info))) = first else { return Err(registry::gone(&entry.session)) };
+        info.config.iter().for_each(|config| self.disk.follow(PathBuf::from(config)));
         // Somebody may have been faster.
         if self.locked().insert(entry.session.clone(), (*info).clone()).is_none() {
             tokio::spawn(hand_on(self.clone(), entry.session.clone(), answers));
@@ -203,6 +212,28 @@ fn unexpected(entry: &Entry) -> Failure {
     Failure::new(Class::Internal, format!("the host of session {} does not answer", entry.session))
 }
 
+/// Has sessions take over their configurations when these change on disk. The host tells what came of it; what is wrong
+/// with a configuration is told where it is edited.
+async fn take_over(sessions: Arc<Sessions>, mut changes: broadcast::Receiver<Changed>) {
+    loop {
+        let changed = match changes.recv().await {
+            Ok(changed) => changed,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return,
+        };
+        let is_concerned = |info: &SessionInfo| {
+            info.origin == Origin::Editor
+                && info.config.as_ref().is_some_and(|config| changed.contains(Path::new(config)))
+        };
+        for info in sessions.known().into_iter().filter(is_concerned) {
+            let params = SessionUpdate { session: info.session };
+            if let Err(problem) = sessions.update(&params).await {
+                tracing::info!(params.session, problem.message, "a changed configuration is not taken over");
+            }
+        }
+    }
+}
+
 /// Hands the events of one session on to the client until its host ends.
 async fn hand_on(sessions: Arc<Sessions>, session: String, mut answers: Answers) {
     let client = &sessions.client;
@@ -218,6 +249,7 @@ async fn hand_on(sessions: Arc<Sessions>, session: String, mut answers: Answers)
         let Ok(Some(HostAnswer::Event(event))) = next else { break };
         match event {
             Event::Request(request) => requests.add(request),
+            Event::Omitted(count) => requests.omit(count),
             event => {
                 requests.tell(&session, client).await;
                 tell(&sessions, &session, event).await;
@@ -255,6 +287,12 @@ async fn tell(sessions: &Sessions, session: &str, event: Event) {
             let warning = SessionWarning { session: Some(name), problem: Problem::new("warning", text) };
             client.send_notification::<SessionWarningNotification>(warning).await;
         }
+        Event::Updated(updated) => {
+            let known = sessions.locked().get(session).map(|info| (info.traffic, info.filtered));
+            let Some((traffic, filtered)) = known else { return };
+            let change = SessionApplied { session: name, traffic, filtered, updated };
+            client.send_notification::<SessionUpdatedNotification>(change).await;
+        }
         // Events were left out: everything anew.
         Event::Info(info) => {
             let (state, cause) = (info.state, info.cause.clone().unwrap_or_default());
@@ -264,7 +302,7 @@ async fn tell(sessions: &Sessions, session: &str, event: Event) {
                 Box::pin(tell(sessions, session, event)).await;
             }
         }
-        Event::Request(_) => {}
+        Event::Request(_) | Event::Omitted(_) => {}
     }
 }
 
@@ -287,6 +325,11 @@ impl Collected {
         } else {
             self.omitted += 1;
         }
+    }
+
+    fn omit(&mut self, count: u64) {
+        self.since.get_or_insert_with(Instant::now);
+        self.omitted += count;
     }
 
     async fn due(&self) {

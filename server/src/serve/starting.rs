@@ -60,8 +60,7 @@ impl Prepared {
             fingerprint: fingerprint(&spec),
         };
         let place = |problem: &config::Diagnostic| config::render::place(&problem.origin, loaded.document.as_ref());
-        let warnings =
-            loaded.resolved.diagnostics.iter().map(|problem| format!("{}: {}", place(problem), problem.message));
+        let warnings = loaded.resolved.of_session().map(|problem| format!("{}: {}", place(problem), problem.message));
         Ok(Self { launch, warnings: warnings.collect(), start: Start { keeper, spec, about, quiet: true } })
     }
 

@@ -1,13 +1,17 @@
 //! What others may know of the session: its state, processes, ports and requests, kept where the host's parts write
 //! them and whoever follows the session reads them (`control`).
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use protocol::agent::PassedRequest;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::serve::rpc::{Outcome, Port, PortMode, Process, RequestSeen, SessionInfo, SessionState};
+use crate::serve::rpc::{
+    Outcome, Port, PortMode, Process, RequestSeen, SessionInfo, SessionState, SessionUpdated, Traffic,
+};
 
 /// Events that a slow follower may be behind; then it gets everything anew.
 const BEHIND: usize = 1024;
@@ -30,6 +34,10 @@ pub enum Event {
     Ports(Vec<Port>),
     /// One request.
     Request(RequestSeen),
+    /// So many requests that are not told.
+    Omitted(u64),
+    /// Another configuration.
+    Updated(SessionUpdated),
     /// Something that the user should know.
     Warning(String),
 }
@@ -177,6 +185,35 @@ impl Board {
         self.tell(Event::Request(request));
     }
 
+    /// Requests that filters have left to the target.
+    pub(super) fn passed(&self, requests: Vec<PassedRequest>, omitted: u64) {
+        for PassedRequest { port, client, method, path, status, elapsed } in requests {
+            let milliseconds = elapsed.as_millis() as u64;
+            let seen = seen(port, SocketAddr::new(client, 0), Outcome::Passed);
+            self.request(RequestSeen {
+                at: seen.at.saturating_sub(milliseconds),
+                method: Some(method),
+                path: Some(path),
+                status: Some(status),
+                milliseconds: Some(milliseconds),
+                ..seen
+            });
+        }
+        if omitted > 0 {
+            self.tell(Event::Omitted(omitted));
+        }
+    }
+
+    /// Another configuration holds, or is known not to.
+    pub(super) fn updated(&self, traffic: Traffic, filtered: bool, updated: SessionUpdated) {
+        let mut inner = self.locked();
+        if (inner.info.traffic, inner.info.filtered) != (traffic, filtered) {
+            (inner.info.traffic, inner.info.filtered) = (traffic, filtered);
+            self.tell(Event::Info(Box::new(inner.info.clone())));
+        }
+        self.tell(Event::Updated(updated));
+    }
+
     fn tell(&self, event: Event) {
         // Nobody may be listening.
         self.events.send(event).ok();
@@ -188,7 +225,7 @@ impl Board {
 }
 
 /// A connection or request as it comes.
-pub(super) fn seen(port: u16, client: std::net::SocketAddr, outcome: Outcome) -> RequestSeen {
+pub(super) fn seen(port: u16, client: SocketAddr, outcome: Outcome) -> RequestSeen {
     let client = client.ip().to_canonical().to_string();
     RequestSeen { id: 0, at: now(), port, client, method: None, path: None, status: None, milliseconds: None, outcome }
 }
@@ -198,6 +235,15 @@ pub(super) fn port_mode(mode: protocol::agent::PortMode) -> PortMode {
     match mode {
         protocol::agent::PortMode::Mirror => PortMode::Mirror,
         protocol::agent::PortMode::Steal => PortMode::Steal,
+    }
+}
+
+/// What happens to the target's traffic, in the terms of the RPC.
+pub(super) fn traffic(mode: Option<protocol::agent::PortMode>) -> Traffic {
+    match mode {
+        None => Traffic::Off,
+        Some(protocol::agent::PortMode::Mirror) => Traffic::Mirror,
+        Some(protocol::agent::PortMode::Steal) => Traffic::Steal,
     }
 }
 
@@ -215,7 +261,7 @@ pub(super) fn process(pid: i32, skipped: bool) -> Process {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::serve::rpc::{Origin, Traffic};
+    use crate::serve::rpc::Origin;
 
     /// A board for tests of what writes on it.
     pub(in crate::session) fn board() -> Arc<Board> {

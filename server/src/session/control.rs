@@ -68,7 +68,7 @@ impl Control {
                 send(&mut writer, &Answer::Done).await
             }
             Command::Update { spec, fingerprint } => {
-                let answer = self.updates.apply(&spec, &fingerprint);
+                let answer = self.updates.apply(&spec, &fingerprint).await;
                 send(&mut writer, &answer.map_or_else(Answer::Failed, Answer::Updated)).await
             }
         }

@@ -21,6 +21,28 @@ pub struct Changes {
     pub unset: Vec<String>,
 }
 
+/// Options of runtimes, to which debuggers add their own.
+const OPTIONS: [&str; 12] = [
+    "CORECLR_ENABLE_PROFILING",
+    "DOTNET_STARTUP_HOOKS",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_JAVA_OPTIONS",
+    "NODE_OPTIONS",
+    "PERL5OPT",
+    "PYTHONPATH",
+    "RUBYLIB",
+    "RUBYOPT",
+    "VSCODE_INSPECTOR_OPTIONS",
+    "XDEBUG_CONFIG",
+    "XDEBUG_MODE",
+];
+
+/// Whether a variable has to be there when a program is launched: its loader reads it before the layer can set it, or a
+/// debugger has its part in it.
+pub fn is_of_the_launch(name: &[u8]) -> bool {
+    name.starts_with(b"LD_") || OPTIONS.iter().any(|option| option.as_bytes() == name)
+}
+
 /// Works out the changes. `pod` is empty for a session without a target.
 pub fn changes(pod: Environment, options: &EnvironmentOptions) -> Result<Changes> {
     if !options.enabled {

@@ -6,12 +6,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use decide::programs::Skip;
-use protocol::agent::{POD_FILES, PortMode};
+use protocol::agent::POD_FILES;
 use protocol::layer::{MAX_LISTEN_PORTS, PodFile, SESSION_VARIABLE, Session, Settings, Token, session_value};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,9 +21,10 @@ use tokio::sync::{mpsc, watch};
 
 use super::board::{self, Board};
 use super::control::Control;
+use super::environment::Changes;
 use super::files::Files;
 use super::incoming::Incoming;
-use super::layers::{self, Layers, Outgoing};
+use super::layers::{self, Joining, Layers, Outgoing};
 pub(super) use super::life::tell;
 use super::life::{self, farewell, silence};
 use super::message::{self, HostMessage, Keeper, Ready, Start};
@@ -33,10 +33,10 @@ use super::processes::{self, Processes};
 use super::rules::Rules;
 use super::spec::{IncomingOptions, SessionSpec};
 use super::startup::{self, Reporter, Started, Starter};
-use super::update::Updates;
+use super::update::{self, Updates};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
-use crate::serve::rpc::{Origin, SessionInfo, SessionState, Traffic};
+use crate::serve::rpc::{Origin, SessionInfo, SessionState};
 
 /// Descriptors that a host may have open: each connection needs one or two, and a usual limit of 1024 is soon
 /// reached. No more than this, because some credential plugins close every number up to the limit.
@@ -257,14 +257,13 @@ fn prepare(
     let shadow = file_rules.map(|rules| Files::start(session, rules, spec.files.max_size, links)).transpose()?;
     let layers = Arc::new(Layers {
         token,
-        settings: layer_settings(spec, started, &outgoing, incoming.is_on(), files.places),
+        joining: RwLock::new(Joining {
+            settings: layer_settings(spec, started, &outgoing, incoming.is_on(), files.places),
+            skip: update::skip(&spec.skip),
+            environment: Changes::default(),
+        }),
         host_name: spec.has_host_name().then(|| started.description.host_name.clone()),
         rules,
-        skip: Skip {
-            named: spec.skip.named.clone(),
-            build_tools: spec.skip.build_tools,
-            more_build_tools: spec.skip.more_build_tools.clone(),
-        },
         files,
         shadow,
         connect_wait: network.connect_wait,
@@ -284,7 +283,7 @@ fn prepare(
         session: session.to_owned(),
         log,
     };
-    let updates = Updates::new(spec, ready, started.pod_environment.clone(), &start.about)?;
+    let updates = Updates::new(spec, ready, started, &start.about, &layers, &board)?;
     let ready = updates.plan().ready;
     let control = Control::start(session, board, updates)?;
     Ok(Prepared { ready, processes, layers, control })
@@ -341,11 +340,7 @@ fn info(spec: &SessionSpec, started: &Started, session: &str, log: &str, start: 
         target: spec.target.to_string(),
         pod: target.map(|target| target.pod.clone()),
         container: target.map(|target| target.container.clone()),
-        traffic: match spec.incoming.mode.filter(|_| started.takes_connections) {
-            None => Traffic::Off,
-            Some(PortMode::Mirror) => Traffic::Mirror,
-            Some(PortMode::Steal) => Traffic::Steal,
-        },
+        traffic: board::traffic(spec.incoming.mode.filter(|_| started.takes_connections)),
         filtered: spec.incoming.filter.is_some(),
         processes: Vec::new(),
         ports: Vec::new(),

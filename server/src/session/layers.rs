@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener as StdListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use decide::outgoing::is_loopback;
@@ -14,8 +14,8 @@ use protocol::agent::ConnectTcp;
 use protocol::codec;
 use protocol::files::Opening;
 use protocol::layer::{
-    AttachReply, ConnectReply, Message, NamesReply, Over, PathChange, Purpose, Request, Settings, Token, UdpReply,
-    UnixReply,
+    AttachReply, ConnectReply, EnvironmentReply, Message, NamesReply, Over, PathChange, Purpose, Request, Settings,
+    Token, UdpReply, UnixReply,
 };
 use rustix::io::Errno;
 use serde::Serialize;
@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::closed::{Closings, Watch};
+use super::environment::{Changes, is_of_the_launch};
 use super::files::{Answer, ChangeAnswer, Files, Wish as FileWish};
 use super::incoming::Incoming;
 use super::lookup;
@@ -42,11 +43,10 @@ use super::unix::Unix;
 /// What requests are answered from.
 pub(super) struct Layers {
     pub(super) token: Token,
-    pub(super) settings: Settings,
+    pub(super) joining: RwLock<Joining>,
     /// The pod's host name, where the program is to see it.
     pub(super) host_name: Option<String>,
     pub(super) rules: Arc<Rules>,
-    pub(super) skip: Skip,
     /// Kept open for the layers.
     pub(super) files: PodFiles,
     /// Files of the pod, where the user's patterns name some.
@@ -60,6 +60,30 @@ pub(super) struct Layers {
     pub(super) announce: Announce,
     /// Set by the first process that loads the layer.
     pub(super) attached: AtomicBool,
+}
+
+impl Layers {
+    /// How processes decide that join now.
+    pub(super) fn settings(&self) -> Settings {
+        self.joining.read().unwrap_or_else(PoisonError::into_inner).settings
+    }
+
+    fn environment(&self) -> EnvironmentReply {
+        let Changes { mut set, unset, .. } =
+            self.joining.read().unwrap_or_else(PoisonError::into_inner).environment.clone();
+        set.retain(|(name, _)| !is_of_the_launch(name));
+        EnvironmentReply { set, unset }
+    }
+}
+
+/// What processes are told that join from now on.
+pub(super) struct Joining {
+    /// How they decide.
+    pub(super) settings: Settings,
+    /// Which of them are left alone.
+    pub(super) skip: Skip,
+    /// What those get that ask for it.
+    pub(super) environment: Changes,
 }
 
 /// The user's sockets with their ends in the pod.
@@ -133,6 +157,7 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             let reply = attach(stream.peer_cred()?.pid(), layers, program, executable);
             write(&mut stream, &reply).await
         }
+        Request::Environment => write(&mut stream, &layers.environment()).await,
         Request::Connect { cookie, destination, source_port, from_loopback, over, nonblocking } => {
             let wish = Wish { destination, source_port, from_loopback, over, nonblocking };
             connect(stream, layers, layers.outgoing.closings.watch(cookie), wish).await
@@ -189,7 +214,8 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
 }
 
 fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: &[u8]) -> AttachReply<'a> {
-    let skipped = layers.skip.takes(program, executable);
+    let joining = layers.joining.read().unwrap_or_else(PoisonError::into_inner);
+    let skipped = joining.skip.takes(program, executable);
     tracing::info!(?pid, program = %String::from_utf8_lossy(program), skipped, "a process loaded the layer");
     if let Some(pid) = pid {
         layers.announce.attached(pid, skipped);
@@ -198,7 +224,7 @@ fn attach<'a>(pid: Option<i32>, layers: &'a Layers, program: &[u8], executable: 
     match skipped {
         true => AttachReply::Skipped,
         false => AttachReply::Member {
-            settings: layers.settings,
+            settings: joining.settings,
             host_name: layers.host_name.as_deref(),
             files: layers.shadow.as_ref().map(Files::rules),
         },

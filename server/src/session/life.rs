@@ -125,6 +125,7 @@ async fn told(started: &Started, board: &Arc<Board>) -> Option<String> {
     loop {
         match link::read_message::<Event>(&mut events).await.ok()? {
             Event::Warning(text) => tell(format!("mirror: {text}")).await,
+            Event::Passed { requests, omitted } => board.passed(requests, omitted),
             Event::TargetEnded => {
                 restarts.clone().map(|restarts| tokio::spawn(follow(restarts, board.clone())));
             }

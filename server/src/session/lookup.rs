@@ -13,7 +13,7 @@ use super::rules::Resolver;
 
 /// Addresses of a name.
 pub(super) async fn resolve(layers: &Layers, name: &str, families: Families) -> ResolveReply {
-    let families = match (layers.settings.ipv6, families) {
+    let families = match (layers.settings().ipv6, families) {
         (true, families) => families,
         (false, Families::V6) => return Answer::Failed(ResolveError::NoData),
         (false, _) => Families::V4,
@@ -64,7 +64,7 @@ async fn localhost(layers: &Layers, name: &str, families: Families) -> ResolveRe
         None => answered(layers.links.control.call(Resolve { name: name.to_owned(), families }).await),
     };
     if let Answer::Found(resolved) = &mut reply
-        && layers.settings.relay_v6.is_none()
+        && layers.settings().relay_v6.is_none()
     {
         resolved.addresses.retain(|address| address.is_ipv4() || !is_loopback(*address));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use config::{AddressFilter, AddressFilters};
 use decide::filter::{Entry, Filter, Host, matches_name};
@@ -32,13 +32,18 @@ pub(super) enum Resolver {
     Host,
 }
 
-/// The filters of one session.
+/// The filters of one session, as the configuration has them now.
 #[derive(Default)]
 pub(super) struct Rules {
+    filters: RwLock<Arc<Filters>>,
+    learned: Mutex<Learned>,
+}
+
+#[derive(Default)]
+struct Filters {
     outgoing: Filter,
     dns: Filter,
     unix: Vec<Regex>,
-    learned: Mutex<Learned>,
 }
 
 /// For which patterns of the outgoing filter the program got an address.
@@ -48,23 +53,44 @@ struct Learned {
     order: VecDeque<IpAddr>,
 }
 
-impl Rules {
-    pub(super) fn new(options: &NetworkOptions) -> Result<Self> {
+impl Filters {
+    fn new(options: &NetworkOptions) -> Result<Self> {
         let compile = |pattern: &String| {
             let wrong = |error| format!("feature.network.outgoing.unix_streams: {pattern}: {error}");
             Regex::new(pattern).map_err(|error| Failure::new(Class::Config, wrong(error)))
         };
         let unix = options.unix_streams.iter().map(compile).collect::<Result<_>>()?;
         let (outgoing, dns) = (lower(&options.outgoing_filter), lower(&options.dns_filter));
-        Ok(Self { outgoing, dns, unix, learned: Mutex::default() })
+        Ok(Self { outgoing, dns, unix })
+    }
+
+    fn has_pattern_for(&self, name: &str) -> bool {
+        self.outgoing.patterns().any(|pattern| matches_name(pattern, name))
+    }
+}
+
+impl Rules {
+    pub(super) fn new(options: &NetworkOptions) -> Result<Self> {
+        Ok(Self { filters: RwLock::new(Arc::new(Filters::new(options)?)), learned: Mutex::default() })
+    }
+
+    /// Other filters, from the next connection or name on. Which addresses belong to a new rule by name is known once
+    /// the program asks for such a name again.
+    pub(super) fn replace(&self, options: &NetworkOptions) -> Result<()> {
+        *self.filters.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Filters::new(options)?);
+        Ok(())
+    }
+
+    fn filters(&self) -> Arc<Filters> {
+        self.filters.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the pod makes this connection or sends this datagram.
     pub(super) fn is_remote(&self, transport: Transport, destination: SocketAddr) -> bool {
         let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
         let patterns = learned.patterns.get(&destination.ip().to_canonical());
-        self.outgoing
-            .is_remote(transport, destination, |pattern| patterns.is_some_and(|patterns| patterns.contains(pattern)))
+        let is_learned = |pattern: &str| patterns.is_some_and(|patterns| patterns.contains(pattern));
+        self.filters().outgoing.is_remote(transport, destination, is_learned)
     }
 
     /// Whether the pod's Unix socket of this name is meant: a path, or an abstract name with its leading NUL,
@@ -74,36 +100,34 @@ impl Rules {
             Some(name) => format!("@{}", String::from_utf8_lossy(name)),
             None => String::from_utf8_lossy(address).into_owned(),
         };
-        self.unix.iter().any(|pattern| pattern.is_match(&name))
+        self.filters().unix.iter().any(|pattern| pattern.is_match(&name))
     }
 
     /// Who resolves `name`. Without a filter for names, one that the outgoing filter keeps local is this
     /// machine's: the pod need not know it.
     pub(super) fn resolver(&self, name: &str) -> Resolver {
-        let is_remote = match (&self.dns, &self.outgoing) {
-            (Filter::All, Filter::Local(_)) => !self.has_pattern_for(name),
+        let filters = self.filters();
+        let is_remote = match (&filters.dns, &filters.outgoing) {
+            (Filter::All, Filter::Local(_)) => !filters.has_pattern_for(name),
             (dns, _) => dns.is_remote_name(name),
         };
         match is_remote {
             true => Resolver::Pod,
-            false if self.has_pattern_for(name) => Resolver::Host,
+            false if filters.has_pattern_for(name) => Resolver::Host,
             false => Resolver::Machine,
         }
     }
 
     /// Whether the pod tells the name of an address.
     pub(super) fn is_remote_address(&self, address: IpAddr) -> bool {
-        self.dns.is_remote_address(address)
-    }
-
-    fn has_pattern_for(&self, name: &str) -> bool {
-        self.outgoing.patterns().any(|pattern| matches_name(pattern, name))
+        self.filters().dns.is_remote_address(address)
     }
 
     /// Notes that the program got these addresses for any of these names.
     pub(super) fn learn(&self, names: &[&str], addresses: &[IpAddr]) {
         let is_meant = |pattern: &&str| names.iter().any(|name| matches_name(pattern, name));
-        let patterns: Vec<&str> = self.outgoing.patterns().filter(is_meant).collect();
+        let filters = self.filters();
+        let patterns: Vec<&str> = filters.outgoing.patterns().filter(is_meant).collect();
         if patterns.is_empty() {
             return;
         }
@@ -123,7 +147,7 @@ impl Rules {
 
     /// Notes what a name server told a program that resolves by itself.
     pub(super) fn learn_message(&self, bytes: &[u8]) {
-        if self.outgoing.patterns().next().is_none() {
+        if self.filters().outgoing.patterns().next().is_none() {
             return;
         }
         let Ok(message) = Message::from_vec(bytes) else { return };
@@ -210,6 +234,18 @@ mod tests {
         assert!(rules.is_remote(Transport::Udp, to("10.0.0.9:1")));
         rules.learn_message(&message.to_vec().expect("encodes"));
         assert!(!rules.is_remote(Transport::Udp, to("10.0.0.9:1")));
+    }
+
+    #[test]
+    fn other_filters_hold_from_the_next_connection_on() {
+        let rules = rules(AddressFilters::All, AddressFilters::All, &[]);
+        assert!(rules.is_remote(Transport::Tcp, to("10.0.0.1:443")));
+        let outgoing_filter = AddressFilters::Local(filters(&["10.0.0.0/8"]));
+        rules.replace(&NetworkOptions { outgoing_filter, ..NetworkOptions::default() }).expect("good rules");
+        assert!(!rules.is_remote(Transport::Tcp, to("10.0.0.1:443")));
+        let unix_streams = vec!["(".to_owned()];
+        assert!(rules.replace(&NetworkOptions { unix_streams, ..NetworkOptions::default() }).is_err());
+        assert!(!rules.is_remote(Transport::Tcp, to("10.0.0.1:443")), "wrong ones change nothing");
     }
 
     #[test]

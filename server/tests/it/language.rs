@@ -56,6 +56,78 @@ fn problems_have_codes_ranges_and_repairs() {
         .wait_for("textDocument/publishDiagnostics", |params| params["uri"] == uri && params.get("version").is_none());
 }
 
+fn actions(editor: &mut Editor, uri: &str, range: &Value, problems: &[Value]) -> Vec<Value> {
+    let params = json!({ "textDocument": { "uri": uri }, "range": range, "context": { "diagnostics": problems } });
+    editor.call("textDocument/codeAction", params).as_array().cloned().unwrap_or_default()
+}
+
+fn titled(actions: &[Value], title: &str) -> Option<Value> {
+    actions.iter().find(|action| action["title"].as_str().is_some_and(|own| own.starts_with(title))).cloned()
+}
+
+/// The beginning of a file.
+fn beginning() -> Value {
+    json!({ "start": { "line": 0, "character": 0 }, "end": { "line": 0, "character": 0 } })
+}
+
+#[test]
+fn a_file_of_mirrord_is_converted_unless_there_is_one_already() {
+    let (home, mut editor) = started();
+    let old = uri(&home, ".mirrord/mirrord.json");
+    open(&mut editor, &old, "{\n  // mine\n  \"target\": \"targetless\",\n  \"operator\": true\n}\n");
+    let found = actions(&mut editor, &old, &beginning(), &[]);
+    let action = titled(&found, "Convert to .mirror.json").expect("offered");
+    let new = uri(&home, ".mirror.json");
+    let steps = &action["edit"]["documentChanges"];
+    let options = json!({ "overwrite": false, "ignoreIfExists": false });
+    assert_eq!(steps[0], json!({ "kind": "create", "uri": new, "options": options }));
+    assert_eq!(steps[1]["textDocument"]["uri"], new);
+    assert_eq!(steps[1]["edits"][0]["newText"], "{\n  // mine\n  \"target\": \"targetless\"\n}\n");
+
+    std::fs::write(home.path().join(".mirror.json"), "{}").expect("written");
+    assert_eq!(titled(&actions(&mut editor, &old, &beginning(), &[]), "Convert"), None);
+}
+
+#[test]
+fn the_terminal_converts_a_file_of_mirrord_once() {
+    let home = tempfile::tempdir().expect("a home");
+    std::fs::write(home.path().join("mirrord.yaml"), "operator: true\ntarget: pod/a # mine\n").expect("written");
+    let convert = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mirror"));
+        command.args(["config", "convert", "mirrord.yaml"]).current_dir(home.path()).output().expect("it ran")
+    };
+    let output = convert();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("operator"), "{output:?}");
+    let text = std::fs::read_to_string(home.path().join(".mirror.yaml")).expect("a file");
+    assert_eq!(text, "target: pod/a # mine\n");
+    let output = convert();
+    assert!(!output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_taken_port_is_told_and_moved() {
+    let (home, mut editor) = started();
+    let uri = uri(&home, ".mirror.json");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let text = format!(r#"{{"feature": {{"network": {{"incoming": {{"ports": [{port}]}}}}}}}}"#);
+    open(&mut editor, &uri, &text);
+    let is_told = |params: &Value| params["diagnostics"][0]["code"] == "port-busy";
+    let problem = editor.wait_for("textDocument/publishDiagnostics", is_told)["diagnostics"][0].clone();
+    assert_eq!(problem["source"], "mirror (machine)");
+    let found = actions(&mut editor, &uri, &problem["range"], std::slice::from_ref(&problem));
+    let action = titled(&found, "Listen on a free port").expect("offered");
+    assert_eq!((&action["kind"], &action["isPreferred"]), (&json!("quickfix"), &json!(true)));
+    let edit = action["edit"]["changes"][&uri][0]["newText"].as_str().expect("a text").to_owned();
+    assert!(edit.starts_with(&format!("\"listen_ports\": [[{port}, ")), "{edit}");
+
+    drop(listener);
+    editor.wait_for("textDocument/publishDiagnostics", |params| params["diagnostics"] == json!([]));
+    let found = actions(&mut editor, &uri, &problem["range"], &[]);
+    assert_eq!(titled(&found, "Listen on a free port").expect("offered")["kind"], "refactor");
+}
+
 #[test]
 fn all_formats_complete_and_explain() {
     let (home, mut editor) = started();

@@ -3,7 +3,10 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::{Cluster, Deployment, Editor, Laptop, Running};
+use tests::{AgentImage, Cluster, Deployment, Editor, Laptop, Running};
+
+/// Exit code where a right is missing.
+const PERMISSION: i32 = 77;
 
 /// Serves on a port, tells what it is asked, answers that it is local.
 const SERVE: &str = r#"
@@ -16,7 +19,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass
-print("listens as", os.environ.get("POD_NAME"), flush=True)
+print("listens as", os.environ.get("POD_NAME"), "and", os.environ.get("COLOUR"), flush=True)
 http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
 "#;
 
@@ -60,7 +63,8 @@ fn an_editors_program_answers_the_pods_clients_and_comes_back_after_a_restart() 
     assert_eq!((&started["session"]["traffic"], &started["reused"]), (&json!("steal"), &json!(false)));
     let environment = &started["plan"]["configuration"]["env"];
     assert_eq!(environment["COLOUR"], "of the launch", "the launch wins over the pod");
-    assert!(environment["POD_NAME"].as_str().is_some_and(|name| name.starts_with(deployment.name())));
+    // Python's launches go to a terminal, where people see the variables.
+    assert_eq!(environment["POD_NAME"], Value::Null, "the layer sets it");
     editor.wait_for("$/progress", |params| params["value"]["kind"] == "end");
 
     let mut program = launch(&laptop, &started["plan"], 8601);
@@ -68,7 +72,8 @@ fn an_editors_program_answers_the_pods_clients_and_comes_back_after_a_restart() 
     assert_eq!(processes["processes"][0]["pid"], program.pid());
     assert_eq!(processes["processes"][0]["argv"][1], "serve.py");
     editor.wait_for("mirror/session/state", in_state("active"));
-    program.wait_for("listens as shop-");
+    let said = program.wait_for("listens as shop-");
+    assert!(said.contains(" and of the launch"), "the launch wins over the pod: {said}");
     let ports = editor.wait_for("mirror/session/ports", |params| params["ports"][0]["port"] == 8601);
     assert_eq!(ports["ports"][0], json!({ "port": 8601, "local": 8601, "mode": "steal", "filtered": false }));
     assert_eq!(deployment.ask("/who", "a: b"), "from laptop");
@@ -172,16 +177,12 @@ fn filtered_requests_are_told_with_their_answers_and_two_sessions_stand_at_once(
     editor.wait_for("mirror/session/ports", |params| params["ports"][0]["filtered"] == true);
     assert_eq!(one.ask("/who", "x-user: bob"), "from pod");
     assert_eq!(one.ask("/mine?token=secret", "x-user: ann"), "from laptop");
-    let told = editor.wait_for("mirror/session/requests", |params| {
-        params["requests"].as_array().is_some_and(|all| all.iter().any(|request| request["status"] == 200))
-    });
-    let request =
-        told["requests"].as_array().and_then(|all| all.iter().find(|request| request["status"] == 200).cloned());
+    let is_answered = |request: &&Value| request["status"] == 200 && request["outcome"] == "local";
+    let answered = |params: &Value| params["requests"].as_array()?.iter().find(is_answered).cloned();
+    let told = editor.wait_for("mirror/session/requests", |params| answered(params).is_some());
+    let request = answered(&told);
     let request = request.expect("there is one");
-    assert_eq!(
-        (&request["method"], &request["path"], &request["outcome"]),
-        (&json!("GET"), &json!("/mine"), &json!("local"))
-    );
+    assert_eq!((&request["method"], &request["path"]), (&json!("GET"), &json!("/mine")));
     for session in [&first, &other] {
         editor.call("mirror/session/stop", json!({ "session": session["session"]["session"] }));
     }
@@ -201,11 +202,69 @@ fn an_edited_configuration_is_applied_or_says_that_a_restart_is_needed() {
     assert_eq!(updated, json!({ "applied": [], "forNewProcesses": ["feature.env"], "needsRestart": [] }));
     laptop.write(".mirror.json", r#"{"feature": {"env": {"override": {"COLOUR": "red"}}, "network": {"dns": false}}}"#);
     let updated = editor.call("mirror/session/update", session.clone());
-    assert_eq!(updated["needsRestart"], json!(["feature.network"]));
+    assert_eq!(updated["needsRestart"], json!(["feature.network.dns.enabled"]));
     let again = editor.call("mirror/session/restart", session);
     assert_eq!(again["plan"]["set"]["COLOUR"], "red");
     assert_ne!(again["session"]["session"], started["session"]["session"]);
     editor.call("mirror/session/stop", json!({ "session": again["session"]["session"] }));
+}
+
+#[test]
+fn a_configuration_that_is_saved_holds_for_the_next_request() {
+    let laptop = Laptop::new();
+    let deployment = Deployment::start(&laptop, 8606);
+    let save = |incoming: Value| {
+        let network = json!({ "incoming": incoming });
+        laptop.write(".mirror.json", &json!({ "feature": { "network": network } }).to_string());
+    };
+    let only = |user: &str| json!({ "mode": "steal", "http_filter": { "header_filter": format!("x-user: {user}") } });
+    save(only("ann"));
+    let mut editor = editor(&laptop);
+    let mut start = wish(&laptop, &deployment, "serve");
+    start.as_object_mut().expect("an object").remove("traffic");
+    let started = editor.call("mirror/session/start", start);
+    let mut program = launch(&laptop, &started["plan"], 8606);
+    program.wait_for("listens");
+    editor.wait_for("mirror/session/ports", |params| params["ports"][0]["filtered"] == true);
+    let answers = |ann: &str, bob: &str| {
+        assert_eq!(
+            (deployment.ask("/who", "x-user: ann"), deployment.ask("/who", "x-user: bob")),
+            (ann.into(), bob.into())
+        );
+    };
+    let (laptops, pods) = ("from laptop", "from pod");
+    answers(laptops, pods);
+    // What the filter leaves to the pod is told, too.
+    let is_passed =
+        |request: &Value| request["outcome"] == "passed" && request["path"] == "/who" && request["status"] == 200;
+    editor.wait_for("mirror/session/requests", |params| {
+        params["requests"].as_array().is_some_and(|all| all.iter().any(is_passed))
+    });
+    let incoming = "feature.network.incoming";
+    let mut saved = |value: Value, keys: &[&str]| {
+        save(value);
+        let told = editor.wait_for("mirror/session/updated", |_| true);
+        let keys: Vec<String> = keys.iter().map(|key| format!("{incoming}.{key}")).collect();
+        assert_eq!(told["updated"], json!({ "applied": keys, "forNewProcesses": [], "needsRestart": [] }));
+        (told["traffic"].clone(), told["filtered"].clone())
+    };
+    assert_eq!(saved(only("bob"), &["http_filter"]), (json!("steal"), json!(true)));
+    answers(pods, laptops);
+    assert_eq!(saved(json!("steal"), &["http_filter"]), (json!("steal"), json!(false)));
+    answers(laptops, laptops);
+    saved(json!({ "mode": "steal", "port_mapping": [[8606, 9606]] }), &["port_mapping"]);
+    answers(pods, pods);
+    saved(json!({ "mode": "mirror" }), &["mode", "port_mapping"]);
+    answers(pods, pods);
+    program.wait_for("asked /who");
+    assert_eq!(saved(json!("off"), &["mode"]), (json!("off"), json!(false)));
+    answers(pods, pods);
+    save(json!("steal"));
+    let told = editor.wait_for("mirror/session/updated", |_| true);
+    assert_eq!(told["updated"]["needsRestart"], json!([format!("{incoming}.mode")]));
+    editor.call("mirror/session/stop", json!({ "session": started["session"]["session"] }));
+    tests::kill(&[program.pid()]);
+    program.wait();
 }
 
 #[test]
@@ -274,4 +333,88 @@ fn a_configuration_is_compared_with_the_cluster() {
     editor.wait_for("textDocument/publishDiagnostics", |params| {
         params["version"] == 2 && params["diagnostics"] == json!([])
     });
+}
+
+/// Opens a configuration and returns the text that grants what it needs, as soon as the problem is told.
+fn rights_shown(editor: &mut Editor, laptop: &Laptop, text: &str) -> String {
+    let uri = format!("file://{}", laptop.write(".mirror.json", text).display());
+    let document = json!({ "uri": uri, "languageId": "json", "version": 1, "text": text });
+    editor.notify("textDocument/didOpen", json!({ "textDocument": document }));
+    let is_told = |params: &Value| {
+        let all = params["diagnostics"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|problem| problem["code"] == "rights-missing")
+    };
+    let told = editor.wait_for("textDocument/publishDiagnostics", |params| is_told(params).is_some());
+    let problem = is_told(&told).expect("it is there");
+    let params =
+        json!({ "textDocument": { "uri": uri }, "range": problem["range"], "context": { "diagnostics": [problem] } });
+    let actions = editor.call("textDocument/codeAction", params).as_array().cloned().unwrap_or_default();
+    let show = actions.iter().find(|action| action["command"]["command"] == "mirror.showText").expect("offered");
+    assert_eq!(show["kind"], "quickfix");
+    show["command"]["arguments"][1].as_str().expect("a text").to_owned()
+}
+
+/// Puts rights into force: returns once the API server says so of `question`, such as `get pods`.
+fn grant(manifest: &str, user: &str, question: &str, expected: &str) {
+    Cluster::shared().apply(manifest);
+    let arguments: Vec<&str> = ["auth", "can-i"].into_iter().chain(question.split(' ')).chain(["--as", user]).collect();
+    while String::from_utf8_lossy(&Cluster::shared().try_kubectl(&arguments).stdout).trim() != expected {}
+}
+
+#[test]
+fn the_rights_that_a_configuration_needs_suffice_and_none_of_them_is_too_much() {
+    let laptop = Laptop::new();
+    let user = laptop.selector().replace("mirror-test=", "shown-");
+    Cluster::shared().mint_kubeconfig(&user, &laptop.home().join("kubeconfig"), &[]);
+    let mut command = laptop.mirror(["serve"]);
+    command.env("KUBECONFIG", laptop.home().join("kubeconfig"));
+    let mut editor = Editor::initialized(command);
+    let manifest = rights_shown(&mut editor, &laptop, r#"{"target": "deployment/echo-server"}"#);
+    // Other tests have the same target.
+    let manifest = manifest.replace("mirror-deployment-echo-server", &user);
+    assert!(manifest.contains(&format!("name: \"{user}\"")), "{manifest}");
+    let options = "--kubeconfig kubeconfig";
+
+    grant(&manifest, &user, "create jobs.batch", "yes");
+    laptop.exec(options, "true").success();
+    for (question, with, without) in [
+        ("get deployments.apps/echo-server", "[\"get\"]", "[\"update\"]"),
+        ("list pods", "\"list\", \"watch\"", "\"watch\""),
+        ("create jobs.batch", "\"create\", \"patch\"", "\"patch\""),
+        ("create configmaps", "[\"create\"]", "[\"update\"]"),
+        ("patch jobs.batch", "\"create\", \"patch\"", "\"create\""),
+        ("watch pods", "\"list\", \"watch\"", "\"list\""),
+        ("get pods --subresource=portforward", "\"get\", \"create\"", "\"create\""),
+    ] {
+        assert_eq!(manifest.matches(with).count(), 1, "{with} in {manifest}");
+        grant(&manifest.replace(with, without), &user, question, "no");
+        laptop.exec(options, "true").exited(PERMISSION);
+    }
+    Cluster::shared().kubectl(&["delete", "role", &user]);
+    Cluster::shared().kubectl(&["delete", "rolebinding", &format!("{user}-{user}")]);
+}
+
+#[test]
+fn the_rights_for_an_agent_in_the_targets_pod_suffice() {
+    let laptop = Laptop::new();
+    let image = AgentImage::save(&laptop);
+    let user = laptop.selector().replace("mirror-test=", "shown-");
+    Cluster::shared().mint_kubeconfig(&user, &laptop.home().join("kubeconfig"), &[]);
+    let deployment = Deployment::start(&laptop, 8606);
+    let arguments = ["get", "pod", "-l", &format!("app={}", deployment.name()), "-o", "name"];
+    let pod = Cluster::shared().kubectl(&arguments);
+    laptop.write(
+        ".mirror.json",
+        &json!({ "target": pod.trim(), "agent": { "ephemeral": true, "image": image.name } }).to_string(),
+    );
+    let rights = laptop.mirror(["config", "rights", "--kubeconfig", "kubeconfig", "--user", &user]);
+    let manifest = laptop.run(rights).success().stdout;
+    assert!(!manifest.contains("jobs") && !manifest.contains("\"list\""), "{manifest}");
+    grant(&manifest, &user, "patch pods --subresource=ephemeralcontainers", "no");
+    grant(&manifest, &user, &format!("patch {} --subresource=ephemeralcontainers", pod.trim()), "yes");
+    laptop.exec("--kubeconfig kubeconfig", "true").success();
+    let less = manifest.replace("\"patch\"", "\"update\"");
+    grant(&less, &user, &format!("patch {} --subresource=ephemeralcontainers", pod.trim()), "no");
+    laptop.exec("--kubeconfig kubeconfig", "true").exited(PERMISSION);
+    Cluster::shared().kubectl(&["delete", "-f", &laptop.write("rights.yaml", &manifest).display().to_string()]);
 }

@@ -19,7 +19,8 @@ function answer(request, response) {
   response.end(`from this machine to ${caller}\n`, () => console.log(`answered ${path}`));
 }
 
-http.createServer(answer).listen(port, () => console.log(`listens on ${port}`));
+const token = process.env.SHOP_TOKEN ?? "";
+http.createServer(answer).listen(port, () => console.log(`listens on ${port} with a token of ${token.length} letters`));
 "#;
 
 /// Line of the breakpoint.
@@ -50,7 +51,7 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// A Node project with two launch configurations.
+/// A Node project with three launch configurations.
 fn project(laptop: &Laptop, port: u16, config: &serde_json::Value) {
     laptop.write("shop/server.js", SERVER);
     laptop.write("shop/.mirror.json", &format!("{config:#}\n"));
@@ -60,7 +61,10 @@ fn project(laptop: &Laptop, port: u16, config: &serde_json::Value) {
             "program": "${workspaceFolder}/server.js", "args": [port.to_string()],
         })
     };
-    let file = json!({"version": "0.2.0", "configurations": [launch("shop", port), launch("plain", 0)]});
+    let mut in_terminal = launch("in a terminal", port);
+    in_terminal["console"] = json!("integratedTerminal");
+    in_terminal["mirror"] = json!(true);
+    let file = json!({"version": "0.2.0", "configurations": [launch("shop", port), launch("plain", 0), in_terminal]});
     laptop.write("shop/.vscode/launch.json", &format!("{file:#}\n"));
     open_folders(laptop.home());
 }
@@ -128,6 +132,16 @@ fn live_targets_are_completed_and_a_wrong_name_is_marked_and_fixed() {
 }
 
 #[test]
+fn an_edited_configuration_holds_when_it_is_saved_and_a_terminal_shows_no_values_of_the_pod() {
+    let laptop = laptop();
+    let deployment = Deployment::start(&laptop, 8398);
+    let target = deployment.path();
+    let incoming = json!({"mode": "steal", "http_filter": {"header_filter": "^x-caller: ann$"}});
+    project(&laptop, deployment.port(), &json!({"target": target, "feature": {"network": {"incoming": incoming}}}));
+    tell(&laptop, "edits", &target, deployment.port(), &[]);
+}
+
+#[test]
 fn a_session_outlives_its_helper_and_its_window() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8393);
@@ -179,7 +193,7 @@ fn jdb_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
 #[test]
 fn js_debug_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
     let laptop = laptop();
-    let deployment = Deployment::start(&laptop, 8398);
+    let deployment = Deployment::start(&laptop, 8399);
     project(&laptop, deployment.port(), &json!({"feature": {"network": {"incoming": "steal"}}}));
     tell(&laptop, "node", &deployment.path(), deployment.port(), &[]);
 }

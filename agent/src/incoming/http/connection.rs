@@ -34,11 +34,24 @@ pub(super) trait Answerers: 'static {
     /// A connection to the program, which has accepted it.
     async fn program(&self) -> Result<Side, Untaken>;
 
-    /// What holds for the port.
-    fn port(&self) -> &Filtered;
+    /// What holds for the port now.
+    fn port(&self) -> Rc<Filtered>;
+
+    /// The application has answered a request that no filter has chosen.
+    fn passed(&self, request: Answered);
 
     /// The user should know of it.
     fn note(&self, happened: Happened);
+}
+
+/// A request whose answer has begun.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) method: String,
+    /// Without its query.
+    pub(super) path: String,
+    pub(super) status: u16,
+    pub(super) elapsed: Duration,
 }
 
 /// Why the program does not get a request.
@@ -95,9 +108,9 @@ pub(super) async fn carry(client: Side, answerers: Rc<impl Answerers>) {
             }
             Next::Broken => return connection.abort(),
         };
-        let is_chosen = connection.answerers.port().filter.matches(&head.request);
-        let is_stolen = is_chosen && connection.answerers.port().mode == PortMode::Steal;
-        let offered = match is_stolen {
+        let port = connection.answerers.port();
+        let chosen = port.filter.matches(&head.request).then_some(port.mode);
+        let offered = match chosen == Some(PortMode::Steal) {
             true => offer(&mut connection.program, &mut connection.client, &head, &*connection.answerers).await,
             false => Err(Untaken::LeftAlone),
         };
@@ -111,8 +124,7 @@ pub(super) async fn carry(client: Side, answerers: Rc<impl Answerers>) {
         }
         connection.last = Some(who);
         let request = Unsent { head: &head, is_begun: left.is_some(), body: left.unwrap_or_else(|| head.body.clone()) };
-        let is_copied = is_chosen && connection.answerers.port().mode == PortMode::Mirror;
-        match connection.exchange(who, request, is_copied).await {
+        match connection.exchange(who, request, chosen).await {
             None => return connection.abort(),
             Some(Ok(End::Next)) => {}
             Some(Ok(End::Last)) if who == Who::Program => return connection.finish().await,
@@ -174,15 +186,25 @@ impl<A: Answerers> Connection<A> {
     }
 
     /// One request and its answer; none if there is nobody to answer it.
-    async fn exchange(&mut self, who: Who, request: Unsent<'_>, is_copied: bool) -> Option<Result<End, Broken>> {
+    async fn exchange(
+        &mut self,
+        who: Who,
+        request: Unsent<'_>,
+        chosen: Option<PortMode>,
+    ) -> Option<Result<End, Broken>> {
         let Self { client, application, program, copying, answerers, .. } = self;
         if who == Who::Program {
-            let patience = Patience::with_program(answerers.port());
+            let patience = Patience::with_program(&answerers.port());
             return Some(exchange(client, program.as_mut()?, request, patience, None).await);
         }
-        let copying = is_copied.then(|| copying.get_or_insert_with(|| Copying::start(Rc::clone(answerers))));
+        let patience = match chosen {
+            Some(_) => Patience::endless(),
+            None => Patience::told(answerers, &request.head.request),
+        };
+        let copying = (chosen == Some(PortMode::Mirror))
+            .then(|| copying.get_or_insert_with(|| Copying::start(Rc::clone(answerers))));
         let copy = copying.and_then(|copying| copying.begin(request.head));
-        Some(exchange(client, application.as_mut()?, request, Patience::endless(), copy.as_ref()).await)
+        Some(exchange(client, application.as_mut()?, request, patience, copy.as_ref()).await)
     }
 
     async fn end_program(&mut self) {

@@ -77,7 +77,7 @@ async fn send(head: &RequestHead, copy: Copy, program: &mut Option<Side>, answer
     let Ok(body) = offer(program, &mut client, head, answerers).await else { return Sent::Cut };
     let Some(program) = program else { return Sent::Cut };
     let request = Unsent { head, is_begun: true, body };
-    match exchange(&mut client, program, request, Patience::with_program(answerers.port()), None).await {
+    match exchange(&mut client, program, request, Patience::with_program(&answerers.port()), None).await {
         Ok(End::Next) => Sent::AndMore,
         Ok(End::Last | End::Other) => Sent::Last,
         Err(_) => Sent::Cut,

@@ -206,7 +206,7 @@ async fn answer(back: &mut Direction<'_>, request: &RequestHead, progress: &Prog
         };
         let ResponseHead { length, status, mut body, persists } = found;
         if status >= 200 || status == 101 {
-            progress.patience.answered();
+            progress.patience.answered(status);
         }
         if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
             back.write(length).await.map_err(Broken::Client)?;

@@ -9,7 +9,7 @@ use protocol::agent::{HttpFilter, PortMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::connection::{Answerers, Untaken, carry};
+use super::connection::{Answered, Answerers, Untaken, carry};
 use super::filter::Filter;
 use super::hosted::hosted;
 use super::sides::Side;
@@ -78,10 +78,11 @@ struct Pod {
     mode: PortMode,
     untaken: Untaken,
     noted: Rc<RefCell<Vec<Happened>>>,
+    passed: Rc<RefCell<Vec<String>>>,
 }
 
 /// A pod with a filter for one user's requests.
-struct Port(Pod, Filtered);
+struct Port(Pod, Rc<Filtered>);
 
 impl Answerers for Port {
     async fn application(&self) -> std::io::Result<Side> {
@@ -93,8 +94,12 @@ impl Answerers for Port {
         Ok(Side::program(hosted(program)))
     }
 
-    fn port(&self) -> &Filtered {
-        &self.1
+    fn port(&self) -> Rc<Filtered> {
+        Rc::clone(&self.1)
+    }
+
+    fn passed(&self, request: Answered) {
+        self.0.passed.borrow_mut().push(format!("{} {} {}", request.method, request.path, request.status));
     }
 
     fn note(&self, happened: Happened) {
@@ -114,6 +119,7 @@ fn pod() -> Pod {
         mode: PortMode::Steal,
         untaken: Untaken::LeftAlone,
         noted: Rc::default(),
+        passed: Rc::default(),
     }
 }
 
@@ -121,7 +127,7 @@ fn pod() -> Pod {
 fn ask(pod: &Pod, text: &str, part: usize) -> String {
     let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
     let port = Filtered { filter, mode: pod.mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
-    let port = Rc::new(Port(pod.clone(), port));
+    let port = Rc::new(Port(pod.clone(), Rc::new(port)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let (near, far) = duplex(64);
     let (mut reader, mut writer) = tokio::io::split(near);
@@ -160,6 +166,7 @@ fn requests_are_told_apart_and_stay_what_they_are() {
         assert_eq!(answers, [A, P, A, A, P, P, A].concat(), "in parts of {part}");
         assert_eq!(pod.application.got(), [THEIRS; 4].concat());
         assert_eq!(pod.program.got(), [MINE, MINE_LONG, MINE].concat());
+        assert_eq!(*pod.passed.borrow(), ["GET /t 200"; 4]);
         assert_eq!((pod.application.connections.get(), pod.program.connections.get()), (1, 1));
     }
 }

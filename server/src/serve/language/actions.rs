@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use config::{Format, IncomingMode, Origin, Span};
 use serde_json::{Value, json};
 use tower_lsp::lsp_types::{
-    CodeAction, CodeActionKind, CodeActionOrCommand, Command, Diagnostic, NumberOrString, Range, TextEdit,
-    WorkspaceEdit,
+    CodeAction, CodeActionKind, CodeActionOrCommand, Command, CreateFile, CreateFileOptions, Diagnostic,
+    DocumentChangeOperation, DocumentChanges, NumberOrString, OneOf, OptionalVersionedTextDocumentIdentifier, Range,
+    ResourceOp, TextDocumentEdit, TextEdit, Url, WorkspaceEdit,
 };
 
-use super::Parsed;
+use super::{Around, Parsed, machine, rights};
 
 /// The command that an editor carries out: opens its target picker and writes what is picked to a range.
 const PICK: &str = "mirror.pickTargetInto";
@@ -17,8 +18,11 @@ const PICK: &str = "mirror.pickTargetInto";
 /// A filter to begin with.
 const FILTER: &str = r#""http_filter": { "header_filter": "x-user: ^NAME$" }"#;
 
-/// Codes of problems whose keys can be removed.
-const WITHOUT_EFFECT: &[&str] = &["ignored-key", "unsupported-key"];
+/// Problems whose keys can be removed without a change.
+const IGNORED: &str = "ignored-key";
+
+/// Problems whose keys stand for something that is not supported: without them more is done than was asked for.
+const UNSUPPORTED: &str = "unsupported-key";
 
 /// The actions for a range with its problems; `all` are those of the file.
 pub(in crate::serve) fn actions(
@@ -26,11 +30,15 @@ pub(in crate::serve) fn actions(
     range: Range,
     problems: &[Diagnostic],
     all: &[Diagnostic],
+    around: &Around,
 ) -> Vec<CodeActionOrCommand> {
-    let mut found: Vec<CodeAction> = problems.iter().filter_map(|problem| repair(parsed, problem)).collect();
+    let mut found: Vec<CodeAction> = problems.iter().flat_map(|problem| repairs(parsed, problem)).collect();
     found.extend(problems.iter().filter_map(|problem| remove(parsed, problem)));
     found.extend(remove_all(parsed, all));
+    found.extend(convert(parsed));
+    found.extend(machine::actions(parsed, range, problems));
     found.extend(filter(parsed, range));
+    found.extend(rights::action(parsed, &around.rights, problems));
     let mut found: Vec<CodeActionOrCommand> = found.into_iter().map(CodeActionOrCommand::CodeAction).collect();
     found.extend(pick(parsed, range).map(CodeActionOrCommand::Command));
     found
@@ -40,30 +48,40 @@ fn edit(parsed: &Parsed, edits: Vec<TextEdit>) -> Option<WorkspaceEdit> {
     Some(WorkspaceEdit { changes: Some(HashMap::from([(parsed.uri.clone(), edits)])), ..WorkspaceEdit::default() })
 }
 
-/// Puts the nearest valid text in the place of a wrong one.
-fn repair(parsed: &Parsed, problem: &Diagnostic) -> Option<CodeAction> {
-    let nearest = problem.data.as_ref()?.get("nearest").and_then(Value::as_str)?;
+/// Puts a valid text in the place of a wrong one: the nearest, or any of several.
+fn repairs(parsed: &Parsed, problem: &Diagnostic) -> Vec<CodeAction> {
+    let data = problem.data.as_ref();
+    let nearest = data.and_then(|data| data.get("nearest")?.as_str());
+    let choices = data.and_then(|data| data.get("choices")?.as_array()).into_iter().flatten();
+    let texts = nearest.into_iter().chain(choices.filter_map(Value::as_str));
+    texts.map(|text| repair(parsed, problem, text, nearest.is_some())).collect()
+}
+
+fn repair(parsed: &Parsed, problem: &Diagnostic, valid: &str, is_preferred: bool) -> CodeAction {
     let text = &parsed.document.text;
     let start = parsed.lines.offset(text, problem.range.start);
     let end = parsed.lines.offset(text, problem.range.end);
     let quoted = text.get(start..end).is_some_and(|text| text.starts_with('"'));
-    let new_text = if quoted { json!(nearest).to_string() } else { nearest.to_owned() };
-    Some(CodeAction {
-        title: format!("Change to `{nearest}`"),
+    let new_text = if quoted { json!(valid).to_string() } else { valid.to_owned() };
+    CodeAction {
+        title: format!("Change to `{valid}`"),
         kind: Some(CodeActionKind::QUICKFIX),
         diagnostics: Some(vec![problem.clone()]),
         edit: edit(parsed, vec![TextEdit { range: problem.range, new_text }]),
-        is_preferred: Some(true),
+        is_preferred: Some(is_preferred),
         ..CodeAction::default()
-    })
+    }
 }
 
-fn is_without_effect(problem: &Diagnostic) -> bool {
-    matches!(&problem.code, Some(NumberOrString::String(code)) if WITHOUT_EFFECT.contains(&code.as_str()))
+fn is(problem: &Diagnostic, wanted: &str) -> bool {
+    matches!(&problem.code, Some(NumberOrString::String(code)) if code == wanted)
 }
 
 /// Removes a key without effect.
 fn remove(parsed: &Parsed, problem: &Diagnostic) -> Option<CodeAction> {
+    if !is(problem, IGNORED) && !is(problem, UNSUPPORTED) {
+        return None;
+    }
     let range = member(parsed, problem)?;
     Some(CodeAction {
         title: "Remove this key".to_owned(),
@@ -74,9 +92,10 @@ fn remove(parsed: &Parsed, problem: &Diagnostic) -> Option<CodeAction> {
     })
 }
 
-/// Migrates a file of mirrord: all keys without effect go.
+/// Tidies a file of mirrord: all keys without effect go.
 fn remove_all(parsed: &Parsed, all: &[Diagnostic]) -> Option<CodeAction> {
-    let ranges: Vec<Range> = all.iter().filter_map(|problem| member(parsed, problem)).collect();
+    let idle = all.iter().filter(|problem| is(problem, IGNORED));
+    let ranges: Vec<Range> = idle.filter_map(|problem| member(parsed, problem)).collect();
     let edits = ranges.iter().map(|range| TextEdit { range: *range, new_text: String::new() }).collect();
     (ranges.len() > 1).then(|| CodeAction {
         title: "Remove all keys that have no effect in mirror".to_owned(),
@@ -86,11 +105,35 @@ fn remove_all(parsed: &Parsed, all: &[Diagnostic]) -> Option<CodeAction> {
     })
 }
 
-/// A key with its value and what separates it from the next one.
-fn member(parsed: &Parsed, problem: &Diagnostic) -> Option<Range> {
-    if !is_without_effect(problem) {
+/// Writes a file of ours beside one of mirrord, which stays.
+fn convert(parsed: &Parsed) -> Option<CodeAction> {
+    let migration = config::migrate::migrate(&parsed.document)?;
+    if migration.path.exists() {
         return None;
     }
+    let uri = Url::from_file_path(&migration.path).ok()?;
+    let options = CreateFileOptions { overwrite: Some(false), ignore_if_exists: Some(false) };
+    let create = CreateFile { uri: uri.clone(), options: Some(options), annotation_id: None };
+    let text = TextEdit { range: Range::default(), new_text: migration.text };
+    let fill = TextDocumentEdit {
+        text_document: OptionalVersionedTextDocumentIdentifier { uri, version: None },
+        edits: vec![OneOf::Left(text)],
+    };
+    let steps = vec![DocumentChangeOperation::Op(ResourceOp::Create(create)), DocumentChangeOperation::Edit(fill)];
+    let name = migration.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Some(CodeAction {
+        title: format!("Convert to {name}"),
+        kind: Some(CodeActionKind::REFACTOR_REWRITE),
+        edit: Some(WorkspaceEdit {
+            document_changes: Some(DocumentChanges::Operations(steps)),
+            ..WorkspaceEdit::default()
+        }),
+        ..CodeAction::default()
+    })
+}
+
+/// A key with its value and what separates it from the next one.
+fn member(parsed: &Parsed, problem: &Diagnostic) -> Option<Range> {
     let text = &parsed.document.text;
     let start = parsed.lines.offset(text, problem.range.start);
     let found = find(&parsed.document.root, start)?;

@@ -33,6 +33,7 @@ fn plan(debugger: &str, configuration: Value) -> LaunchPlan {
 }
 
 const SESSION: &str = protocol::layer::SESSION_VARIABLE;
+const ENVIRONMENT: &str = protocol::layer::ENVIRONMENT_VARIABLE;
 
 /// What every `env` has in it.
 fn env(removed: &Value) -> Value {
@@ -47,9 +48,6 @@ fn every_debugger_gets_the_environment_in_its_own_form() {
         ("node", &null),
         ("pwa-node", &null),
         ("node-terminal", &null),
-        ("python", &empty),
-        ("debugpy", &empty),
-        ("java", &empty),
         ("lldb", &empty),
         ("lldb-dap", &empty),
         ("coreclr", &empty),
@@ -63,6 +61,22 @@ fn every_debugger_gets_the_environment_in_its_own_form() {
         let plan = plan(debugger, own.clone());
         assert_eq!(Value::Object(plan.configuration), json!({ "env": env(removed) }), "{debugger}");
         assert_eq!(plan.unset, ["AWS_PROFILE"], "{debugger}");
+    }
+}
+
+#[test]
+fn a_terminal_shows_no_values_of_the_pod() {
+    let own = |console: &str| json!({ "env": { "BOTH": "launch", "OWN": "1" }, "console": console });
+    let hidden = json!({ "env": {
+        "BOTH": "launch", "OWN": "1", "LD_PRELOAD": "/layer.so:/own.so", SESSION: "s", ENVIRONMENT: "BOTH,OWN",
+    } });
+    for (debugger, usual) in [("node", false), ("pwa-node", false), ("python", true), ("debugpy", true), ("java", true)]
+    {
+        let of = |configuration: Value| Value::Object(plan(debugger, configuration).configuration);
+        assert_eq!(of(own("integratedTerminal")), hidden, "{debugger}");
+        let shown = of(own("internalConsole"));
+        assert_eq!((&shown["env"]["POD"], &shown["env"][ENVIRONMENT]), (&json!("1"), &Value::Null), "{debugger}");
+        assert_eq!(of(json!({}))["env"].get(ENVIRONMENT).is_some(), usual, "{debugger}");
     }
 }
 

@@ -299,7 +299,7 @@ pub enum Outcome {
     Local,
     /// The program has a copy, the target answers.
     Copied,
-    /// The target: the program did not take it.
+    /// The target: a filter left it there, or the program did not take it.
     Passed,
 }
 
@@ -324,15 +324,30 @@ pub struct SessionUpdate {
     pub session: String,
 }
 
-/// What came of an update.
+/// Another configuration of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SessionApplied {
+    /// The session.
+    pub session: String,
+    /// What happens to the target's traffic now.
+    pub traffic: Traffic,
+    /// Whether that holds for some HTTP requests only.
+    pub filtered: bool,
+    /// What came of it.
+    pub updated: SessionUpdated,
+}
+
+/// What came of an update, by the keys of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SessionUpdated {
-    /// Sections that hold now.
+    /// What holds now.
     pub applied: Vec<String>,
-    /// Sections that hold for processes which start from now on.
+    /// What holds for processes that start from now on.
     pub for_new_processes: Vec<String>,
-    /// Sections whose change needs a restart of the session.
+    /// What needs a restart of the session.
     pub needs_restart: Vec<String>,
 }

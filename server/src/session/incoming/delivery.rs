@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use link::{Stream, pump};
-use protocol::agent::{Accepted, PortMode, Taken};
+use protocol::agent::{Accepted, Arrival, PortMode, Taken};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
@@ -16,15 +16,13 @@ use tokio::time::{sleep, timeout};
 use super::clients::Entered;
 use super::observed::Observed;
 use super::requests::Requests;
+use super::wishes::STANDS_STILL;
 use super::{Incoming, OnPause};
 use crate::serve::rpc::Outcome;
 use crate::session::board;
 use crate::session::brief;
 use crate::session::relay;
 use crate::session::sock_diag::{self, Acceptance};
-
-/// A program that does not accept for so long stands still.
-const STANDS_STILL: Duration = Duration::from_secs(1);
 
 /// How often the kernel is asked whether a connection has been accepted: at first, and at last. Programs that do not ask
 /// who has connected, as Node, are not heard of otherwise.
@@ -59,14 +57,10 @@ impl Incoming {
         }
     }
 
-    /// A stolen connection, or one for the requests of `is_filtered` ones. Returns why the program does not get it, if
-    /// it does not.
-    pub(super) async fn deliver(
-        &self,
-        accepted: Accepted,
-        mut stream: Stream,
-        is_filtered: bool,
-    ) -> Option<NotDelivered> {
+    /// A stolen connection, or one for the requests of filtered ones. Returns why the program does not get it, if it
+    /// does not.
+    pub(super) async fn deliver(&self, arrival: Arrival, mut stream: Stream) -> Option<NotDelivered> {
+        let Arrival { accepted, filtered, .. } = arrival;
         let reached = tokio::select! {
             reached = self.reach(accepted) => reached,
             () = stream.aborted() => return None,
@@ -76,8 +70,8 @@ impl Incoming {
                 if stream.write_u8(Taken::ByProgram as u8).await.is_err() {
                     return None;
                 }
-                let is_taken = match is_filtered {
-                    true => self.requests(accepted).carry(socket, stream).await,
+                let is_taken = match filtered {
+                    true => self.requests(arrival).carry(socket, stream).await,
                     false => {
                         self.board.request(board::seen(accepted.local.port(), accepted.peer, Outcome::Local));
                         relay::copy(socket, stream).await;
@@ -87,8 +81,8 @@ impl Incoming {
                 drop(entered);
                 (!is_taken).then_some(NotDelivered::Paused)
             }
-            Err(NotDelivered::Paused) if self.on_pause == OnPause::Unavailable => {
-                match is_filtered {
+            Err(NotDelivered::Paused) if self.wishes().options.on_pause == OnPause::Unavailable => {
+                match filtered {
                     true => drop(tell_unavailable(stream).await),
                     false => refuse(stream).await,
                 }
@@ -102,19 +96,16 @@ impl Incoming {
         }
     }
 
-    fn requests(&self, accepted: Accepted) -> Requests {
-        let untaken = match self.on_pause {
+    fn requests(&self, arrival: Arrival) -> Requests {
+        let Arrival { accepted, mode, .. } = arrival;
+        let wishes = self.wishes();
+        let untaken = match wishes.options.on_pause {
             OnPause::Unavailable => Taken::Unavailable,
             OnPause::Hold | OnPause::Pass => Taken::Returned,
         };
-        let outcome = if self.mode == Some(PortMode::Mirror) { Outcome::Copied } else { Outcome::Local };
+        let outcome = if mode == PortMode::Mirror { Outcome::Copied } else { Outcome::Local };
         let observed = Observed::new(self.board.clone(), accepted.local.port(), accepted.peer, outcome);
-        Requests { patience: self.patience(), untaken, observed }
-    }
-
-    /// How long clients wait for a program that does not accept.
-    pub(super) fn patience(&self) -> Duration {
-        if self.on_pause == OnPause::Hold { self.hold } else { STANDS_STILL.min(self.hold) }
+        Requests { patience: wishes.patience(), untaken, observed }
     }
 
     /// A connection that the program has accepted.
@@ -132,7 +123,7 @@ impl Incoming {
                 Acceptance::Gone => Err(NotDelivered::Refused),
                 _ => Ok((socket, entered)),
             },
-            () = sleep(self.patience()) => Err(NotDelivered::Paused),
+            () = sleep(self.wishes().patience()) => Err(NotDelivered::Paused),
         }
     }
 

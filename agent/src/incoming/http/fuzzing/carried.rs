@@ -14,7 +14,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
 use crate::incoming::http::Filtered;
-use crate::incoming::http::connection::{Answerers, Untaken, carry};
+use crate::incoming::http::connection::{Answered, Answerers, Untaken, carry};
 use crate::incoming::http::filter::Filter;
 use crate::incoming::http::head::{Found, Looker, PREFACE};
 use crate::incoming::http::hosted::hosted;
@@ -174,11 +174,12 @@ impl Play {
 /// What is carried from.
 struct Port {
     play: Rc<Play>,
-    filtered: Filtered,
+    filtered: Rc<Filtered>,
 }
 
-fn filtered(filter: Filter) -> Filtered {
-    Filtered { filter, mode: PortMode::Steal, hold: FOR_EVER, patience: FOR_EVER, untaken: Untaken::LeftAlone }
+fn filtered(filter: Filter) -> Rc<Filtered> {
+    let (mode, untaken) = (PortMode::Steal, Untaken::LeftAlone);
+    Rc::new(Filtered { filter, mode, hold: FOR_EVER, patience: FOR_EVER, untaken })
 }
 
 impl Answerers for Port {
@@ -194,9 +195,11 @@ impl Answerers for Port {
         Ok(Side::program(hosted(self.play.connect(Who::Program))))
     }
 
-    fn port(&self) -> &Filtered {
-        &self.filtered
+    fn port(&self) -> Rc<Filtered> {
+        Rc::clone(&self.filtered)
     }
+
+    fn passed(&self, _: Answered) {}
 
     fn note(&self, _: Happened) {}
 }

@@ -61,7 +61,7 @@ async fn deliver(
     trailers: &RefCell<Option<HeaderMap>>,
 ) -> bool {
     let Ok(mut sender) = answering.program().await else { return false };
-    let patience = Patience::with_program(answering.answerers.port());
+    let patience = Patience::with_program(&answering.answerers.port());
     let Ok((answer, mut request)) = sender.send_request(Request::from_parts(head, ()), false) else { return false };
     let asking = async {
         while let Some(bytes) = copy.next().await? {
@@ -79,8 +79,8 @@ async fn deliver(
             answer = answer => answer,
             () = patience.ended() => return Err(io::ErrorKind::TimedOut.into()),
         };
-        patience.answered();
         if let Ok(answer) = answer {
+            patience.answered(answer.status().as_u16());
             drain(answer.into_body()).await;
         }
         Ok(())

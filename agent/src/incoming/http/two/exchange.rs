@@ -49,15 +49,16 @@ pub(super) async fn carry<A: Answerers>(
 ) {
     let (mut head, body) = request.into_parts();
     let port = answering.answerers.port();
-    let is_chosen = port.filter.matches(&seen(&head));
+    let asked = seen(&head);
+    let chosen = port.filter.matches(&asked).then_some(port.mode);
     if head.uri.scheme().is_none() {
         // It named no authority; only for older versions a request without one can be sent.
         head.version = Version::HTTP_11;
     }
-    if is_chosen && port.mode == PortMode::Steal {
+    if chosen == Some(PortMode::Steal) {
         match answering.program().await {
             Ok(sender) => {
-                let patience = Patience::with_program(port);
+                let patience = Patience::with_program(&port);
                 return exchange(sender, (head, body), respond, &*answering.answerers, patience, None).await;
             }
             Err(Untaken::LeftAlone) => {}
@@ -66,9 +67,11 @@ pub(super) async fn carry<A: Answerers>(
     }
     match answering.application().await {
         Some(sender) => {
-            let copy =
-                (is_chosen && port.mode == PortMode::Mirror).then(|| copying::start(&answering, &head)).flatten();
-            let patience = Patience::endless();
+            let copy = (chosen == Some(PortMode::Mirror)).then(|| copying::start(&answering, &head)).flatten();
+            let patience = match chosen {
+                Some(_) => Patience::endless(),
+                None => Patience::told(&answering.answerers, &asked),
+            };
             exchange(sender, (head, body), respond, &*answering.answerers, patience, copy).await;
         }
         None => respond.send_reset(Reason::REFUSED_STREAM),
@@ -125,8 +128,8 @@ async fn exchange(
             head = head_of(answer, &mut respond) => head?,
             () = patience.ended() => return Err(Gone::Late),
         };
-        patience.answered();
         let (head, mut body) = head.into_parts();
+        patience.answered(head.status.as_u16());
         let is_whole = body.is_end_stream();
         let sent = respond.send_response(Response::from_parts(head, ()), is_whole);
         let mut sending = sent.map_err(|error| Gone::Client(reason(&error)))?;

@@ -13,7 +13,7 @@ use protocol::agent::{HttpFilter, PortMode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::super::connection::{Answerers, Untaken, carry};
+use super::super::connection::{Answered, Answerers, Untaken, carry};
 use super::super::filter::Filter;
 use super::super::hosted::hosted;
 use super::super::{Filtered, sides::Side};
@@ -40,18 +40,20 @@ enum Kind {
 struct Port {
     application: Kind,
     program: Kind,
-    filtered: Filtered,
+    filtered: Rc<Filtered>,
     connections: Cell<usize>,
     got: Rc<RefCell<Vec<String>>>,
     noted: RefCell<Vec<Happened>>,
+    passed: RefCell<Vec<String>>,
 }
 
 impl Port {
     fn new(application: Kind, program: Kind, mode: PortMode) -> Rc<Self> {
         let filter = Filter::new(&HttpFilter::Header("^user: me$".to_owned())).expect("good");
-        let filtered = Filtered { filter, mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
-        let (connections, got, noted) = (Cell::default(), Rc::default(), RefCell::default());
-        Rc::new(Self { application, program, filtered, connections, got, noted })
+        let filtered = Rc::new(Filtered { filter, mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone });
+        let (connections, got) = (Cell::default(), Rc::default());
+        let (noted, passed) = (RefCell::default(), RefCell::default());
+        Rc::new(Self { application, program, filtered, connections, got, noted, passed })
     }
 
     fn connect(&self, name: &'static str, kind: Kind) -> Option<DuplexStream> {
@@ -76,8 +78,12 @@ impl Answerers for Port {
         Ok(Side::program(hosted(program)))
     }
 
-    fn port(&self) -> &Filtered {
-        &self.filtered
+    fn port(&self) -> Rc<Filtered> {
+        Rc::clone(&self.filtered)
+    }
+
+    fn passed(&self, request: Answered) {
+        self.passed.borrow_mut().push(format!("{} {} {}", request.method, request.path, request.status));
     }
 
     fn note(&self, happened: Happened) {
@@ -182,6 +188,8 @@ fn requests_of_one_connection_are_told_apart_however_large() {
         }
     });
     assert_eq!(port.connections.get(), 2);
+    let passed = port.passed.borrow();
+    assert!(passed.len() == 3 && passed.iter().all(|one| one.ends_with(" /t 200")), "{passed:?}");
 }
 
 #[test]
