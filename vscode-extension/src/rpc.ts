@@ -677,7 +677,7 @@ export interface Requests {
   "mirror/namespaces/list": { params: Place; result: Namespaces };
   /** What can be a target, from the cache if there is one. */
   "mirror/targets/list": { params: TargetsParams; result: Targets };
-  /** As `mirror/targets/list`, and `mirror/targets/changed` from then on, until `mirror/targets/unwatch`. The first answer comes at once, with what is known; `complete` says whether that is all. */
+  /** As `mirror/targets/list`, and `mirror/targets/changed` from then on, until `mirror/targets/unwatch`. The first answer comes at once, with the first of what is known; `complete` says whether that is all. */
   "mirror/targets/watch": { params: TargetsParams; result: Watched };
   /** Ends a watch. */
   "mirror/targets/unwatch": { params: Unwatch; result: Nothing };

@@ -105,7 +105,7 @@ methods! {
         /// What can be a target, from the cache if there is one.
         TARGETS_LIST = "mirror/targets/list" (TargetsParams) -> Targets;
         /// As `mirror/targets/list`, and `mirror/targets/changed` from then on, until `mirror/targets/unwatch`. The
-        /// first answer comes at once, with what is known; `complete` says whether that is all.
+        /// first answer comes at once, with the first of what is known; `complete` says whether that is all.
         TARGETS_WATCH = "mirror/targets/watch" (TargetsParams) -> Watched;
         /// Ends a watch.
         TARGETS_UNWATCH = "mirror/targets/unwatch" (Unwatch) -> Nothing;

@@ -1,6 +1,6 @@
 //! The methods about contexts, namespaces and targets.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,9 @@ const LIST: Duration = Duration::from_secs(10);
 
 /// How long `mirror/targets/watch` does: small clusters are told whole.
 const FIRST: Duration = Duration::from_millis(40);
+
+/// Targets that are told at once: a picker shows its first rows before it has heard of ten thousand pods.
+const AT_ONCE: usize = 500;
 
 /// How long changes are collected before they are told.
 const COLLECT: Duration = Duration::from_millis(50);
@@ -62,14 +65,18 @@ impl Subscriptions {
         let set = self.watches.get(&params.place).await?;
         set.complete(FIRST).await;
         let snapshot = set.snapshot(kinds.as_deref());
-        let targets = set.targets(&snapshot);
+        let targets = set.first(&snapshot, AT_ONCE);
         let watch = self.count.fetch_add(1, Ordering::Relaxed).to_string();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|_, task| !task.is_finished());
         if tasks.len() >= MOST {
             return Err(Problem::new("usage", format!("there are {MOST} watches already")).next("end one of them"));
         }
-        let told = Told { rows: snapshot.rows, complete: snapshot.complete, problems: snapshot.problems };
+        let mut told = Told { rows: snapshot.rows, complete: targets.complete, problems: snapshot.problems };
+        if told.rows.len() > targets.targets.len() {
+            let first: HashSet<&String> = targets.targets.iter().map(|row| &row.path).collect();
+            told.rows.retain(|path, _| first.contains(path));
+        }
         let (watches, client) = (self.watches.clone(), self.client.clone());
         let subscription = Subscription { watch: watch.clone(), place: params.place, kinds, told };
         tasks.insert(watch.clone(), tokio::spawn(subscription.run(set, watches, client)).abort_handle());
@@ -226,9 +233,22 @@ impl Subscription {
         let changed: Vec<_> = now.rows.iter().filter(is_new).map(|(_, row)| (**row).clone()).collect();
         let removed: Vec<_> = self.told.rows.keys().filter(|path| !now.rows.contains_key(*path)).cloned().collect();
         let is_same = now.complete == self.told.complete && now.problems == self.told.problems;
-        if !(changed.is_empty() && removed.is_empty() && is_same) {
-            let (watch, complete, problems) = (self.watch.clone(), now.complete, now.problems.clone());
-            let change = TargetsChanged { watch, changed, removed, complete, problems };
+        let mut change = TargetsChanged {
+            watch: self.watch.clone(),
+            changed: Vec::new(),
+            removed,
+            complete: false,
+            problems: now.problems.clone(),
+        };
+        let mut rest = changed.as_slice();
+        while let Some((first, more)) = rest.split_at_checked(AT_ONCE).filter(|(_, more)| !more.is_empty()) {
+            change.changed = first.to_vec();
+            client.send_notification::<TargetsChangedNotification>(change.clone()).await;
+            change.removed.clear();
+            rest = more;
+        }
+        if !(rest.is_empty() && change.removed.is_empty() && is_same) {
+            (change.changed, change.complete) = (rest.to_vec(), now.complete);
             client.send_notification::<TargetsChangedNotification>(change).await;
         }
         self.told = now;

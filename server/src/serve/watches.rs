@@ -153,14 +153,19 @@ impl Set {
 
     /// A snapshot as the RPC has it.
     pub(super) fn targets(&self, snapshot: &Snapshot) -> Targets {
+        self.first(snapshot, usize::MAX)
+    }
+
+    /// The first of a snapshot's targets; with fewer than all it is not complete.
+    pub(super) fn first(&self, snapshot: &Snapshot, most: usize) -> Targets {
         let order = |row: &TargetRow| KINDS.iter().position(|kind| kind.word == row.kind);
-        let mut targets: Vec<TargetRow> = snapshot.rows.values().map(|row| TargetRow::clone(row)).collect();
-        targets.sort_by(|a, b| (a.owned, order(a), &a.name).cmp(&(b.owned, order(b), &b.name)));
+        let mut rows: Vec<_> = snapshot.rows.values().map(|row| ((row.owned, order(row), &row.name), row)).collect();
+        rows.sort_by_key(|(key, _)| *key);
         Targets {
             context: self.context.clone(),
             namespace: self.namespace.clone(),
-            targets,
-            complete: snapshot.complete,
+            targets: rows.iter().take(most).map(|(_, row)| TargetRow::clone(row)).collect(),
+            complete: snapshot.complete && rows.len() <= most,
             problems: snapshot.problems.clone(),
         }
     }
@@ -324,6 +329,30 @@ mod tests {
         }
         apply(&mut state, "job", Change::Removed("job/mirror-agent-a".to_owned()), &mut fresh);
         assert!(state.rows.values().all(|row| row.users.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn the_first_of_many_are_those_that_are_chosen_most() {
+        let (mut state, mut fresh) = (State::default(), None);
+        for (path, owner) in [("pod/b", Some("deployment/c")), ("pod/a", None), ("deployment/c", None)] {
+            apply(&mut state, "pod", row(path, owner), &mut fresh);
+        }
+        let set = Set {
+            context: "c".to_owned(),
+            namespace: "n".to_owned(),
+            state: Arc::new(Mutex::new(state)),
+            version: watch::Sender::new(0),
+            used: Mutex::new(Instant::now()),
+            _tasks: JoinSet::new(),
+        };
+        let snapshot = set.snapshot(None);
+        let first = |most| {
+            let targets = set.first(&snapshot, most);
+            (targets.targets.into_iter().map(|row| row.path).collect::<Vec<_>>(), targets.complete)
+        };
+        let all = ["deployment/c", "pod/a", "pod/b"].map(str::to_owned);
+        assert_eq!(first(2), (all[..2].to_vec(), false));
+        assert_eq!(first(3), (all.to_vec(), true));
     }
 
     #[test]

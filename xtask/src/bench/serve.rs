@@ -39,6 +39,9 @@ const AT_ONCE: usize = 4;
 /// The longest time that a helper or the cluster may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Between keystrokes: nobody types faster, and what is wrong with a text is looked for meanwhile.
+const PAUSE: Duration = Duration::from_millis(30);
+
 /// Goals of a keystroke (99th percentile) and of the picker's first frame, in milliseconds.
 const KEYSTROKE: Goal = Goal::AtMost(5.0);
 const FRAME: Goal = Goal::AtMost(50.0);
@@ -235,6 +238,7 @@ fn keystrokes(mirror: &Path, kubeconfig: &Path, namespace: &str, count: usize) -
     }
     let mut times = Vec::new();
     for index in 1..=count {
+        thread::sleep(PAUSE);
         times.push(milliseconds(type_one(&mut helper, index)?.0));
     }
     times.sort_by(f64::total_cmp);
@@ -267,17 +271,25 @@ fn frames(mirror: &Path, kubeconfig: &Path, pods: usize) -> Result<()> {
         answer = helper.ask("mirror/targets/list", &place)?;
     }
     print_alone("picker, whole list", milliseconds(began.elapsed()), Goal::None);
-    let mut times = Vec::new();
+    let (mut times, mut all) = (Vec::new(), Vec::new());
     for _ in 0..20 {
         let began = Instant::now();
-        answer = helper.ask("mirror/targets/watch", &place)?;
+        let answer = serde_json::from_slice::<Value>(&helper.ask("mirror/targets/watch", &place)?)?;
         times.push(milliseconds(began.elapsed()));
+        let mut rows = answer["result"]["targets"]["targets"].as_array().map_or(0, Vec::len);
+        ensure!(rows > 0, "the picker shows nothing at first");
+        while rows < pods {
+            let told = helper.message(|body| find(&body[..body.len().min(100)], b"\"mirror/targets/changed\""))?;
+            rows += serde_json::from_slice::<Value>(&told)?["params"]["changed"].as_array().map_or(0, Vec::len);
+        }
+        all.push(milliseconds(began.elapsed()));
+        helper.ask("mirror/targets/unwatch", &json!({ "watch": answer["result"]["watch"] }))?;
     }
-    let rows = serde_json::from_slice::<Value>(&answer)?["result"]["targets"]["targets"].as_array().map_or(0, Vec::len);
-    ensure!(rows >= pods.min(1), "the picker shows {rows} targets");
     times.sort_by(f64::total_cmp);
-    print_alone(&format!("picker again, {rows} targets, p50"), times[10], FRAME);
-    print_alone(&format!("  {} KiB, longest", answer.len() / 1024), times[19], FRAME);
+    all.sort_by(f64::total_cmp);
+    print_alone(&format!("picker again, {pods} pods, first frame p50"), times[10], FRAME);
+    print_alone("  longest", times[19], FRAME);
+    print_alone("  all of them, p50", all[10], Goal::None);
     Ok(())
 }
 
