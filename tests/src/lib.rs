@@ -6,6 +6,7 @@
 
 mod cluster;
 pub mod conformance;
+mod deployment;
 mod editor;
 mod image;
 mod laptop;
@@ -16,6 +17,7 @@ mod running;
 mod turn;
 
 pub use cluster::{Cluster, Outage};
+pub use deployment::Deployment;
 pub use editor::Editor;
 pub use image::AgentImage;
 pub use laptop::{Laptop, Outcome};

@@ -1,22 +1,24 @@
 // Programs that speak in messages with `Content-Length`: `mirror serve` (JSON-RPC), and debug adapters (DAP).
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { connect } from "node:net";
 
 /** Longest wait for a message. */
 const PATIENCE = 90_000;
 
-/** A peer on its standard input and output. */
+/** A peer that reads what is written to `to`, writes to `from`, and is gone when `gone` is. */
 class Peer {
-  constructor(program, words, options) {
-    this.child = spawn(program, words, { ...options, stdio: ["pipe", "pipe", "pipe"] });
-    this.name = [program, ...words].join(" ");
+  constructor(name, to, from, gone) {
+    this.name = name;
+    this.to = to;
+    this.gone = gone;
     this.number = 0;
     this.seen = [];
     this.waiting = [];
     this.said = "";
     let rest = Buffer.alloc(0);
-    this.child.stderr.on("data", (data) => (this.said = (this.said + data).slice(-20_000)));
-    this.child.stdout.on("data", (data) => {
+    from.on("data", (data) => {
       rest = Buffer.concat([rest, data]);
       for (;;) {
         const end = rest.indexOf("\r\n\r\n");
@@ -29,6 +31,21 @@ class Peer {
     });
   }
 
+  /** A program on its standard input and output. */
+  static spawn(program, words, options) {
+    const child = spawn(program, words, { ...options, stdio: ["pipe", "pipe", "pipe"] });
+    const peer = new this([program, ...words].join(" "), child.stdin, child.stdout, once(child, "exit"));
+    child.stderr.on("data", (data) => (peer.said = (peer.said + data).slice(-20_000)));
+    return peer;
+  }
+
+  /** Who listens on a Unix socket. */
+  static async connect(path) {
+    const socket = connect(path);
+    await once(socket, "connect");
+    return new this(path, socket, socket, once(socket, "close"));
+  }
+
   came(message) {
     this.seen.push(message);
     this.waiting = this.waiting.filter(({ is, resolve }) => !(is(message) && (resolve(message), true)));
@@ -36,7 +53,7 @@ class Peer {
 
   send(message) {
     const body = JSON.stringify(message);
-    this.child.stdin.write(`Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+    this.to.write(`Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
   }
 
   /** A message that comes from now on, or, if `before` is true, has come already. */
@@ -54,15 +71,15 @@ class Peer {
 
   /** Ends it, and waits for that. */
   async end() {
-    this.child.stdin.end();
-    if (this.child.exitCode === null) await new Promise((resolve) => this.child.once("exit", resolve));
+    this.to.end();
+    await this.gone;
   }
 }
 
 /** `mirror serve`. */
 export class Helper extends Peer {
-  static async start(mirror) {
-    const helper = new Helper(mirror, ["serve"], {});
+  static async start(mirror, environment = {}) {
+    const helper = Helper.spawn(mirror, ["serve"], { env: { ...process.env, ...environment } });
     await helper.ask("initialize", { processId: process.pid, rootUri: null, capabilities: {} });
     helper.send({ jsonrpc: "2.0", method: "initialized", params: {} });
     return helper;

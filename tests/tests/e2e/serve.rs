@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use tests::{AgentImage, Cluster, Editor, Laptop, Running};
+use tests::{AgentImage, Cluster, Deployment, Editor, Laptop, Running};
 
 /// Exit code where a right is missing.
 const PERMISSION: i32 = 77;
@@ -25,63 +25,6 @@ http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
 
 fn editor(laptop: &Laptop) -> Editor {
     Editor::initialized(laptop.mirror(["serve"]))
-}
-
-/// A deployment of the test's own with one pod that answers `from pod`; gone with the value.
-struct Deployment {
-    name: String,
-    port: u16,
-}
-
-impl Deployment {
-    fn start(laptop: &Laptop, port: u16) -> Self {
-        let label = laptop.selector().replace("mirror-test=", "");
-        let name = format!("serve-{label}");
-        let script = format!("mkdir -p /site; echo from pod > /site/who; cd /site; exec python3 -m http.server {port}");
-        let container = json!({
-            "name": "app", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent",
-            "command": ["sh", "-c", script], "ports": [{ "containerPort": port, "name": "http" }],
-            "env": [
-                { "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
-                { "name": "COLOUR", "value": "green" },
-            ],
-            "readinessProbe": { "periodSeconds": 1, "httpGet": { "port": port, "path": "/who" } },
-        });
-        let labels = json!({ "app": name });
-        let spec = json!({ "terminationGracePeriodSeconds": 1, "containers": [container] });
-        let template = json!({ "metadata": { "labels": labels }, "spec": spec });
-        Cluster::shared().apply(
-            &json!({
-                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": name },
-                "spec": { "replicas": 1, "selector": { "matchLabels": labels }, "template": template },
-            })
-            .to_string(),
-        );
-        let deployment = Self { name, port };
-        let path = format!("deployment/{}", deployment.name);
-        Cluster::shared().kubectl(&["rollout", "status", &path, "--timeout=90s"]);
-        deployment
-    }
-
-    fn path(&self) -> String {
-        format!("deployment/{}", self.name)
-    }
-
-    fn ask(&self, path: &str, header: &str) -> String {
-        let selector = format!("app={}", self.name);
-        let arguments = ["get", "pod", "-l", &selector, "-o", "jsonpath={.items[0].status.podIP}"];
-        let address = Cluster::shared().kubectl(&arguments);
-        let url = format!("http://{address}:{}{path}", self.port);
-        let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", "10", "-H", header, &url];
-        let output = Cluster::shared().try_kubectl(&arguments);
-        String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
-    }
-}
-
-impl Drop for Deployment {
-    fn drop(&mut self) {
-        Cluster::shared().try_kubectl(&["delete", "deployment", &self.name, "--wait=false"]);
-    }
 }
 
 /// What an editor asks for when it launches Python.
@@ -129,7 +72,7 @@ fn an_editors_program_answers_the_pods_clients_and_comes_back_after_a_restart() 
     assert_eq!(processes["processes"][0]["pid"], program.pid());
     assert_eq!(processes["processes"][0]["argv"][1], "serve.py");
     editor.wait_for("mirror/session/state", in_state("active"));
-    let said = program.wait_for("listens as serve-");
+    let said = program.wait_for("listens as shop-");
     assert!(said.contains(" and of the launch"), "the launch wins over the pod: {said}");
     let ports = editor.wait_for("mirror/session/ports", |params| params["ports"][0]["port"] == 8601);
     assert_eq!(ports["ports"][0], json!({ "port": 8601, "local": 8601, "mode": "steal", "filtered": false }));
@@ -338,7 +281,7 @@ fn targets_are_watched_as_they_come_and_go() {
     let changed = editor.wait_for("mirror/targets/changed", |params| has(params).is_some());
     assert_eq!(changed["watch"], watched["watch"]);
     let row = has(&changed).expect("there is one");
-    assert_eq!((&row["ready"], &row["containers"][0]["name"]), (&json!("1/1"), &json!("app")));
+    assert_eq!((&row["ready"], &row["containers"][0]["name"]), (&json!("1/1"), &json!("shop")));
     assert_eq!(row["ports"][0], json!({ "port": 8605, "name": "http", "protocol": "TCP" }));
     let details = editor.call("mirror/targets/details", json!({ "target": path }));
     let variables = details["containers"][0]["variables"].as_array().expect("a list");
@@ -458,7 +401,7 @@ fn the_rights_for_an_agent_in_the_targets_pod_suffice() {
     let user = laptop.selector().replace("mirror-test=", "shown-");
     Cluster::shared().mint_kubeconfig(&user, &laptop.home().join("kubeconfig"), &[]);
     let deployment = Deployment::start(&laptop, 8606);
-    let arguments = ["get", "pod", "-l", &format!("app={}", deployment.name), "-o", "name"];
+    let arguments = ["get", "pod", "-l", &format!("app={}", deployment.name()), "-o", "name"];
     let pod = Cluster::shared().kubectl(&arguments);
     laptop.write(
         ".mirror.json",

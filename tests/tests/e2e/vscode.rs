@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tests::{Cluster, Laptop, Turn, kill};
+use tests::{Cluster, Deployment, Laptop, Turn, kill};
 
 /// The program that is debugged. The breakpoint is on the line that answers.
 const SERVER: &str = r#"const http = require("node:http");
@@ -28,54 +28,6 @@ const LINE: usize = 8;
 
 /// Longest time of a story.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// A deployment of the test's own with a Service, whose application answers `from pod`.
-struct Deployment {
-    name: String,
-    port: u16,
-}
-
-impl Deployment {
-    fn start(laptop: &Laptop, port: u16) -> Self {
-        let label = laptop.selector().replace("mirror-test=", "");
-        let name = format!("shop-{label}");
-        let script = "mkdir -p /site; echo from pod > /site/who; cd /site; exec python3 -m http.server";
-        let container = json!({
-            "name": "shop", "image": "mirror.test/debian:1", "imagePullPolicy": "IfNotPresent",
-            "command": ["sh", "-c", format!("{script} {port}")],
-            "ports": [{"name": "http", "containerPort": port}],
-            "env": [{"name": "SHOP_TOKEN", "value": "not-to-be-seen"}],
-            "readinessProbe": {"periodSeconds": 1, "httpGet": {"port": port, "path": "/who"}},
-        });
-        let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});
-        let deployment = json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
-            "spec": {
-                "selector": {"matchLabels": {"app": name}},
-                "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
-            },
-        });
-        let service = json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-            "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
-        });
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": [deployment, service]});
-        Cluster::shared().apply(&list.to_string());
-        // From here on it is deleted, whatever happens.
-        let deployment = Self { name, port };
-        let what = format!("deployment/{}", deployment.name);
-        Cluster::shared().kubectl(&["rollout", "status", &what, "--timeout=60s"]);
-        deployment
-    }
-}
-
-impl Drop for Deployment {
-    fn drop(&mut self) {
-        for kind in ["deployment", "service"] {
-            Cluster::shared().try_kubectl(&["delete", kind, &self.name, "--wait=false"]);
-        }
-    }
-}
 
 /// One for itself: an editor, a browser and a debugger keep a machine busy.
 fn laptop() -> Laptop {
@@ -167,47 +119,47 @@ fn a_breakpoint_is_hit_by_a_request_of_the_cluster() {
     let deployment = Deployment::start(&laptop, 8391);
     let filter = json!({"header_filter": "^x-caller: "});
     let incoming = json!({"mode": "steal", "http_filter": filter});
-    project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": incoming}}}));
-    tell(&laptop, "breakpoint", &format!("deployment/{}", deployment.name), deployment.port, &[]);
+    project(&laptop, deployment.port(), &json!({"feature": {"network": {"incoming": incoming}}}));
+    tell(&laptop, "breakpoint", &deployment.path(), deployment.port(), &[]);
 }
 
 #[test]
 fn live_targets_are_completed_and_a_wrong_name_is_marked_and_fixed() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8392);
-    project(&laptop, deployment.port, &json!({}));
-    tell(&laptop, "language", &format!("deployment/{}", deployment.name), deployment.port, &[]);
+    project(&laptop, deployment.port(), &json!({}));
+    tell(&laptop, "language", &deployment.path(), deployment.port(), &[]);
 }
 
 #[test]
 fn an_edited_configuration_holds_when_it_is_saved_and_a_terminal_shows_no_values_of_the_pod() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8398);
-    let target = format!("deployment/{}", deployment.name);
+    let target = deployment.path();
     let incoming = json!({"mode": "steal", "http_filter": {"header_filter": "^x-caller: ann$"}});
-    project(&laptop, deployment.port, &json!({"target": target, "feature": {"network": {"incoming": incoming}}}));
-    tell(&laptop, "edits", &target, deployment.port, &[]);
+    project(&laptop, deployment.port(), &json!({"target": target, "feature": {"network": {"incoming": incoming}}}));
+    tell(&laptop, "edits", &target, deployment.port(), &[]);
 }
 
 #[test]
 fn a_session_outlives_its_helper_and_its_window() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8393);
-    let target = format!("deployment/{}", deployment.name);
-    project(&laptop, deployment.port, &json!({"target": target, "feature": {"network": {"incoming": "steal"}}}));
-    tell(&laptop, "recovery", &target, deployment.port, &[]);
+    let target = deployment.path();
+    project(&laptop, deployment.port(), &json!({"target": target, "feature": {"network": {"incoming": "steal"}}}));
+    tell(&laptop, "recovery", &target, deployment.port(), &[]);
 }
 
 #[test]
 fn a_start_that_is_cancelled_leaves_nothing() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8397);
-    let target = format!("deployment/{}", deployment.name);
-    project(&laptop, deployment.port, &json!({"target": target}));
+    let target = deployment.path();
+    project(&laptop, deployment.port(), &json!({"target": target}));
     let slow = Cluster::shared().task(&["delay", "--ms", "400"]);
     let slow = std::fs::read_to_string(String::from_utf8_lossy(&slow.stdout).trim()).expect("a kubeconfig");
     let slow = laptop.write("slow.kubeconfig", &slow).display().to_string();
-    tell(&laptop, "cancel", &target, deployment.port, &[("KUBECONFIG", &slow)]);
+    tell(&laptop, "cancel", &target, deployment.port(), &[("KUBECONFIG", &slow)]);
     Cluster::shared().task(&["delay", "--ms", "0"]);
 }
 
@@ -226,14 +178,22 @@ fn a_cluster_that_does_not_answer_is_told_and_plain_launches_go_on() {
 fn debugpy_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8395);
-    project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": "steal"}}}));
-    tell(&laptop, "python", &format!("deployment/{}", deployment.name), deployment.port, &[]);
+    project(&laptop, deployment.port(), &json!({"feature": {"network": {"incoming": "steal"}}}));
+    tell(&laptop, "python", &deployment.path(), deployment.port(), &[]);
 }
 
 #[test]
 fn jdb_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
     let laptop = laptop();
     let deployment = Deployment::start(&laptop, 8396);
-    project(&laptop, deployment.port, &json!({"feature": {"network": {"incoming": "steal"}}}));
-    tell(&laptop, "java", &format!("deployment/{}", deployment.name), deployment.port, &[]);
+    project(&laptop, deployment.port(), &json!({"feature": {"network": {"incoming": "steal"}}}));
+    tell(&laptop, "java", &deployment.path(), deployment.port(), &[]);
+}
+
+#[test]
+fn js_debug_stops_at_a_request_of_the_cluster_under_the_launch_plan() {
+    let laptop = laptop();
+    let deployment = Deployment::start(&laptop, 8399);
+    project(&laptop, deployment.port(), &json!({"feature": {"network": {"incoming": "steal"}}}));
+    tell(&laptop, "node", &deployment.path(), deployment.port(), &[]);
 }

@@ -36,7 +36,7 @@ const started = await helper.ask("mirror/session/start", {
 });
 note("the session stands");
 
-const adapter = new Adapter("/usr/bin/python3", ["-m", "debugpy.adapter"], { env: { ...process.env, ...env } });
+const adapter = Adapter.spawn("/usr/bin/python3", ["-m", "debugpy.adapter"], { env: { ...process.env, ...env } });
 await adapter.ask("initialize", { adapterID: "debugpy", pathFormat: "path", linesStartAt1: true, columnsStartAt1: true });
 const launched = adapter.ask("launch", { ...configuration, ...started.plan.configuration });
 await adapter.event("initialized", true);

@@ -27,9 +27,12 @@ pub(crate) struct Serve {
     /// Keep the namespace with the pods for the next run.
     #[arg(long)]
     keep: bool,
+    /// A `mirror` that is built already, instead of the release build.
+    #[arg(long)]
+    mirror: Option<PathBuf>,
 }
 
-/// Where the pods are. What an interrupted run has left is used by the next one.
+/// Where the pods are.
 const NAMESPACE: &str = "mirror-bench-pods";
 
 /// Pods in one request to create them, and such requests at a time.
@@ -48,34 +51,67 @@ const FRAME: Goal = Goal::AtMost(50.0);
 
 /// Runs the measurement.
 pub(super) fn run(serve: &Serve) -> Result<()> {
-    let mirror = build::mirror("release")?;
+    let mirror = match &serve.mirror {
+        Some(mirror) => mirror.clone(),
+        None => build::mirror("release")?,
+    };
     let kubeconfig = state_folder().join("admin.kubeconfig");
     ensure!(kubeconfig.is_file(), "no cluster: cargo xtask cluster up");
-    let pods = Pods { kubeconfig: kubeconfig.clone(), keep: serve.keep };
-    pods.make(serve.pods)?;
+    let _pods = Pods::make(&kubeconfig, serve.pods, serve.keep)?;
     println!("{:<38} {:>9}", "milliseconds", "mirror");
     keystrokes(&mirror, &kubeconfig, "default", serve.keystrokes)?;
     keystrokes(&mirror, &kubeconfig, NAMESPACE, serve.keystrokes)?;
     frames(&mirror, &kubeconfig, serve.pods)
 }
 
-/// The pods that no node runs; gone with the value.
+/// The pods that no node runs; gone with the value, and with this program when that is interrupted or killed.
 struct Pods {
     kubeconfig: PathBuf,
-    keep: bool,
+    /// Deletes the namespace as soon as its input ends; none if that is to stay.
+    keeper: Option<Child>,
 }
 
 impl Drop for Pods {
     fn drop(&mut self) {
-        if !self.keep {
-            let mut command = self.kubectl();
-            command.args(["delete", "namespace", NAMESPACE, "--wait=false", "--ignore-not-found"]);
-            command.stdout(Stdio::null()).status().ok();
+        if let Some(mut keeper) = self.keeper.take() {
+            // This closes its input.
+            keeper.wait().ok();
         }
     }
 }
 
 impl Pods {
+    fn make(kubeconfig: &Path, wanted: usize, keep: bool) -> Result<Self> {
+        let mut pods = Self { kubeconfig: kubeconfig.to_owned(), keeper: None };
+        if !keep {
+            let status = pods.kubectl().args(["delete", "namespace", NAMESPACE, "--ignore-not-found"]).status()?;
+            ensure!(status.success(), "the namespace {NAMESPACE} is still there");
+            pods.keeper = Some(pods.keeper()?);
+        }
+        pods.kubectl().args(["create", "namespace", NAMESPACE]).stderr(Stdio::null()).stdout(Stdio::null()).status()?;
+        let present = pods.count()?;
+        println!("making {} pods that no node runs", wanted.saturating_sub(present));
+        let numbers: Vec<usize> = (present..wanted).collect();
+        for round in numbers.chunks(BATCH * AT_ONCE) {
+            thread::scope(|scope| {
+                let batches: Vec<_> = round.chunks(BATCH).map(|batch| scope.spawn(|| pods.make_batch(batch))).collect();
+                batches.into_iter().try_for_each(|batch| batch.join().expect("no panic"))
+            })?;
+        }
+        let made = pods.count()?;
+        ensure!(made == wanted, "there are {made} pods, not {wanted}: kubectl delete namespace {NAMESPACE}");
+        Ok(pods)
+    }
+
+    fn keeper(&self) -> Result<Child> {
+        let kubectl = self.kubectl();
+        // The terminal's signals reach it, too.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap '' INT TERM HUP; cat; exec "$@""#, "sh"]).arg(kubectl.get_program());
+        command.args(["delete", "namespace", NAMESPACE, "--ignore-not-found"]).env("KUBECONFIG", &self.kubeconfig);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot run sh")
+    }
+
     fn kubectl(&self) -> Command {
         let mut command = Command::new(state_folder().join("kubectl"));
         command.env("KUBECONFIG", &self.kubeconfig);
@@ -86,22 +122,6 @@ impl Pods {
         let mut command = self.kubectl();
         let output = command.args(["get", "pods", "--namespace", NAMESPACE, "--output=name"]).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).lines().count())
-    }
-
-    fn make(&self, wanted: usize) -> Result<()> {
-        self.kubectl().args(["create", "namespace", NAMESPACE]).stderr(Stdio::null()).stdout(Stdio::null()).status()?;
-        let present = self.count()?;
-        println!("making {} pods that no node runs", wanted.saturating_sub(present));
-        let numbers: Vec<usize> = (present..wanted).collect();
-        for round in numbers.chunks(BATCH * AT_ONCE) {
-            thread::scope(|scope| {
-                let batches: Vec<_> = round.chunks(BATCH).map(|batch| scope.spawn(|| self.make_batch(batch))).collect();
-                batches.into_iter().try_for_each(|batch| batch.join().expect("no panic"))
-            })?;
-        }
-        let made = self.count()?;
-        ensure!(made == wanted, "there are {made} pods, not {wanted}: kubectl delete namespace {NAMESPACE}");
-        Ok(())
     }
 
     fn make_batch(&self, numbers: &[usize]) -> Result<()> {
