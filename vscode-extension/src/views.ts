@@ -18,23 +18,30 @@ export type Node =
 /** Draws a view anew when the sessions have changed, at most every so many milliseconds. */
 const PACE = 150;
 
+/** Draws it once more after this time without changes: VS Code loses rows of a tree that changes while it is drawn. */
+const SETTLED = 1_000;
+
 abstract class View implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly change = new vscode.EventEmitter<Node | undefined>();
   readonly onDidChangeTreeData = this.change.event;
   private readonly listening: { dispose: () => void };
   private timer: NodeJS.Timeout | undefined;
+  private settled: NodeJS.Timeout | undefined;
 
   constructor(protected readonly sessions: Sessions) {
     this.listening = sessions.onDidChange(() => {
       this.timer ??= setTimeout(() => {
         this.timer = undefined;
         this.change.fire(undefined);
+        clearTimeout(this.settled);
+        this.settled = setTimeout(() => { this.change.fire(undefined); }, SETTLED);
       }, PACE);
     });
   }
 
   dispose(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.settled);
     this.listening.dispose();
     this.change.dispose();
   }
