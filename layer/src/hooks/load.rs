@@ -1,4 +1,5 @@
-//! The constructor: joins the session when the environment names one, else leaves the library passive.
+//! The constructor: joins the session when the environment names one, and takes its variables if it is to; else leaves
+//! the library passive.
 
 use core::ffi::{CStr, c_char, c_int};
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { JsDebug } from "../jsdebug.mjs";
 import { Helper } from "../peers.mjs";
+import { breakpointHit } from "../stop.mjs";
 import { ask, facts, note } from "../story.mjs";
 
 async function story() {
@@ -31,18 +32,7 @@ async function story() {
   if (params.ports.length !== 1) throw new Error(`ports: ${JSON.stringify(params.ports)}`);
   note("the program runs, its port is open, the debugger's is left alone");
 
-  const stopped = adapter.event("stopped");
-  const answer = ask("/", ["x-caller: a-pod"]);
-  const { body } = await stopped;
-  const { stackFrames } = await adapter.ask("stackTrace", { threadId: body.threadId });
-  const { scopes } = await adapter.ask("scopes", { frameId: stackFrames[0].id });
-  const { variables } = await adapter.ask("variables", { variablesReference: scopes[0].variablesReference });
-  const caller = variables.find(({ name }) => name === "caller")?.value;
-  if (stackFrames[0].line !== facts.line || caller !== "'a-pod'") throw new Error(`line ${stackFrames[0].line}, caller ${caller}`);
-  note("the breakpoint is hit, the variable shows the caller");
-  await adapter.ask("continue", { threadId: body.threadId });
-  if ((await answer) !== "from this machine to a-pod") throw new Error(await answer);
-  note(`the caller got: ${await answer}`);
+  await breakpointHit(adapter, facts.line);
 
   const terminated = adapter.event("terminated");
   const disconnected = parent.adapter.ask("disconnect", { terminateDebuggee: true });

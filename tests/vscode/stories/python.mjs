@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { Adapter, Helper } from "../peers.mjs";
+import { breakpointHit } from "../stop.mjs";
 import { ask, facts, note } from "../story.mjs";
 
 const PROGRAM = `import http.server, sys
@@ -47,18 +48,7 @@ await helper.notification("mirror/session/processes", ({ processes }) => process
 await helper.notification("mirror/session/ports", ({ ports }) => ports.some(({ port }) => String(port) === facts.port));
 note("the program runs, its port is open");
 
-const stopped = adapter.event("stopped");
-const answer = ask("/", ["x-caller: a-pod"]);
-const { body } = await stopped;
-const { stackFrames } = await adapter.ask("stackTrace", { threadId: body.threadId });
-const { scopes } = await adapter.ask("scopes", { frameId: stackFrames[0].id });
-const { variables } = await adapter.ask("variables", { variablesReference: scopes[0].variablesReference });
-const caller = variables.find(({ name }) => name === "caller")?.value;
-if (stackFrames[0].line !== LINE || caller !== "'a-pod'") throw new Error(`line ${stackFrames[0].line}, caller ${caller}`);
-note("the breakpoint is hit, the variable shows the caller");
-await adapter.ask("continue", { threadId: body.threadId });
-if ((await answer) !== "from this machine to a-pod") throw new Error(await answer);
-note(`the caller got: ${await answer}`);
+await breakpointHit(adapter, LINE);
 
 await adapter.ask("disconnect", { terminateDebuggee: true });
 await adapter.end();

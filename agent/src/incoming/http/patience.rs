@@ -1,4 +1,4 @@
-//! How long an answer is awaited.
+//! How long an answer is awaited, and who hears that it has begun.
 
 use std::cell::Cell;
 use std::fmt::{self, Debug, Formatter};
