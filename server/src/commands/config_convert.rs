@@ -17,7 +17,11 @@ pub fn run(file: &Path) -> Result<()> {
     };
     let path = migration.path;
     let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(migration.text.as_bytes()));
-    written.map_err(|error| Failure::system(format!("cannot write {}", path.display()), error))?;
+    written.map_err(|error| {
+        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let failure = Failure::system(format!("cannot write {}", path.display()), error);
+        if is_there { failure.next("move it away first: it is not overwritten") } else { failure }
+    })?;
     let without = match migration.left_out.as_slice() {
         [] => String::new(),
         keys => format!(", without keys that have no effect: {}", keys.join(", ")),
