@@ -3,6 +3,7 @@
 mod ahead;
 mod answers;
 mod changes;
+mod described;
 mod rights;
 mod writing;
 

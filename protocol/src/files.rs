@@ -56,8 +56,19 @@ pub struct Metadata {
     pub modified: Time,
     /// Last change of anything.
     pub changed: Time,
-    /// Its device and its number there, which tell it from every other file.
-    pub identity: (u64, u64),
+    /// Tells it from every other file.
+    pub identity: Identity,
+}
+
+/// Which file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its device.
+    pub device: u64,
+    /// Its number there; the next file gets it when this one is gone.
+    pub number: u64,
+    /// When it was made (`STATX_BTIME`), where the file system knows.
+    pub born: Option<Time>,
 }
 
 /// Kind of a file.

@@ -10,11 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 
 use link::{Call, MessageError, write_message};
 use protocol::files::{AHEAD_BYTES, AHEAD_ENTRIES, Ahead, FileKind, Looked, ReadAhead, SMALL};
-use rustix::fs::{Dir, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
 use rustix::io::Errno;
 
 use super::Root;
-use super::answers::{Found, describe, entries, find, reopen, with_rights};
+use super::answers::{Found, entries, find, reopen, with_rights};
+use super::described::Described;
 use super::rights::Rights;
 use crate::dispatch::reply;
 use crate::target::Target;
@@ -111,14 +112,14 @@ fn files(
 fn file(directory: &Dir, name: &[u8], rights: Option<&Rights>) -> Result<Option<Looked>, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = File::from(openat(directory.fd()?.as_fd(), OsStr::from_bytes(name), flags, Mode::empty())?);
-    let stat = fstat(&file)?;
-    let about = describe(&stat);
+    let described = Described::of(&file)?;
+    let about = described.about;
     if about.kind != FileKind::Regular || about.size > SMALL {
         return Ok(None);
     }
     let mut content = Vec::with_capacity(about.size as usize);
     file.take(SMALL).read_to_end(&mut content).map_err(|_| Errno::IO)?;
-    let may = rights.map_or(7, |rights| rights.on(&stat, &about));
+    let may = described.may(rights);
     // One that grows just now is looked at by itself.
     let is_whole = content.len() as u64 == about.size;
     Ok(is_whole.then_some(Looked { path: Vec::new(), about, destination: None, may, content: Some(content) }))
@@ -138,6 +139,6 @@ fn whole(root: &Root, path: &[u8], rights: Option<&Rights>) -> Result<Ahead, Err
     if all.len() > AHEAD_ENTRIES {
         return Err(Errno::FBIG);
     }
-    let may = rights.map_or(7, |rights| rights.on(&found.stat, &found.about));
-    Ok(Ahead::Directory { path: found.path, about: found.about, may, entries: all })
+    let may = found.described.may(rights);
+    Ok(Ahead::Directory { path: found.path, about: found.described.about, may, entries: all })
 }

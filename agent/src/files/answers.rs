@@ -5,21 +5,20 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use link::{Call, MessageError, Stream, write_message};
 use protocol::agent::RemoteError;
 use protocol::files::{
-    ENTRIES, Entry, FileKind, ListDirectory, Listed, LookAt, Looked, Metadata, PIECE, ReadFile, SMALL, Time,
+    ENTRIES, Entry, FileKind, Identity, ListDirectory, Listed, LookAt, Looked, Metadata, PIECE, ReadFile, SMALL, Time,
 };
-use rustix::fs::{
-    AtFlags, CWD, Dir, DirEntry, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat, statat,
-};
+use rustix::fs::{CWD, Dir, DirEntry, Mode, OFlags, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt;
 
 use super::Root;
+use super::described::{Described, kind};
 use super::rights::Rights;
 use crate::dispatch::reply;
 use crate::target::Target;
@@ -31,17 +30,18 @@ const KERNELS: [i64; 2] = [0x9fa0, 0x6265_6572];
 pub(crate) fn look_at(root: &Root, target: Option<&Target>, request: &LookAt) -> Result<Looked, RemoteError> {
     with_rights("look at", &request.path, target, |rights| {
         let found = find(root, &request.path, request.follow)?;
-        let wanted = request.content && found.about.kind == FileKind::Regular && found.about.size <= SMALL;
-        let content = match wanted && request.known != Some(found.about) {
+        let wanted =
+            request.content && found.described.about.kind == FileKind::Regular && found.described.about.size <= SMALL;
+        let content = match wanted && request.known != Some(found.described.about) {
             true => Some(read_small(&found)?),
             false => None,
         };
-        let destination = match found.about.kind {
+        let destination = match found.described.about.kind {
             FileKind::Link => Some(readlinkat(&found.descriptor, "", Vec::new())?.into_bytes()),
             _ => None,
         };
-        let may = rights.map_or(7, |rights| rights.on(&found.stat, &found.about));
-        Ok(Looked { path: found.path, about: found.about, destination, may, content })
+        let may = found.described.may(rights);
+        Ok(Looked { path: found.path, about: found.described.about, destination, may, content })
     })
 }
 
@@ -87,8 +87,8 @@ pub(crate) async fn read_file(
         let found = find(root, &request.path, true)?;
         let mut file = open_regular(&found)?;
         file.seek(SeekFrom::Start(request.offset)).map_err(|error| errno(&error))?;
-        let rest = found.about.size.saturating_sub(request.offset);
-        if rest > request.limit { Err(Errno::FBIG) } else { Ok((file, found.about)) }
+        let rest = found.described.about.size.saturating_sub(request.offset);
+        if rest > request.limit { Err(Errno::FBIG) } else { Ok((file, found.described.about)) }
     });
     match opened {
         Err(error) => reply::<ReadFile>(call, &Err(error)).await,
@@ -140,8 +140,7 @@ pub(super) fn with_rights<T>(
 pub(super) struct Found {
     pub(super) descriptor: OwnedFd,
     pub(super) path: Vec<u8>,
-    pub(super) stat: Stat,
-    pub(super) about: Metadata,
+    pub(super) described: Described,
 }
 
 pub(super) fn find(root: &Root, path: &[u8], follow: bool) -> Result<Found, Errno> {
@@ -151,9 +150,9 @@ pub(super) fn find(root: &Root, path: &[u8], follow: bool) -> Result<Found, Errn
     let opened = if follow { root.open_path(path) } else { root.open_link(path) };
     let descriptor = opened.map_err(|error| errno(&error))?;
     check_file_system(&descriptor)?;
-    let stat = fstat(&descriptor)?;
+    let described = Described::of(&descriptor)?;
     let path = root.path_of(&descriptor).map_err(|error| errno(&error))?;
-    Ok(Found { about: describe(&stat), descriptor, path, stat })
+    Ok(Found { descriptor, path, described })
 }
 
 /// What is the kernel's own is out of reach.
@@ -165,29 +164,6 @@ pub(super) fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
-pub(super) fn describe(stat: &Stat) -> Metadata {
-    let time = |seconds, nanoseconds| Time { seconds, nanoseconds };
-    Metadata {
-        kind: kind(FileType::from_raw_mode(stat.st_mode)),
-        mode: (stat.st_mode & 0o7777) as u16,
-        size: stat.st_size as u64,
-        modified: time(stat.st_mtime, stat.st_mtime_nsec as u32),
-        changed: time(stat.st_ctime, stat.st_ctime_nsec as u32),
-        identity: (stat.st_dev, stat.st_ino),
-    }
-}
-
-fn kind(file_type: FileType) -> FileKind {
-    match file_type {
-        FileType::Directory => FileKind::Directory,
-        FileType::Symlink => FileKind::Link,
-        FileType::Fifo => FileKind::Fifo,
-        FileType::Socket => FileKind::Socket,
-        FileType::CharacterDevice | FileType::BlockDevice => FileKind::Device,
-        _ => FileKind::Regular,
-    }
-}
-
 /// The same file once more, opened as `how` says. It is the one that was found, whatever its path names by now.
 pub(super) fn reopen(descriptor: &OwnedFd, how: OFlags) -> Result<OwnedFd, Errno> {
     let flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | how;
@@ -195,7 +171,7 @@ pub(super) fn reopen(descriptor: &OwnedFd, how: OFlags) -> Result<OwnedFd, Errno
 }
 
 fn open_regular(found: &Found) -> Result<File, Errno> {
-    match found.about.kind {
+    match found.described.about.kind {
         FileKind::Regular => Ok(reopen(&found.descriptor, OFlags::RDONLY)?.into()),
         FileKind::Directory => Err(Errno::ISDIR),
         FileKind::Link => Err(Errno::LOOP),
@@ -205,7 +181,7 @@ fn open_regular(found: &Found) -> Result<File, Errno> {
 }
 
 pub(super) fn read_small(found: &Found) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::with_capacity(found.about.size as usize);
+    let mut bytes = Vec::with_capacity(found.described.about.size as usize);
     open_regular(found)?.take(SMALL).read_to_end(&mut bytes).map_err(|error| errno(&error))?;
     Ok(bytes)
 }
@@ -231,14 +207,12 @@ pub(super) fn entries(directory: &mut Dir, rights: Option<&Rights>) -> Result<Ve
 
 fn entry(directory: BorrowedFd<'_>, name: &[u8], read: &DirEntry, rights: Option<&Rights>) -> Result<Entry, Errno> {
     let path = OsStr::from_bytes(name);
-    let (about, may) = match statat(directory.as_fd(), path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => {
-            let about = describe(&stat);
-            (about, rights.map_or(7, |rights| rights.on(&stat, &about)))
-        }
+    let (about, may) = match Described::at(directory, path) {
+        Ok(described) => (described.about, described.may(rights)),
         // Who may list a directory but not enter it learns names and kinds only.
         Err(Errno::ACCESS) => {
-            let (never, identity) = (Time { seconds: 0, nanoseconds: 0 }, (0, read.ino()));
+            let never = Time { seconds: 0, nanoseconds: 0 };
+            let identity = Identity { device: 0, number: read.ino(), born: None };
             let kind = kind(read.file_type());
             (Metadata { kind, mode: 0, size: 0, modified: never, changed: never, identity }, 0)
         }

@@ -10,13 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use protocol::agent::RemoteError;
 use protocol::files::{Change, ChangePath, Changed, FileKind, Metadata, Removal, Time};
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, chmodat, chownat, fstat, fsync, ftruncate,
-    linkat, mkdirat, renameat_with, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, chmodat, chownat, fsync, ftruncate,
+    linkat, mkdirat, renameat_with, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::Root;
-use super::answers::{Found, check_file_system, describe, errno, find, reopen, with_rights};
+use super::answers::{Found, check_file_system, errno, find, reopen, with_rights};
+use super::described::Described;
 use crate::target::Target;
 
 /// Carries a change out.
@@ -90,7 +91,7 @@ fn describe_anew(root: &Root, path: &[u8], change: &Change) -> Result<Changed, E
     match change {
         Change::SetMode { mode, follow } => {
             let found = find(root, path, *follow)?;
-            if found.about.kind == FileKind::Link {
+            if found.described.about.kind == FileKind::Link {
                 return Err(Errno::OPNOTSUPP);
             }
             chmodat(CWD, itself(&found), Mode::from_raw_mode(mode & 0o7777), AtFlags::empty())?;
@@ -106,7 +107,7 @@ fn describe_anew(root: &Root, path: &[u8], change: &Change) -> Result<Changed, E
         Change::SetTimes { accessed, modified, follow } => {
             let times = Timestamps { last_access: timespec(accessed), last_modification: timespec(modified) };
             let found = find(root, path, *follow)?;
-            if found.about.kind == FileKind::Link {
+            if found.described.about.kind == FileKind::Link {
                 let place = Place::find(root, path, Errno::BUSY)?;
                 utimensat(&place.directory, place.name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
             } else {
@@ -116,7 +117,7 @@ fn describe_anew(root: &Root, path: &[u8], change: &Change) -> Result<Changed, E
         }
         Change::SetLength(length) => {
             let found = find(root, path, true)?;
-            match found.about.kind {
+            match found.described.about.kind {
                 FileKind::Regular => {}
                 FileKind::Directory => return Err(Errno::ISDIR),
                 _ => return Err(Errno::INVAL),
@@ -153,7 +154,7 @@ impl<'a> Place<'a> {
     fn about(&self) -> Result<Metadata, Errno> {
         let at = self.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
         let name = OsStr::from_bytes(&self.path[at..]);
-        Ok(describe(&statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        Ok(Described::at(&self.directory, name)?.about)
     }
 
     fn changed(self) -> Result<Changed, Errno> {
@@ -178,7 +179,7 @@ fn itself(found: &Found) -> String {
 }
 
 fn changed(found: Found) -> Result<Changed, Errno> {
-    let about = describe(&fstat(&found.descriptor)?);
+    let about = Described::of(&found.descriptor)?.about;
     Ok(Changed { path: found.path, to: None, about: Some(about) })
 }
 

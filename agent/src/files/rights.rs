@@ -4,12 +4,11 @@
 
 use std::fs;
 
-use protocol::files::Metadata;
-use rustix::fs::Stat;
 use rustix::io::Errno;
 use rustix::process::{Gid, getgroups};
 use rustix::thread::set_thread_groups;
 
+use super::described::Described;
 use crate::sys::set_file_user;
 use crate::target::Target;
 
@@ -61,13 +60,13 @@ impl Rights {
     }
 
     /// What this user may do with a file by its mode, as the last digit of a mode.
-    pub(super) fn on(&self, stat: &Stat, about: &Metadata) -> u8 {
+    pub(super) fn on(&self, file: &Described) -> u8 {
         let shift = match () {
-            () if stat.st_uid == self.user => 6,
-            () if stat.st_gid == self.group || self.groups.contains(&stat.st_gid) => 3,
+            () if file.user == self.user => 6,
+            () if file.group == self.group || self.groups.contains(&file.group) => 3,
             () => 0,
         };
-        (about.mode >> shift & 7) as u8
+        (file.about.mode >> shift & 7) as u8
     }
 }
 

@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 
 use link::{Call, MessageError, Stream, read_message, write_message};
 use protocol::files::{Edit, FileKind, Flushed, OpenFile, Opened, Opening, SMALL};
-use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, ftruncate};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, ftruncate};
 use rustix::io::{Errno, pwrite, write};
 use tokio::io::AsyncWriteExt;
 
 use super::Root;
-use super::answers::{Found, check_file_system, describe, errno, find, read_small, reopen, with_rights};
+use super::answers::{Found, check_file_system, errno, find, read_small, reopen, with_rights};
+use super::described::Described;
 use super::rights::Rights;
 use crate::dispatch::reply;
 use crate::target::Target;
@@ -24,10 +25,11 @@ pub(crate) async fn open_file(
 ) -> Result<(), MessageError> {
     let opened = with_rights("open", &request.path, target, |rights| {
         let (file, found) = open(root, &request.path, &request.how)?;
-        let wanted = request.content && found.about.size <= SMALL && request.known != Some(found.about);
+        let wanted =
+            request.content && found.described.about.size <= SMALL && request.known != Some(found.described.about);
         let content = if wanted { Some(read_small(&found)?) } else { None };
-        let may = rights.map_or(7, |rights| rights.on(&found.stat, &found.about));
-        let opened = Opened { path: found.path, about: found.about, may, content };
+        let may = found.described.may(rights);
+        let opened = Opened { path: found.path, about: found.described.about, may, content };
         Ok((Editing { file, rights: rights.cloned(), failed: None }, opened))
     });
     match opened {
@@ -51,7 +53,7 @@ fn open(root: &Root, path: &[u8], how: &Opening) -> Result<(File, Found), Errno>
     match (find(root, path, follow), how.create) {
         (Ok(_), Some(_)) if how.exclusive => Err(Errno::EXIST),
         (Ok(mut found), _) => {
-            match found.about.kind {
+            match found.described.about.kind {
                 FileKind::Regular => {}
                 FileKind::Directory => return Err(Errno::ISDIR),
                 FileKind::Link => return Err(Errno::LOOP),
@@ -59,8 +61,7 @@ fn open(root: &Root, path: &[u8], how: &Opening) -> Result<(File, Found), Errno>
                 FileKind::Device => return Err(Errno::NODEV),
             }
             let file = File::from(reopen(&found.descriptor, flags)?);
-            found.stat = fstat(&file)?;
-            found.about = describe(&found.stat);
+            found.described = Described::of(&file)?;
             Ok((file, found))
         }
         (Err(Errno::NOENT), Some(mode)) => {
@@ -75,14 +76,13 @@ fn open(root: &Root, path: &[u8], how: &Opening) -> Result<(File, Found), Errno>
 
 fn made(root: &Root, descriptor: OwnedFd) -> Result<(File, Found), Errno> {
     check_file_system(&descriptor)?;
-    let stat = fstat(&descriptor)?;
-    let about = describe(&stat);
-    if about.kind != FileKind::Regular {
+    let described = Described::of(&descriptor)?;
+    if described.about.kind != FileKind::Regular {
         return Err(Errno::NXIO);
     }
     let path = root.path_of(&descriptor).map_err(|error| errno(&error))?;
     let file = File::from(descriptor.try_clone().map_err(|error| errno(&error))?);
-    Ok((file, Found { descriptor, path, stat, about }))
+    Ok((file, Found { descriptor, path, described }))
 }
 
 /// An open file.
@@ -126,7 +126,7 @@ impl Editing {
             let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
             synced.map_err(|_| failed(Errno::IO))?.map_err(|error| failed(errno(&error)))?;
         }
-        fstat(&self.file).map(|stat| describe(&stat)).map_err(failed)
+        Described::of(&self.file).map(|described| described.about).map_err(failed)
     }
 }
 

@@ -124,13 +124,18 @@ pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32, relay: Ipv4Add
         dump(*family, IPPROTO_TCP, StateFlags::LISTEN, (port, 0), |socket| {
             if socket.header.uid == uid
                 && let Some(ip) = on_loopback(v4, socket, all)
-                && (found.is_none() || ip == all)
+                && (ip == all || found.is_none() && !is_of_sessions(ip))
             {
                 found = Some(SocketAddr::from((ip, port)));
             }
         })?;
     }
     Ok(found)
+}
+
+/// Whether sessions have their own sockets at an address: no program of the user's listens there.
+fn is_of_sessions(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.octets()[1] != 0)
 }
 
 /// The UDP socket of `uid` that datagrams of a family to `port` of the pod's address are for: its cookie, and where
@@ -393,7 +398,10 @@ mod tests {
         let find = |v4, port, uid| listener_on_loopback(v4, port, uid, Ipv4Addr::new(127, 3, 2, 9));
         for (address, v4, v6) in [
             ("127.0.0.1:0", Some("127.0.0.1"), None),
-            ("127.3.2.1:0", Some("127.3.2.1"), None),
+            ("127.0.3.1:0", Some("127.0.3.1"), None),
+            ("127.3.2.0:0", Some("127.3.2.0"), None),
+            ("127.3.2.1:0", None, None),
+            ("127.77.1.1:0", None, None),
             ("0.0.0.0:0", Some("127.3.2.0"), None),
             ("[::]:0", Some("127.3.2.0"), Some("::1")),
             ("[::1]:0", None, Some("::1")),

@@ -322,7 +322,7 @@ impl Filesystem for Answering {
 
 #[cfg(test)]
 mod tests {
-    use protocol::files::{FileKind, Time};
+    use protocol::files::{FileKind, Identity, Time};
 
     use super::*;
 
@@ -338,7 +338,7 @@ mod tests {
                 size: 0,
                 modified,
                 changed: modified,
-                identity: (1, 1),
+                identity: Identity { device: 1, number: 1, born: None },
             };
             assert_eq!(time(&about), expected, "{seconds}");
         }

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use protocol::files::{Entry, FileKind, Metadata, Time};
+use protocol::files::{Entry, FileKind, Identity, Metadata, Time};
 use protocol::layer::{Lease, MAX_PATH, SHADOW, SHADOW_LEASES};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, mkdirat,
@@ -382,7 +382,8 @@ mod tests {
     pub(super) fn about(kind: FileKind, size: u64, inode: u64) -> Metadata {
         let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
         let mode = if kind == FileKind::Directory { 0o755 } else { 0o640 };
-        Metadata { kind, mode, size, modified: time, changed: time, identity: (1, inode) }
+        let identity = Identity { device: 1, number: inode, born: None };
+        Metadata { kind, mode, size, modified: time, changed: time, identity }
     }
 
     pub(super) fn entry(name: &[u8], kind: FileKind, destination: Option<&[u8]>) -> Entry {

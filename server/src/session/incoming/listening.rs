@@ -185,9 +185,10 @@ impl Incoming {
     }
 
     /// Nobody listens for `port`, as somebody has found out who wants to connect: if the end of the listener is not
-    /// known here yet, it is now.
+    /// known here yet, it is now. Returns once new connections go to the application.
     pub(in crate::session) async fn has_ended(&self, port: u16) {
-        let is_open = locked(&self.listeners).values().any(|listener| listener.port == Some(port));
+        // A listener whose end is known is forgotten before the agent has closed its port.
+        let is_open = self.ports.lock().await.contains_key(&port);
         if is_open && let Ok(Ok(existing)) = tokio::task::spawn_blocking(sock_diag::listening).await {
             let ended: Vec<u64> = {
                 let listeners = locked(&self.listeners);

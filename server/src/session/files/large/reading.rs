@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use protocol::files::{Metadata, PIECE, ReadFile};
+use protocol::files::{Identity, Metadata, PIECE, ReadFile};
 use rustix::io::Errno;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
 
@@ -92,37 +92,63 @@ impl Stream {
 }
 
 /// Answers requests from a stream that begins at `start`, until nobody can ask any more or reading fails.
-async fn serve(
-    links: Links,
-    path: Vec<u8>,
-    identity: (u64, u64),
-    start: u64,
-    mut requests: UnboundedReceiver<Request>,
-) {
-    let mut opened = open(&links, path, identity, start).await;
-    let (mut buffer, mut first, mut last) = (VecDeque::new(), start, start);
+async fn serve(links: Links, path: Vec<u8>, identity: Identity, start: u64, mut requests: UnboundedReceiver<Request>) {
+    let mut window = match open(&links, path, identity, start).await {
+        Ok(pieces) => Window { pieces, buffer: VecDeque::new(), first: start, last: start },
+        Err(errno) => return refuse(requests, errno).await,
+    };
     while let Some(Request { part, answer }) = requests.recv().await {
-        let pieces = match &mut opened {
-            Ok(pieces) => pieces,
-            Err(errno) => return answer(Err(*errno)),
-        };
-        while first + (buffer.len() as u64) < part.end {
-            match pieces.recv().await {
+        match window.read(part).await {
+            Ok(bytes) => answer(Ok(bytes)),
+            Err(errno) => {
+                answer(Err(errno));
+                return refuse(requests, errno).await;
+            }
+        }
+    }
+}
+
+/// Answers what has been asked meanwhile; what is asked from now on needs another stream.
+async fn refuse(mut requests: UnboundedReceiver<Request>, errno: Errno) {
+    requests.close();
+    while let Some(Request { answer, .. }) = requests.recv().await {
+        answer(Err(errno));
+    }
+}
+
+/// What has come of a file and may still be asked for.
+struct Window {
+    pieces: Receiver<Result<Vec<u8>, Errno>>,
+    buffer: VecDeque<u8>,
+    /// Where in the file the buffer begins.
+    first: u64,
+    /// The end of what was asked for so far.
+    last: u64,
+}
+
+impl Window {
+    async fn read(&mut self, part: Range<u64>) -> Result<&[u8], Errno> {
+        // One request stays whole while it is answered.
+        let gone = self.within(self.last.saturating_sub(BEHIND));
+        self.buffer.drain(..gone);
+        self.first += gone as u64;
+        while self.first + (self.buffer.len() as u64) < part.end {
+            match self.pieces.recv().await {
                 Some(Ok(piece)) if piece.is_empty() => break,
-                Some(Ok(piece)) => buffer.extend(piece),
-                Some(Err(errno)) => return answer(Err(errno)),
+                Some(Ok(piece)) => self.buffer.extend(piece),
+                Some(Err(errno)) => return Err(errno),
                 // The end was read before.
                 None => break,
             }
         }
-        let within =
-            |at: u64| usize::try_from(at.saturating_sub(first)).map_or(buffer.len(), |at| at.min(buffer.len()));
-        let part_here = within(part.start)..within(part.end);
-        last = last.max(part.end);
-        let gone = within(last.saturating_sub(BEHIND));
-        answer(Ok(&buffer.make_contiguous()[part_here]));
-        buffer.drain(..gone);
-        first += gone as u64;
+        self.last = self.last.max(part.end);
+        let part_here = self.within(part.start)..self.within(part.end);
+        Ok(&self.buffer.make_contiguous()[part_here])
+    }
+
+    /// The place in the buffer of a place in the file.
+    fn within(&self, at: u64) -> usize {
+        usize::try_from(at.saturating_sub(self.first)).map_or(self.buffer.len(), |at| at.min(self.buffer.len()))
     }
 }
 
@@ -130,7 +156,7 @@ async fn serve(
 async fn open(
     links: &Links,
     path: Vec<u8>,
-    identity: (u64, u64),
+    identity: Identity,
     start: u64,
 ) -> Result<Receiver<Result<Vec<u8>, Errno>>, Errno> {
     let request = ReadFile { path, limit: u64::MAX, offset: start };
@@ -156,6 +182,37 @@ async fn open(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn file(pieces: Vec<Result<Vec<u8>, Errno>>) -> Window {
+        let (sender, receiver) = channel(AHEAD);
+        pieces.into_iter().for_each(|piece| sender.try_send(piece).expect("room"));
+        Window { pieces: receiver, buffer: VecDeque::new(), first: 10, last: 10 }
+    }
+
+    #[tokio::test]
+    async fn parts_are_read_in_order_and_a_little_before() {
+        let mut window = file(vec![Ok(b"abcd".to_vec()), Ok(b"efgh".to_vec()), Ok(Vec::new())]);
+        for (part, expected) in [(10..13, "abc"), (12..16, "cdef"), (11..12, "b"), (16..30, "gh"), (30..40, "")] {
+            assert_eq!(window.read(part.clone()).await, Ok(expected.as_bytes()), "{part:?}");
+        }
+    }
+
+    /// The kernel asks for several parts at a time, and would take silence for another error.
+    #[tokio::test]
+    async fn after_a_failure_each_request_is_answered() {
+        let mut window = file(vec![Ok(b"abcd".to_vec()), Err(Errno::STALE)]);
+        assert_eq!(window.read(10..20).await, Err(Errno::STALE));
+        let (sender, requests) = unbounded_channel();
+        let answers: Arc<Mutex<Vec<_>>> = Arc::default();
+        for _ in 0..3 {
+            let answers = answers.clone();
+            let answer = Box::new(move |read: Result<&[u8], Errno>| lock(&answers).push(read.map(<[u8]>::to_vec)));
+            sender.send(Request { part: 0..1, answer }).expect("asked");
+        }
+        refuse(requests, Errno::STALE).await;
+        assert_eq!(*lock(&answers), vec![Err(Errno::STALE); 3]);
+        assert!(sender.is_closed());
+    }
 
     #[test]
     fn requests_near_the_last_one_are_the_same_streams() {
