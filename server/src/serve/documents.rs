@@ -194,7 +194,7 @@ struct Wish {
 }
 
 fn wish(parsed: &Parsed) -> Wish {
-    let mut config = parsed.resolved.config.clone();
+    let mut config = parsed.resolved().config.clone();
     let folder = std::path::Path::new(&parsed.document.name).parent().unwrap_or(std::path::Path::new("/"));
     settings::rebase(&mut config, folder);
     let subject = Subject::of(&config);

@@ -13,7 +13,7 @@ pub(super) use machine::wanted;
 pub(super) use positions::Lines;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use config::ide::{self, CompletionKind};
 use config::{Document, Format, Resolved, Severity};
@@ -41,21 +41,26 @@ pub(super) struct Around {
 /// A text that is open, read once.
 pub(super) struct Parsed {
     pub(super) document: Document,
-    pub(super) resolved: Resolved,
+    resolved: OnceLock<Resolved>,
     pub(super) lines: Lines,
     pub(super) uri: Url,
 }
 
 impl Parsed {
-    /// Reads a text; its variables are this process's.
+    /// Reads a text.
     pub(super) fn new(uri: &Url, text: &str) -> Self {
         let path = uri.to_file_path().unwrap_or_default();
         let extension = path.extension().and_then(|extension| extension.to_str());
         let format = Format::of_extension(extension).unwrap_or(Format::Json);
         let document = Document::new(path.display().to_string(), text, format);
-        let resolved = config::resolve(Some(&document), &|name| std::env::var(name).ok(), &[]);
         let lines = Lines::new(text);
-        Self { document, resolved, lines, uri: uri.clone() }
+        Self { document, resolved: OnceLock::new(), lines, uri: uri.clone() }
+    }
+
+    /// What it comes to, with this process's variables. That takes ten times as long as reading the text does, and who
+    /// types need not wait for it.
+    pub(super) fn resolved(&self) -> &Resolved {
+        self.resolved.get_or_init(|| config::resolve(Some(&self.document), &|name| std::env::var(name).ok(), &[]))
     }
 
     pub(super) fn range(&self, span: config::Span) -> Range {
@@ -69,14 +74,14 @@ impl Parsed {
 
 /// All problems: of the text at once, of cluster and machine as far as they are known.
 pub(super) fn diagnostics(parsed: &Parsed, around: &Around) -> Vec<Diagnostic> {
-    let of_text = parsed.resolved.diagnostics.iter().map(|problem| diagnostic(parsed, problem));
+    let of_text = parsed.resolved().diagnostics.iter().map(|problem| diagnostic(parsed, problem));
     let around = || {
         let of_cluster = cluster::diagnostics(parsed, &around.live);
         let of_machine = machine::diagnostics(parsed, &around.ports);
         of_cluster.into_iter().chain(rights::diagnostic(parsed, &around.rights)).chain(of_machine)
     };
     // What cannot be read names nothing.
-    let around = (!parsed.resolved.has_errors()).then(around);
+    let around = (!parsed.resolved().has_errors()).then(around);
     of_text.chain(around.into_iter().flatten()).collect()
 }
 
@@ -151,7 +156,7 @@ pub(super) fn completion(parsed: &Parsed, position: Position, live: &Live) -> Ve
 
 /// What the key or value at a position means.
 pub(super) fn hover(parsed: &Parsed, position: Position, live: &Live) -> Option<Hover> {
-    let found = ide::hover(&parsed.document, parsed.offset(position), &parsed.resolved, &live.facts)?;
+    let found = ide::hover(&parsed.document, parsed.offset(position), parsed.resolved(), &live.facts)?;
     let contents = HoverContents::Markup(MarkupContent { kind: MarkupKind::Markdown, value: found.text });
     Some(Hover { contents, range: Some(parsed.range(found.span)) })
 }

@@ -20,6 +20,7 @@ mod service;
 mod sessions;
 mod starting;
 mod status;
+mod stdio;
 mod targets;
 mod watches;
 
@@ -35,6 +36,9 @@ use service::Guarded;
 /// Requests that are worked on at a time; more wait. One that starts a session takes seconds.
 const CONCURRENT: usize = 256;
 
+/// Threads, more than many machines have processors: one that reads a list of ten thousand pods holds up nobody who types.
+const WORKERS: usize = 4;
+
 /// How long answers may still be written after the end of the input.
 const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
@@ -42,26 +46,27 @@ const LAST_ANSWERS: Duration = Duration::from_millis(300);
 pub fn run() -> Result<()> {
     let logs = logging::init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|error| Failure::system("cannot start the runtime", error))?;
     runtime.block_on(async {
         let leave = Arc::new(Notify::new());
-        let (input, input_ended) = input::messages(tokio::io::stdin());
+        let (input, input_ended) = input::messages(stdio::input());
         let (service, socket) = receiver::service(leave.clone(), logs);
         let documents = service.inner().documents();
-        let server = Server::new(input, tokio::io::stdout(), socket).concurrency_level(CONCURRENT);
-        let mut served = std::pin::pin!(server.serve(Guarded::new(service, documents, leave.clone())));
+        let server = Server::new(input, stdio::output(), socket).concurrency_level(CONCURRENT);
+        // With the workers, so that a message is not handed from thread to thread.
+        let mut served = tokio::spawn(server.serve(Guarded::new(service, documents, leave.clone())));
         tokio::select! {
-            () = &mut served => {}
+            _ = &mut served => {}
             () = leave.notified() => tracing::info!("the client has said so, or its process has ended"),
             () = input_ended.notified() => {
                 tokio::time::timeout(LAST_ANSWERS, served).await.ok();
             }
         }
     });
-    // A thread waits for input that never comes.
+    // A thread may wait for input that never comes.
     runtime.shutdown_background();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The methods about contexts, namespaces and targets.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::problems::Answer;
 use super::rpc::notification::TargetsChangedNotification;
 use super::rpc::{
     Contexts, ContextsParams, NamespaceRow, Namespaces, Nothing, Place, Problem, TargetDetails, TargetParams,
-    TargetUser, Targets, TargetsChanged, TargetsParams, Unwatch, Watched,
+    TargetRow, TargetUser, Targets, TargetsChanged, TargetsParams, Unwatch, Watched,
 };
 use super::watches::{Rows, Set, Watches, target_row};
 use crate::failure::{Class, Failure, nearest};
@@ -74,8 +74,8 @@ impl Subscriptions {
         }
         let mut told = Told { rows: snapshot.rows, complete: targets.complete, problems: snapshot.problems };
         if told.rows.len() > targets.targets.len() {
-            let first: HashSet<&String> = targets.targets.iter().map(|row| &row.path).collect();
-            told.rows.retain(|path, _| first.contains(path));
+            let known = |row: &TargetRow| Some((row.path.clone(), told.rows.get(&row.path)?.clone()));
+            told.rows = Arc::new(targets.targets.iter().filter_map(known).collect());
         }
         let (watches, client) = (self.watches.clone(), self.client.clone());
         let subscription = Subscription { watch: watch.clone(), place: params.place, kinds, told };
@@ -165,7 +165,7 @@ fn kinds(wanted: Option<&[String]>) -> Answer<Option<Vec<String>>> {
 
 /// What a client knows.
 struct Told {
-    rows: Rows,
+    rows: Arc<Rows>,
     complete: bool,
     problems: Vec<Problem>,
 }
@@ -182,6 +182,8 @@ impl Subscription {
     async fn run(mut self, set: Arc<Set>, watches: Arc<Watches>, client: Client) {
         let mut kubeconfigs = watches.clusters().changes();
         let mut set = Some(set);
+        // What is shown first does not share the processor with the rest.
+        tokio::time::sleep(COLLECT).await;
         loop {
             match set.take() {
                 Some(set) => {
@@ -212,10 +214,12 @@ impl Subscription {
         loop {
             let now = set.snapshot(self.kinds.as_deref());
             // A list that has just begun has lost nothing.
-            let mut rows = now.rows;
+            let mut rows = now.rows.clone();
             if !now.complete {
-                for (path, row) in &self.told.rows {
-                    rows.entry(path.clone()).or_insert_with(|| row.clone());
+                let lost = self.told.rows.iter().filter(|(path, _)| !now.rows.contains_key(*path));
+                let lost: Vec<_> = lost.map(|(path, row)| (path.clone(), row.clone())).collect();
+                if !lost.is_empty() {
+                    Arc::make_mut(&mut rows).extend(lost);
                 }
             }
             self.tell_changes(Told { rows, complete: now.complete, problems: now.problems }, client).await;
@@ -227,7 +231,7 @@ impl Subscription {
     }
 
     async fn tell_changes(&mut self, now: Told, client: &Client) {
-        let is_new = |(path, row): &(&String, &Arc<super::rpc::TargetRow>)| {
+        let is_new = |(path, row): &(&String, &Arc<TargetRow>)| {
             self.told.rows.get(*path).is_none_or(|known| !Arc::ptr_eq(known, row) && **known != ***row)
         };
         let changed: Vec<_> = now.rows.iter().filter(is_new).map(|(_, row)| (**row).clone()).collect();

@@ -55,7 +55,8 @@ pub(super) struct Set {
 
 #[derive(Default)]
 struct State {
-    rows: Rows,
+    /// Shared with those who have looked at it.
+    rows: Arc<Rows>,
     /// Who has made an object, by path.
     owners: HashMap<String, String>,
     agents: HashMap<String, AgentRow>,
@@ -66,7 +67,7 @@ struct State {
 
 /// What one look at a set shows.
 pub(super) struct Snapshot {
-    pub(super) rows: Rows,
+    pub(super) rows: Arc<Rows>,
     pub(super) complete: bool,
     pub(super) problems: Vec<Problem>,
 }
@@ -138,9 +139,12 @@ impl Set {
     pub(super) fn snapshot(&self, kinds: Option<&[String]>) -> Snapshot {
         let state = locked(&self.state);
         let wanted = |kind: &str| kinds.is_none_or(|kinds| kinds.iter().any(|wanted| wanted == kind));
-        let rows = state.rows.iter().filter(|(_, row)| wanted(&row.kind));
+        let of_kinds = || {
+            let rows = state.rows.iter().filter(|(_, row)| wanted(&row.kind));
+            Arc::new(rows.map(|(path, row)| (path.clone(), row.clone())).collect())
+        };
         Snapshot {
-            rows: rows.map(|(path, row)| (path.clone(), row.clone())).collect(),
+            rows: if kinds.is_none() { state.rows.clone() } else { of_kinds() },
             complete: !state.pending.iter().any(|kind| wanted(kind)),
             problems: state
                 .problems
@@ -160,12 +164,17 @@ impl Set {
     pub(super) fn first(&self, snapshot: &Snapshot, most: usize) -> Targets {
         let order = |row: &TargetRow| KINDS.iter().position(|kind| kind.word == row.kind);
         let mut rows: Vec<_> = snapshot.rows.values().map(|row| ((row.owned, order(row), &row.name), row)).collect();
+        let complete = snapshot.complete && rows.len() <= most;
+        if most < rows.len() {
+            rows.select_nth_unstable_by_key(most, |(key, _)| *key);
+            rows.truncate(most);
+        }
         rows.sort_by_key(|(key, _)| *key);
         Targets {
             context: self.context.clone(),
             namespace: self.namespace.clone(),
-            targets: rows.iter().take(most).map(|(_, row)| TargetRow::clone(row)).collect(),
-            complete: snapshot.complete && rows.len() <= most,
+            targets: rows.iter().map(|(_, row)| TargetRow::clone(row)).collect(),
+            complete,
             problems: snapshot.problems.clone(),
         }
     }
@@ -196,10 +205,10 @@ fn apply(state: &mut State, kind: &'static str, change: Change, fresh: &mut Opti
                 None => drop(state.owners.remove(&row.path)),
             }
             let users = state.rows.get(&row.path).map(|known| known.users.clone()).unwrap_or_default();
-            state.rows.insert(row.path.clone(), Arc::new(target_row(*row, users)));
+            Arc::make_mut(&mut state.rows).insert(row.path.clone(), Arc::new(target_row(*row, users)));
         }
         Change::Removed(path) => {
-            state.rows.remove(&path);
+            Arc::make_mut(&mut state.rows).remove(&path);
             state.owners.remove(&path);
             if state.agents.remove(&path).is_some() {
                 assign_users(state);
@@ -214,7 +223,7 @@ fn apply(state: &mut State, kind: &'static str, change: Change, fresh: &mut Opti
         Change::Complete => {
             if let Some(fresh) = fresh.take() {
                 let is_gone = |path: &String| path.starts_with(&format!("{kind}/")) && !fresh.contains(path);
-                state.rows.retain(|path, _| !is_gone(path));
+                Arc::make_mut(&mut state.rows).retain(|path, _| !is_gone(path));
                 state.agents.retain(|path, _| !is_gone(path));
             }
             state.pending.remove(kind);
@@ -234,7 +243,7 @@ fn apply(state: &mut State, kind: &'static str, change: Change, fresh: &mut Opti
         }
         Change::NoSuchKind => {
             state.pending.remove(kind);
-            state.rows.retain(|_, row| row.kind != kind);
+            Arc::make_mut(&mut state.rows).retain(|_, row| row.kind != kind);
         }
     }
 }
@@ -252,10 +261,14 @@ fn assign_users(state: &mut State) {
             users.entry(here).or_default().push(user.clone());
         }
     }
-    for (path, row) in &mut state.rows {
+    let changed = |(path, row): (&String, &Arc<TargetRow>)| {
         let now = users.remove(path).unwrap_or_default();
-        if row.users != now {
-            Arc::make_mut(row).users = now;
+        (row.users != now).then(|| (path.clone(), now))
+    };
+    let changed: Vec<_> = state.rows.iter().filter_map(changed).collect();
+    for (path, users) in changed {
+        if let Some(row) = Arc::make_mut(&mut state.rows).get_mut(&path) {
+            Arc::make_mut(row).users = users;
         }
     }
 }

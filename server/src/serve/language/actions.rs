@@ -168,7 +168,7 @@ fn find(node: &config::syntax::Node, start: usize) -> Option<Span> {
 
 /// Steals only the user's own requests.
 fn filter(parsed: &Parsed, range: Range) -> Option<CodeAction> {
-    let incoming = &parsed.resolved.config.feature.network.incoming;
+    let incoming = &parsed.resolved().config.feature.network.incoming;
     if parsed.document.format != Format::Json
         || incoming.mode != IncomingMode::Steal
         || incoming.http_filter.filter().is_some()
@@ -198,7 +198,7 @@ fn filter(parsed: &Parsed, range: Range) -> Option<CodeAction> {
 
 /// Opens the editor's picker and writes what is picked.
 fn pick(parsed: &Parsed, range: Range) -> Option<Command> {
-    let Origin::File(span) = parsed.resolved.origin("target.path") else { return None };
+    let Origin::File(span) = parsed.resolved().origin("target.path") else { return None };
     let own = parsed.range(span);
     let touches = own.start <= range.end && range.start <= own.end;
     let arguments = vec![json!(parsed.uri), json!(own)];

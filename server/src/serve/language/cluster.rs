@@ -76,7 +76,7 @@ impl Live {
 /// The problems; none where nothing is known.
 pub(super) fn diagnostics(parsed: &Parsed, live: &Live) -> Vec<Diagnostic> {
     let mut found = Found { parsed, stale: !live.facts.fresh, diagnostics: Vec::new() };
-    let config = &parsed.resolved.config;
+    let config = &parsed.resolved().config;
     if let Some(context) = &config.kube_context {
         found.missing("kube_context", "context-not-found", "context", context, &live.facts.contexts);
     }
@@ -136,13 +136,13 @@ impl Found<'_> {
         let Some(details) = &live.details else { return };
         let known: Vec<u16> =
             details.containers.iter().flat_map(|container| &container.ports).map(|port| port.port).collect();
-        let incoming = &self.parsed.resolved.config.feature.network.incoming;
+        let incoming = &self.parsed.resolved().config.feature.network.incoming;
         if known.is_empty() {
             return;
         }
         let key = "feature.network.incoming.ports";
         // What stands in a variable is not this file's matter.
-        let Origin::File(_) = self.parsed.resolved.origin(key) else { return };
+        let Origin::File(_) = self.parsed.resolved().origin(key) else { return };
         let node = key.split('.').try_fold(&self.parsed.document.root, |node, key| node.get(key));
         for (element, port) in node.iter().flat_map(|node| node.elements()).zip(incoming.ports.iter().flatten()) {
             if known.contains(port) {
@@ -156,7 +156,7 @@ impl Found<'_> {
 
     /// Taking all traffic away from people is worth a second thought.
     fn production(&mut self, live: &Live) {
-        let config = &self.parsed.resolved.config;
+        let config = &self.parsed.resolved().config;
         let incoming = &config.feature.network.incoming;
         let takes_all = incoming.mode == IncomingMode::Steal && incoming.http_filter.filter().is_none();
         let has_target = config.target.path != Some(Target::Targetless);
@@ -170,7 +170,7 @@ impl Found<'_> {
     /// What the target's pods mean for the traffic that comes.
     fn pods(&mut self, live: &Live) {
         let Some(details) = &live.details else { return };
-        if self.parsed.resolved.config.feature.network.incoming.mode == IncomingMode::Off {
+        if self.parsed.resolved().config.feature.network.incoming.mode == IncomingMode::Off {
             return;
         }
         let ready = details.pods.iter().filter(|pod| pod.available).count();
@@ -193,7 +193,7 @@ impl Found<'_> {
     }
 
     fn tell(&mut self, key: &str, code: &str, message: String, near: Option<String>) {
-        let resolved = &self.parsed.resolved;
+        let resolved = self.parsed.resolved();
         // What stands in a variable is not this file's matter.
         let Origin::File(span) = resolved.origin(key) else { return };
         let near_text = near.as_ref().map(|near| format!("; did you mean `{near}`")).unwrap_or_default();

@@ -12,12 +12,12 @@ use crate::machine::ports::{self, Ports};
 
 /// The ports on which the program will listen here, as far as the file says.
 pub(in crate::serve) fn wanted(parsed: &Parsed) -> Vec<u16> {
-    ide::listens(&parsed.document, &parsed.resolved).iter().map(|port| port.local).collect()
+    ide::listens(&parsed.document, parsed.resolved()).iter().map(|port| port.local).collect()
 }
 
 /// The problems; none where nothing has been looked at.
 pub(super) fn diagnostics(parsed: &Parsed, ports: &Ports) -> Vec<Diagnostic> {
-    let listens = ide::listens(&parsed.document, &parsed.resolved);
+    let listens = ide::listens(&parsed.document, parsed.resolved());
     listens.iter().filter_map(|listen| diagnostic(parsed, listen, ports)).collect()
 }
 
@@ -45,7 +45,7 @@ fn diagnostic(parsed: &Parsed, listen: &Listen, ports: &Ports) -> Option<Diagnos
 
 /// Moves the ports in a range to ones that are free: as a repair of their problems, else as a change that people want.
 pub(super) fn actions(parsed: &Parsed, range: Range, problems: &[Diagnostic]) -> Vec<CodeAction> {
-    let listens = ide::listens(&parsed.document, &parsed.resolved);
+    let listens = ide::listens(&parsed.document, parsed.resolved());
     let used: Vec<u16> = listens.iter().flat_map(|listen| [listen.program, listen.local]).collect();
     let touches = |listen: &&Listen| {
         let own = parsed.range(listen.span);

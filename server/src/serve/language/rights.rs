@@ -15,7 +15,7 @@ const MISSING: &str = "rights-missing";
 
 /// What the user may not do and must, at the target.
 pub(super) fn diagnostic(parsed: &Parsed, rights: &Rights) -> Option<Diagnostic> {
-    let Origin::File(span) = parsed.resolved.origin("target.path") else { return None };
+    let Origin::File(span) = parsed.resolved().origin("target.path") else { return None };
     (!rights.missing.is_empty()).then(|| Diagnostic {
         range: parsed.range(span),
         severity: Some(DiagnosticSeverity::WARNING),
@@ -28,10 +28,10 @@ pub(super) fn diagnostic(parsed: &Parsed, rights: &Rights) -> Option<Diagnostic>
 
 /// Shows the manifest: as a repair where rights are missing, else as an action on the whole file.
 pub(super) fn action(parsed: &Parsed, rights: &Rights, problems: &[Diagnostic]) -> Option<CodeAction> {
-    if parsed.resolved.has_errors() {
+    if parsed.resolved().has_errors() {
         return None;
     }
-    let config = &parsed.resolved.config;
+    let config = &parsed.resolved().config;
     let namespace = config.target.namespace.as_deref().or(rights.namespace.as_deref()).unwrap_or("default");
     let text = permissions::manifest(&Subject::of(config), namespace, rights.user.as_deref());
     let title = "Show the rights that this configuration needs";

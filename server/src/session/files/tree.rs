@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use protocol::files::{Entry, FileKind, Identity, Metadata, Time};
+use protocol::files::{Entry, FileKind, Metadata, Time};
 use protocol::layer::{Lease, MAX_PATH, SHADOW, SHADOW_LEASES};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, chmodat, fchmod, futimens, mkdirat,
@@ -376,6 +376,8 @@ fn times(about: &Metadata) -> Timestamps {
 mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
+
+    use protocol::files::Identity;
 
     use super::*;
 
