@@ -41,7 +41,7 @@ pub struct Completion {
 }
 
 /// Most names of the cluster that are proposed; of more, those that fit what is typed, and there may be others.
-pub const MOST_NAMES: usize = 200;
+pub const MOST_NAMES: usize = 100;
 
 /// Filters that people begin with.
 const HEADERS: &[(&str, &str)] = &[
