@@ -42,17 +42,20 @@ thread_local! {
     static ENTRIES: [Cell<Entry>; DEPTH] = const { [const { Cell::new(FREE) }; DEPTH] };
 }
 
-/// Opens a request socket by `open` and notes it for the frame that holds the address `frame`. The number is
-/// noted at once: a handler may jump away at any moment.
+/// Opens a request socket by `open` and notes it for the frame that holds the address `frame`. A handler may jump away
+/// at any moment, but not before the number is noted: a signal that came meanwhile is delivered when the call returns.
 pub(crate) fn enter(frame: usize, open: impl FnOnce() -> Result<i32, Errno>) -> Result<Ticket, Errno> {
     let alternate_stack = sys::on_alternate_stack();
     sys::watch_thread_end();
     ENTRIES.with(|entries| {
+        let blocked = sys::signal_mask(u64::MAX);
         let slot = entries.iter().position(|entry| entry.get().fd < 0);
-        let fd = open()?;
-        let mut entry = Entry { fd, cookie: UNKNOWN, frame, alternate_stack };
         let place = slot.and_then(|slot| entries.get(slot));
-        place.inspect(|place| place.set(entry));
+        let opened = open().map(|fd| Entry { fd, cookie: UNKNOWN, frame, alternate_stack });
+        let noted = opened.inspect(|entry| place.into_iter().for_each(|place| place.set(*entry)));
+        sys::signal_mask(blocked);
+        let mut entry = noted?;
+        let fd = entry.fd;
         entry.cookie = sys::cookie(fd).unwrap_or(UNKNOWN);
         place.inspect(|place| place.set(entry));
         Ok(Ticket { fd, cookie: entry.cookie, slot })
@@ -86,6 +89,8 @@ fn reclaim_below(entries: &[Cell<Entry>; DEPTH], present: usize) {
         // A handler's stack says nothing about the frames of the stack that it interrupted.
         return;
     }
+    // A handler must not jump away between the two halves of forgetting one.
+    let blocked = sys::signal_mask(u64::MAX);
     for cell in entries {
         let entry = cell.get();
         let below = present.checked_sub(entry.frame).is_some_and(|distance| distance < SAME_STACK);
@@ -94,6 +99,7 @@ fn reclaim_below(entries: &[Cell<Entry>; DEPTH], present: usize) {
             close_ours(entry.fd, entry.cookie);
         }
     }
+    sys::signal_mask(blocked);
 }
 
 /// Closes everything that an ending thread has left. Runs as the destructor of thread-specific data.
