@@ -102,16 +102,19 @@ fn progress_is_json_lines_on_request() {
 /// Runs a Python script that has a pseudo terminal with a shell in it, as a person at a terminal has.
 fn at_a_terminal(laptop: &Laptop, script: &str) -> String {
     let prelude = r#"
-import os, pty, re, select, sys, time
+import os, pty, re, select, subprocess, sys, termios, time
 def start(*command):
     pid, fd = pty.fork()
     if pid == 0:
         os.execvp(command[0], command)
     return pid, fd
+def state(fd):
+    processes = subprocess.getoutput("ps -eo pid,ppid,pgid,tpgid,stat,wchan:20,blocked,args | grep -v ' \\['")
+    return "local flags %#o, foreground %d\n%s" % (termios.tcgetattr(fd)[3], os.tcgetpgrp(fd), processes)
 def expect(fd, pattern, seen=[b""]):
     while not re.search(pattern, seen[0]):
         ready, _, _ = select.select([fd], [], [], 60)
-        assert ready, "no %r in %r" % (pattern, seen[0])
+        assert ready, "no %r in %r; %s" % (pattern, seen[0], state(fd))
         try:
             chunk = os.read(fd, 65536)
         except OSError:
