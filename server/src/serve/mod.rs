@@ -1,8 +1,9 @@
 //! `mirror serve`: the helper that editors start. JSON-RPC on standard input and output.
 //!
 //! [`rpc`] defines what it can do beyond the language server protocol. `receiver` takes the requests; `clusters`,
-//! `watches` and `targets` know clusters, `disk` follows files, `sessions` and `launch` hold sessions, `documents` and `language` are the
-//! configuration. `service` stands between them and `tower-lsp`: it keeps the order of edits and survives defects.
+//! `watches` and `targets` know clusters, `disk` follows files, `sessions` and `launch` hold sessions, `documents` and
+//! `language` are the configuration. `stdio` and `input` bring messages, and `service` stands between all these and
+//! `tower-lsp`: it keeps the order of edits and survives defects.
 
 mod clusters;
 mod disk;

@@ -133,7 +133,7 @@ pub(super) fn listener_on_loopback(v4: bool, port: u16, uid: u32, relay: Ipv4Add
     Ok(found)
 }
 
-/// Whether sessions have their own sockets at an address: no program of the user's listens there.
+/// Whether an address is one where sessions have sockets of their own, which are never the program's.
 fn is_of_sessions(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.octets()[1] != 0)
 }
