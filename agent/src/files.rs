@@ -7,12 +7,12 @@ mod described;
 mod rights;
 mod writing;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -35,45 +35,59 @@ const MAX_COPY: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Root {
     directory: RefCell<OwnedFd>,
-    /// The files that are read again and again, as they were at the beginning: what is mounted on them is gone when the
-    /// root's last process has ended.
+    /// The folder under `/proc` of the process whose root it is; none where that cannot end.
+    process: RefCell<Option<OwnedFd>>,
+    /// The files that are read again and again, as they were at the beginning. They are what is read once the mounts
+    /// are gone, and until there is another root.
     copies: RefCell<HashMap<&'static str, Vec<u8>>>,
-    is_kept: Cell<bool>,
 }
 
 impl Root {
     pub(crate) fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        let directory = RefCell::new(open_root(path)?);
-        let root = Self { directory, copies: RefCell::default(), is_kept: Cell::new(false) };
-        root.copy();
-        Ok(root)
+        Self::with(open_root(CWD, path.as_ref())?, None)
     }
 
-    /// From now on, or until there is another root, its files are those of the beginning.
-    pub(crate) fn keep(&self) {
-        self.is_kept.set(true);
+    /// The root of a process, by its folder under `/proc`.
+    pub(crate) fn of_process(folder: OwnedFd) -> io::Result<Self> {
+        Self::with(open_root(folder.as_fd(), Path::new("root"))?, Some(folder))
     }
 
-    /// Takes the place of another root.
-    pub(crate) fn follow(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.directory.replace(open_root(path)?);
-        self.is_kept.set(false);
-        self.copy();
+    fn with(directory: OwnedFd, process: Option<OwnedFd>) -> io::Result<Self> {
+        let root = Self { directory: directory.into(), process: process.into(), copies: RefCell::default() };
+        root.copies.replace(root.copy());
+        if root.has_mounts() { Ok(root) } else { Err(Errno::SRCH.into()) }
+    }
+
+    /// The root of another process takes the place of this one.
+    pub(crate) fn follow(&self, folder: OwnedFd) -> io::Result<()> {
+        let Self { directory, process, copies } = Self::of_process(folder)?;
+        self.directory.swap(&directory);
+        self.process.swap(&process);
+        self.copies.swap(&copies);
         Ok(())
     }
 
-    fn copy(&self) {
+    fn copy(&self) -> HashMap<&'static str, Vec<u8>> {
         let files = POD_FILES.map(|path| path.trim_start_matches('/'));
-        let copies = files.into_iter().filter_map(|path| Some((path, self.read(path, MAX_COPY).ok()?)));
-        self.copies.replace(copies.collect());
+        files.into_iter().filter_map(|path| Some((path, self.read_now(path, MAX_COPY).ok()?))).collect()
     }
 
-    /// Contents of a regular file of at most `limit` bytes; `path` is relative to the root.
+    fn has_mounts(&self) -> bool {
+        self.process.borrow().as_ref().is_none_or(has_mounts)
+    }
+
+    /// Contents of a regular file of at most `limit` bytes; `path` is relative to the root. Without the mounts there
+    /// are those of [`POD_FILES`] only.
     pub(crate) fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
-        if self.is_kept.get() {
-            let copies = self.copies.borrow();
-            return copies.get(path).cloned().ok_or(io::ErrorKind::NotFound.into());
+        let read = self.read_now(path, limit);
+        if self.has_mounts() {
+            return read;
         }
+        let copies = self.copies.borrow();
+        copies.get(path).cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn read_now(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
         let file = File::from(self.open_file(path)?);
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() > limit {
@@ -185,9 +199,19 @@ fn is_for_hand(errno: Errno) -> bool {
     matches!(errno, Errno::NOSYS | Errno::PERM | Errno::AGAIN)
 }
 
-fn open_root(path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+fn open_root(directory: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(CWD, path.as_ref(), flags, Mode::empty())?)
+    Ok(openat(directory, path, flags, Mode::empty())?)
+}
+
+/// Whether what a process of a container has mounted is still there; `folder` is that of the process under `/proc`.
+///
+/// When the last process of a mount namespace ends, its mounts come apart, and a path below the root leads to what
+/// they covered: the image's `/etc/resolv.conf` instead of the pod's. A process loses its namespaces before that, and
+/// only later does it tell that it has ended (`exit_task_namespaces`, `exit_notify` in Linux's `do_exit`). So what was
+/// found before this says "yes" is the container's.
+pub(crate) fn has_mounts(folder: &OwnedFd) -> bool {
+    readlinkat(folder, "ns/mnt", Vec::new()).is_ok()
 }
 
 fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = OsString> {
@@ -286,22 +310,30 @@ mod tests {
     }
 
     #[test]
-    fn the_files_of_the_beginning_are_read_until_there_is_another_root() {
-        let (first, second) = (tempfile::tempdir().expect("creates"), tempfile::tempdir().expect("creates"));
-        for (folder, text) in [(&first, "first"), (&second, "second")] {
-            std::fs::create_dir(folder.path().join("etc")).expect("creates");
-            std::fs::write(folder.path().join("etc/hosts"), text).expect("writes");
+    fn once_the_process_has_ended_the_files_of_the_beginning_are_read_until_there_is_another_root() {
+        let mut process = std::process::Command::new("sleep").arg("600").spawn().expect("starts");
+        let folder = || openat(CWD, format!("/proc/{}", process.id()), OFlags::PATH, Mode::empty()).expect("opens");
+        let (first, other) = (tempfile::tempdir().expect("creates"), folder());
+        std::fs::create_dir(first.path().join("etc")).expect("creates");
+        let hosts = first.path().join("etc/hosts");
+        std::fs::write(&hosts, "first").expect("writes");
+        let root = Root::with(open_root(CWD, first.path()).expect("opens"), Some(folder())).expect("opens");
+        std::fs::write(&hosts, "changed").expect("writes");
+        let read = |path| root.read(path, 1 << 20).map_err(|error| error.kind());
+        assert_eq!(read("etc/hosts").as_deref(), Ok(&b"changed"[..]));
+        process.kill().expect("ends");
+        // Not yet waited for, it is there as a zombie.
+        while root.has_mounts() {
+            std::thread::yield_now();
         }
-        let root = Root::open(first.path()).expect("opens");
-        std::fs::write(first.path().join("etc/hosts"), "changed").expect("writes");
-        let hosts = || root.read("etc/hosts", 100).map_err(|error| error.kind());
-        assert_eq!(hosts().as_deref(), Ok(&b"changed"[..]));
-        root.keep();
-        std::fs::remove_file(first.path().join("etc/hosts")).expect("removes");
-        assert_eq!(hosts().as_deref(), Ok(&b"first"[..]));
-        assert!(root.read("etc/other", 100).is_err());
-        root.follow(second.path()).expect("opens");
-        assert_eq!(hosts().as_deref(), Ok(&b"second"[..]));
+        assert_eq!(read("etc/hosts").as_deref(), Ok(&b"first"[..]));
+        assert_eq!(read("etc/other"), Err(io::ErrorKind::NotFound));
+        process.wait().expect("its end");
+        assert_eq!(read("etc/hosts").as_deref(), Ok(&b"first"[..]));
+        assert!(root.follow(other).is_err(), "a process that has ended has no root");
+        assert_eq!(read("etc/hosts").as_deref(), Ok(&b"first"[..]));
+        root.follow(openat(CWD, "/proc/self", OFlags::PATH, Mode::empty()).expect("opens")).expect("follows");
+        assert_eq!(read("etc/hosts").ok(), std::fs::read("/etc/hosts").ok());
     }
 
     #[test]

@@ -11,9 +11,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::files::Root;
+use crate::files::{self, Root};
 
 /// Why there is no target.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub(crate) struct Target {
     pub(crate) pid: Pid,
     /// Becomes readable when the process ends (`pidfd_open(2)`).
     pub(crate) end: OwnedFd,
+    /// Its folder under `/proc`, and never another process's.
+    folder: OwnedFd,
     container_id: String,
     /// What the paths of the control groups of all the pod's containers begin with.
     pod: String,
@@ -56,12 +59,19 @@ impl Target {
 
     /// Its root directory.
     pub(crate) fn root(&self) -> Result<Root, FindError> {
-        Root::open(self.proc_path("root")).map_err(|source| self.without_root(source))
+        let root = self.folder.try_clone().and_then(Root::of_process);
+        root.map_err(|source| self.without_root(source))
     }
 
     /// Its root directory takes the place of that of the process before.
     pub(crate) fn follow_with(&self, root: &Root) -> Result<(), FindError> {
-        root.follow(self.proc_path("root")).map_err(|source| self.without_root(source))
+        let followed = self.folder.try_clone().and_then(|folder| root.follow(folder));
+        followed.map_err(|source| self.without_root(source))
+    }
+
+    /// Whether its files are still its own ([`files::has_mounts`]).
+    pub(crate) fn has_mounts(&self) -> bool {
+        files::has_mounts(&self.folder)
     }
 
     fn without_root(&self, source: io::Error) -> FindError {
@@ -93,9 +103,11 @@ pub(crate) fn find(container_id: &str) -> Result<Target, FindError> {
     let (pid, pod) = find_in(proc, container_id)?;
     let watch = |errno: rustix::io::Errno| FindError::Watch(errno.into());
     let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(watch)?;
-    // Its number may have gone to another process before the descriptor was there to hold it.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = open(proc.join(pid.to_string()), flags, Mode::empty()).map_err(watch)?;
+    // Its number may have gone to another process before the descriptors were there to hold it.
     match find_in(proc, container_id)?.0 == pid {
-        true => Ok(Target { pid, end, container_id: container_id.to_owned(), pod }),
+        true => Ok(Target { pid, end, folder, container_id: container_id.to_owned(), pod }),
         false => Err(FindError::NotFound(container_id.to_owned())),
     }
 }

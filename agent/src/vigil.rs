@@ -54,7 +54,6 @@ impl Vigil {
                         (None, _) => return Change::Gone,
                         (Some(_), true) => {
                             info!("the target's process ended; its pod has others");
-                            self.pod.root.keep();
                             return Change::Ended;
                         }
                         (Some(_), false) => {}

@@ -119,7 +119,7 @@ async fn send(mut file: File, limit: u64, mut stream: Stream) -> std::io::Result
     }
 }
 
-/// Runs `work` as the target's user; an error says what was tried.
+/// Runs `work` as the target's user; an error says what was tried. What it finds while the container ends is no answer.
 pub(super) fn with_rights<T>(
     what: &str,
     path: &[u8],
@@ -130,6 +130,7 @@ pub(super) fn with_rights<T>(
         Some(rights) => rights.lend(|| work(Some(rights)))?,
         None => work(None),
     });
+    let tried = if target.is_none_or(Target::has_mounts) { tried } else { Err(Errno::SRCH) };
     tried.map_err(|errno| RemoteError {
         errno: errno.raw_os_error(),
         context: format!("{what} {}: {errno}", String::from_utf8_lossy(path)),
