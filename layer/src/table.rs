@@ -148,6 +148,8 @@ hooks! {
         => socket::getpeername: "names the far end as the pod's kernel does";
     waiting [getsockname] (fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int
         => socket::getsockname: "names the near end as the pod's kernel does";
+    waiting [getsockopt] (fd: c_int, level: c_int, name: c_int, value: *mut c_void, length: *mut socklen_t) -> c_int
+        => socket::getsockopt: "says of a late failure what the pod's kernel says";
 
     waiting [listen] (fd: c_int, backlog: c_int) -> c_int
         => listen::listen: "opens the pod's port";

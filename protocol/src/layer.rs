@@ -137,6 +137,12 @@ pub enum Request<'a> {
         /// The socket's own address as this machine's kernel names it.
         local: SocketAddr,
     },
+    /// Why the pod could not connect a parked socket, of which this machine's kernel says that it was refused. Reply:
+    /// `i32`, the pod's errno; 0 where nothing else is known. It is told once, as `SO_ERROR` is (`socket(7)`).
+    Failure {
+        /// `SO_COOKIE` of the user's socket.
+        cookie: u64,
+    },
     /// A UDP socket wants to send or to be connected to a remote address. Reply: [`UdpReply`].
     ///
     /// With a `connect` the layer passes the socket itself along (`SCM_RIGHTS`), through which the host can raise

@@ -109,6 +109,7 @@ by_number! {
     SYS_bind => bind(a, b, c);
     SYS_getpeername => getpeername(a, b, c);
     SYS_getsockname => getsockname(a, b, c);
+    SYS_getsockopt => getsockopt(a, b, c, d, e);
     SYS_listen => listen(a, b);
     SYS_accept => accept(a, b, c);
     SYS_accept4 => accept4(a, b, c, d);

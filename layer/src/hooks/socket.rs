@@ -1,10 +1,10 @@
-//! `connect`, `bind`, `getpeername`, `getsockname`. All of them are async-signal-safe
+//! `connect`, `bind`, `getpeername`, `getsockname`, `getsockopt`. All of them are async-signal-safe
 //! (`signal-safety(7)`): nothing on their way allocates or locks.
 //!
 //! libc has no other public function that connects for its caller, apart from the resolver's and those that
 //! send with `MSG_FASTOPEN`.
 
-use libc::{c_int, sockaddr, socklen_t};
+use libc::{c_int, c_void, sockaddr, socklen_t};
 
 use crate::address;
 use crate::address::Encoded;
@@ -122,6 +122,34 @@ unsafe fn name(
     }
     // SAFETY: the kernel has just written both.
     unsafe { show_pod_side(fd, end, address, room, length) };
+    Verdict::Success(0)
+}
+
+/// # Safety
+/// As `getsockopt(2)`.
+pub(crate) unsafe fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    name: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> Verdict<c_int> {
+    let is_error = (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR);
+    let Some(next) = next::getsockopt.get().filter(|_| is_error) else { return Verdict::Bypass };
+    // SAFETY: the program's own arguments.
+    let result = unsafe { next(fd, level, name, value, length) };
+    if result != 0 {
+        return Verdict::Passed(result);
+    }
+    // SAFETY: the kernel has just written both, the number as far as there was room for it.
+    unsafe {
+        let value = value.cast::<c_int>();
+        if length.read_unaligned() as usize == size_of::<c_int>()
+            && let Some(errno) = outgoing::late_failure(fd, value.read_unaligned())
+        {
+            value.write_unaligned(errno);
+        }
+    }
     Verdict::Success(0)
 }
 

@@ -83,6 +83,20 @@ fn connect_tcp(fd: c_int, destination: SocketAddr) -> Verdict<c_int> {
     }
 }
 
+/// What `SO_ERROR` should say of `fd` instead of `said`, which the kernel says: a parked socket can only be refused,
+/// whatever the pod's error. `None` is `said`.
+pub(crate) fn late_failure(fd: c_int, said: Errno) -> Option<Errno> {
+    let (session, cookie) = guard(Stage::Before, None, || {
+        let session = session::get().filter(|session| said == libc::ECONNREFUSED && session.rules.tcp)?;
+        if sys::speaks(fd) == Speaks::Tcp { Some((session, sys::cookie(fd).ok()?)) } else { None }
+    })?;
+    let request = Request::Failure { cookie };
+    match ask_as::<i32, 32, 32>(session, request, Patience::Brief, |body| codec::decode(body).ok()) {
+        Ok(errno @ 1..4096) => Some(errno),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// Decides, and gathers what the host must know.
 fn plan(fd: c_int, written: SocketAddr) -> Result<Remote, Verdict<c_int>> {
     let session = session::get().filter(|session| !session.is_debugger(written)).ok_or(Verdict::Bypass)?;

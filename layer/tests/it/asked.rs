@@ -24,6 +24,9 @@ pub(crate) enum Asked {
         cookie: u64,
         local: SocketAddr,
     },
+    Failure {
+        cookie: u64,
+    },
     /// `passed` is what came with it: whether it is a socket with the same cookie.
     Udp {
         cookie: u64,

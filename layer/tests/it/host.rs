@@ -323,6 +323,7 @@ impl Shared {
                 Asked::Connect { cookie, destination, source_port, from_loopback, over, nonblocking }
             }
             Request::Parked { cookie, local } => Asked::Parked { cookie, local },
+            Request::Failure { cookie } => Asked::Failure { cookie },
             Request::Udp { cookie, peer, local, source_port, from_loopback, over, connect } => {
                 let passed = passed.map(|socket| crate::passing::cookie(&socket) == cookie);
                 Asked::Udp { cookie, peer, local, source_port, from_loopback, over, connect, passed }
@@ -355,7 +356,7 @@ impl Shared {
             }),
             Asked::Environment => Reply::Hangup,
             Asked::Parked { .. } => Reply::Done,
-            Asked::Listen { .. } => Reply::Errno(0),
+            Asked::Listen { .. } | Asked::Failure { .. } => Reply::Errno(0),
             Asked::Udp { .. } => Reply::Udp(UdpReply::Failed(libc::EHOSTUNREACH)),
             Asked::UdpPeer { .. } => Reply::UdpPeer(UdpPeerReply::Unknown),
             Asked::Unix { .. } => Reply::Unix(UnixReply::Local),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use libc::{EALREADY, ECONNABORTED, ECONNREFUSED, EINPROGRESS, EINTR, EISCONN, ENETUNREACH, EOPNOTSUPP};
+use libc::{EALREADY, ECONNABORTED, ECONNREFUSED, EHOSTUNREACH, EINPROGRESS, EINTR, EISCONN, ENETUNREACH, EOPNOTSUPP};
 use protocol::layer::{ConnectReply, Over};
 
 use crate::host::{Asked, FakeHost, Reply, echo_server, pod_end};
@@ -100,7 +100,8 @@ impl Parking {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Completed,
-    Refused,
+    /// With what the host has to say of it.
+    Refused(i32),
     Lost,
 }
 
@@ -137,11 +138,12 @@ fn parking(end: End) -> FakeHost {
                     assert!(!go_on.swap(true, Ordering::Relaxed), "once");
                     match end {
                         End::Completed => drop(thread::spawn(move || place.complete(local))),
-                        End::Refused | End::Lost => drop(place),
+                        End::Refused(_) | End::Lost => drop(place),
                     }
                 }
                 Reply::Default
             }
+            Asked::Failure { .. } if let End::Refused(errno) = end => Reply::Errno(errno),
             _ => Reply::Default,
         },
     )
@@ -183,10 +185,12 @@ fn a_parked_connect_is_refused_late() {
     let words =
         "socket4 nonblock connect 10.0.0.5 80 again local poll connect 10.0.0.6 81 connect 10.0.0.6 81 poll names";
     let own = pod_end(0);
-    let expected = format!(
-        "connect={EINPROGRESS} again={EALREADY} local={own}/16 poll=1 out so_error={ECONNREFUSED} connect={ECONNABORTED} connect={EINPROGRESS} poll=1 out so_error=0 local=10.244.0.9:40002/16 peer=10.0.0.6:81/16"
-    );
-    assert_eq!(words_on(&parking(End::Refused), words), expected);
+    for (errno, told) in [(0, ECONNREFUSED), (EHOSTUNREACH, EHOSTUNREACH), (-1, ECONNREFUSED)] {
+        let expected = format!(
+            "connect={EINPROGRESS} again={EALREADY} local={own}/16 poll=1 out so_error={told} connect={ECONNABORTED} connect={EINPROGRESS} poll=1 out so_error=0 local=10.244.0.9:40002/16 peer=10.0.0.6:81/16"
+        );
+        assert_eq!(words_on(&parking(End::Refused(errno)), words), expected);
+    }
 }
 
 #[test]

@@ -166,6 +166,7 @@ async fn answer(mut stream: UnixStream, admitted: Admitted, layers: &Layers) -> 
             layers.outgoing.parking.arrived(cookie, local);
             write(&mut stream, &()).await
         }
+        Request::Failure { cookie } => write(&mut stream, &layers.outgoing.parking.failure(cookie)).await,
         Request::Udp { cookie, peer, local, source_port, from_loopback, over, connect } => {
             let ask = Ask { cookie, peer, local, source_port, over, connect };
             let reply = match layers.rules.is_remote(Transport::Udp, peer) {

@@ -10,8 +10,8 @@
 //!   sockets are ordinary connections.
 //! - *The pod could not connect*: the listener is closed, and the next SYN, which comes within a second at
 //!   first and later in steps of more, is refused. There is no quicker way for a process without privileges to
-//!   refuse a SYN that it let pass. `ECONNREFUSED` is the only error that can be told, except `ETIMEDOUT`, which
-//!   comes by itself when nothing is done.
+//!   refuse a SYN that it let pass. `ECONNREFUSED` is the only error that the kernel can tell, except `ETIMEDOUT`,
+//!   which comes by itself when nothing is done. `SO_ERROR` tells the pod's, for which the layer asks here.
 
 use std::collections::HashMap;
 use std::io;
@@ -111,6 +111,8 @@ pub(super) struct Parking {
     names: Arc<Names>,
     /// By cookie: who waits to hear that the socket is there, and its address.
     awaited: Mutex<HashMap<u64, oneshot::Sender<SocketAddr>>>,
+    /// By cookie: the errno of the pod that the program has not been told yet, and of which connect.
+    failures: Mutex<HashMap<u64, (EntryId, i32)>>,
 }
 
 /// A socket that is parked or on its way there.
@@ -135,12 +137,13 @@ enum End {
 
 impl Parking {
     pub(super) fn new(names: Arc<Names>) -> Arc<Self> {
-        Arc::new(Self { names, awaited: Mutex::default() })
+        Arc::new(Self { names, awaited: Mutex::default(), failures: Mutex::default() })
     }
 
     /// Parks the watched socket until `attempt` has come to an end.
     pub(super) fn park(self: &Arc<Self>, place: Place, attempt: Attempt, watch: Watch, destination: SocketAddr) {
         let names = self.names.set(watch.clone(), Local::Unspecified, destination);
+        self.failures().remove(&watch.cookie());
         let (arrived, here) = oneshot::channel();
         self.awaited().insert(watch.cookie(), arrived);
         tokio::spawn(self.clone().hold(Parked { place, attempt, watch, names, here }));
@@ -151,6 +154,15 @@ impl Parking {
         if let Some(awaited) = self.awaited().remove(&cookie) {
             awaited.send(local).ok();
         }
+    }
+
+    /// Takes the errno with which the pod failed to connect the socket `cookie`; 0 for none.
+    pub(super) fn failure(&self, cookie: u64) -> i32 {
+        self.failures().remove(&cookie).map_or(0, |(_, errno)| errno)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, HashMap<u64, (EntryId, i32)>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn awaited(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<SocketAddr>>> {
@@ -174,6 +186,7 @@ impl Parking {
             }
             End::Failed(errno) => {
                 tracing::debug!(errno, "a connection failed in the pod while its socket was parked");
+                self.failures().insert(cookie, (names, errno));
                 let kept = match errno == Errno::TIMEDOUT.raw_os_error() {
                     true => Kept::Silent(place),
                     // Without a descriptor to spare the address is free at once, which refuses as well.
@@ -181,6 +194,10 @@ impl Parking {
                 };
                 tokio::time::timeout(KEPT, watch.closed()).await.ok();
                 drop(kept);
+                let mut failures = self.failures();
+                if failures.get(&cookie).is_some_and(|(of, _)| *of == names) {
+                    failures.remove(&cookie);
+                }
             }
             End::GivenUp => {}
         }
@@ -316,8 +333,11 @@ mod tests {
         let names = NamesReply::Known { local: unspecified, peer: destination() };
         assert_eq!(parking.names.get(cookie), names);
         answer.send(()).expect("the attempt waits");
+        let open = program.try_clone().expect("clones");
         assert_eq!(outcome(program).await.map(drop), Err(Errno::CONNREFUSED));
+        assert_eq!([parking.failure(cookie), parking.failure(cookie)], [Errno::HOSTUNREACH.raw_os_error(), 0]);
         assert!(parking.awaited().is_empty());
+        drop(open);
     }
 
     #[tokio::test]

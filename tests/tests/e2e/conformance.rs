@@ -34,8 +34,8 @@ const DIFFERENCES: &[Difference] = &[
     always(&["connect.mptcp"], "Multipath sockets stay local: only TCP and UDP are carried"),
     varying(
         &["connect.six_nonblocking"],
-        "That there is no route is known only after `outgoing.connect_wait` where the answer takes longer, and a late failure is \
-         told as a refusal",
+        "That there is no route is known only after `outgoing.connect_wait` where the answer takes longer, and then `SO_ERROR` \
+         tells of it",
     ),
     always(&["connect.bound_to_interface"], "Sockets bound to an interface are meant for what lies behind it here"),
     always(&["bind.low_port", "udp.ping"], "The pod's kernel settings allow what this machine's do not"),

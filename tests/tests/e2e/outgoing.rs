@@ -84,12 +84,19 @@ fn blocking_and_non_blocking_connects_tell_success_and_the_pods_addresses() {
 fn a_refusal_and_an_unreachable_address_are_told_truly() {
     let laptop = Laptop::new();
     compiled(&laptop);
-    for how in ["block", "poll", "select", "epoll"] {
-        let refused = laptop.exec("-q", &format!("./connect {how} echo-server.default 81")).exited(1);
-        assert_eq!(refused.stdout, "connect ECONNREFUSED\n", "{how}");
-        // A broadcast-like address that no route leads to.
-        let unreachable = laptop.exec("-q", &format!("./connect {how} 240.0.0.1 80")).exited(1);
-        assert!(unreachable.stdout.contains("UNREACH"), "{how}: {}", unreachable.stdout);
+    // Without a wait, a connect that does not block is told of every failure late.
+    for wait in ["50ms", "0s"] {
+        laptop.write(
+            ".mirror.json",
+            &format!(r#"{{"feature": {{"network": {{"outgoing": {{"connect_wait": "{wait}"}}}}}}}}"#),
+        );
+        for how in ["block", "poll", "select", "epoll"] {
+            let refused = laptop.exec("-q", &format!("./connect {how} echo-server.default 81")).exited(1);
+            assert_eq!(refused.stdout, "connect ECONNREFUSED\n", "{how}, {wait}");
+            // A broadcast-like address that no route leads to.
+            let unreachable = laptop.exec("-q", &format!("./connect {how} 240.0.0.1 80")).exited(1);
+            assert!(unreachable.stdout.contains("UNREACH"), "{how}, {wait}: {}", unreachable.stdout);
+        }
     }
 }
 
