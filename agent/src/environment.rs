@@ -17,17 +17,27 @@ const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
 /// The target's environment as it was started with; without a target the agent's own, which is that of its
 /// pod and image.
 pub(crate) fn read(target: Option<&Target>) -> Result<Environment, RemoteError> {
-    let path = target.map_or_else(|| "/proc/self/environ".into(), |target| target.proc_path("environ"));
-    let bytes = match (read_bounded(&path), target) {
+    let folder = target.map_or_else(|| "/proc/self".into(), |target| target.proc_path(""));
+    let bytes = match (read_process(&folder), target) {
         // The file is its user's own, and root is nobody else's without `DAC_OVERRIDE`.
         (Err(error), Some(target)) if error.kind() == io::ErrorKind::PermissionDenied => read_memory(target),
         (read, _) => read,
     };
     let bytes = bytes.map_err(|error| RemoteError {
         errno: error.raw_os_error().unwrap_or(Errno::TOOBIG.raw_os_error()),
-        context: format!("read {}: {error}", path.display()),
+        context: format!("read {}: {error}", folder.join("environ").display()),
     })?;
     Ok(parse(&bytes))
+}
+
+/// The environment of a process, by its folder under `/proc`.
+fn read_process(folder: &Path) -> io::Result<Vec<u8>> {
+    let bytes = read_bounded(&folder.join("environ"))?;
+    // That of a process which is ending reads as empty: with its memory, its executable is gone, too.
+    if bytes.is_empty() && std::fs::read_link(folder.join("exe")).is_err() {
+        return Err(Errno::SRCH.into());
+    }
+    Ok(bytes)
 }
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
@@ -71,10 +81,29 @@ fn parse(bytes: &[u8]) -> Environment {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::path::PathBuf;
+    use std::process::Command;
 
     use super::*;
 
     type Case = (&'static [u8], &'static [(&'static [u8], &'static [u8])]);
+
+    #[test]
+    fn a_process_that_has_ended_is_not_one_without_an_environment() {
+        let mut process = Command::new("sleep").arg("600").env_clear().spawn().expect("starts");
+        let folder = PathBuf::from(format!("/proc/{}", process.id()));
+        // Until it executes the program, its environment is this one's.
+        while read_process(&folder).expect("reads") != b"" {
+            std::thread::yield_now();
+        }
+        process.kill().expect("ends");
+        while read_process(&folder).is_ok() {
+            std::thread::yield_now();
+        }
+        // It is a zombie: nobody has waited for it.
+        assert_eq!(read_process(&folder).map_err(|error| error.raw_os_error()), Err(Some(3)));
+        process.wait().expect("its end");
+    }
 
     #[test]
     fn entries_keep_their_order_and_bytes_and_garbage_is_left_out() {

@@ -102,14 +102,17 @@ fn progress_is_json_lines_on_request() {
 /// Runs a Python script that has a pseudo terminal with a shell in it, as a person at a terminal has.
 fn at_a_terminal(laptop: &Laptop, script: &str) -> String {
     let prelude = r#"
-import os, pty, re, select, subprocess, sys, termios, time
+import os, pty, re, select, signal, subprocess, sys, termios, time
 def start(*command):
     pid, fd = pty.fork()
     if pid == 0:
+        # Whoever runs the tests in the background has it ignored, which is inherited.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execvp(command[0], command)
     return pid, fd
 def state(fd):
-    processes = subprocess.getoutput("ps -eo pid,ppid,pgid,tpgid,stat,wchan:20,blocked,args | grep -v ' \\['")
+    columns = "pid,ppid,pgid,stat,wchan:20,ignored,blocked,args"
+    processes = subprocess.getoutput("ps -o %s -s %d" % (columns, os.getsid(os.tcgetpgrp(fd))))
     return "local flags %#o, foreground %d\n%s" % (termios.tcgetattr(fd)[3], os.tcgetpgrp(fd), processes)
 def expect(fd, pattern, seen=[b""]):
     while not re.search(pattern, seen[0]):
