@@ -46,6 +46,9 @@ const FIRST: Duration = Duration::from_secs(10);
 /// A cluster that cannot be asked is tried again after this.
 const AGAIN: Duration = Duration::from_secs(15);
 
+/// A right that the user lacks is asked about again after this: somebody may grant it.
+const REVIEW: Duration = Duration::from_secs(5);
+
 /// The open files.
 pub(super) struct Documents {
     client: Client,
@@ -115,8 +118,10 @@ impl File {
     }
 
     fn tell_of_rights(&self, rights: Rights) {
-        locked(&self.around).rights = Arc::new(rights);
-        self.changed.notify_one();
+        let before = std::mem::replace(&mut locked(&self.around).rights, Arc::new(rights.clone()));
+        if *before != rights {
+            self.changed.notify_one();
+        }
     }
 }
 
@@ -284,7 +289,15 @@ async fn look(watches: Arc<Watches>, reviews: Arc<Reviews>, file: Arc<File>, wis
         let reviewed = async {
             // Who still writes asks nothing.
             tokio::time::sleep(CALM).await;
-            file.tell_of_rights(reviews.of(&watches, &wish.place, &wish.subject).await);
+            loop {
+                let rights = reviews.of(&watches, &wish.place, &wish.subject).await;
+                let is_over = rights.missing.is_empty();
+                file.tell_of_rights(rights);
+                if is_over {
+                    return;
+                }
+                tokio::time::sleep(REVIEW).await;
+            }
         };
         tokio::select! {
             _ = async { tokio::join!(told, reviewed) } => {}

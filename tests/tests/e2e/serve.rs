@@ -335,17 +335,18 @@ fn a_configuration_is_compared_with_the_cluster() {
     });
 }
 
+fn rights_problem(published: &Value) -> Option<Value> {
+    let all = published["diagnostics"].as_array().cloned().unwrap_or_default();
+    all.into_iter().find(|problem| problem["code"] == "rights-missing")
+}
+
 /// Opens a configuration and returns the text that grants what it needs, as soon as the problem is told.
 fn rights_shown(editor: &mut Editor, laptop: &Laptop, text: &str) -> String {
     let uri = format!("file://{}", laptop.write(".mirror.json", text).display());
     let document = json!({ "uri": uri, "languageId": "json", "version": 1, "text": text });
     editor.notify("textDocument/didOpen", json!({ "textDocument": document }));
-    let is_told = |params: &Value| {
-        let all = params["diagnostics"].as_array().cloned().unwrap_or_default();
-        all.into_iter().find(|problem| problem["code"] == "rights-missing")
-    };
-    let told = editor.wait_for("textDocument/publishDiagnostics", |params| is_told(params).is_some());
-    let problem = is_told(&told).expect("it is there");
+    let told = editor.wait_for("textDocument/publishDiagnostics", |params| rights_problem(params).is_some());
+    let problem = rights_problem(&told).expect("it is there");
     let params =
         json!({ "textDocument": { "uri": uri }, "range": problem["range"], "context": { "diagnostics": [problem] } });
     let actions = editor.call("textDocument/codeAction", params).as_array().cloned().unwrap_or_default();
@@ -377,6 +378,7 @@ fn the_rights_that_a_configuration_needs_suffice_and_none_of_them_is_too_much() 
 
     grant(&manifest, &user, "create jobs.batch", "yes");
     laptop.exec(options, "true").success();
+    editor.wait_for("textDocument/publishDiagnostics", |params| rights_problem(params).is_none());
     for (question, with, without) in [
         ("get deployments.apps/echo-server", "[\"get\"]", "[\"update\"]"),
         ("list pods", "\"list\", \"watch\"", "\"watch\""),
