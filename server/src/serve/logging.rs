@@ -14,8 +14,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Lines that wait for the client; more are left out.
 const WAITING: usize = 256;
 
-/// What is logged if `MIRROR_LOG` does not say so.
-const DEFAULT: &str = "warn,server=info";
+/// What is logged if `MIRROR_LOG` does not say so. What may not be listed is told to the client as a problem, not by a
+/// line for each try.
+const DEFAULT: &str = "warn,kube_runtime::watcher=error,server=info";
 
 /// Lines for the client.
 pub(super) type Lines = mpsc::Receiver<(MessageType, String)>;
