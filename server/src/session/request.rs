@@ -16,9 +16,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a local process may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections of other users that may be without a request at a time. A process of the session may have
-/// changed its uid and still hold the token, so they are not refused; but whoever has no token shall not hold
-/// many of our descriptors by saying nothing.
+/// Connections of other users that may be without a request at a time. A process of root's session may have
+/// changed its uid and still hold the token, so there they are not refused; but whoever has no token shall not hold
+/// many of our descriptors by saying nothing. Who is not root cannot have become another user with the layer: the
+/// loader leaves it out where that may happen (`ld.so(8)`, secure execution).
 const STRANGERS: usize = 64;
 
 /// Who may connect to the control socket.
@@ -29,7 +30,12 @@ pub(super) struct Admission {
 
 impl Admission {
     pub(super) fn new() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw(), strangers: Arc::new(Semaphore::new(STRANGERS)) }
+        Self::of(rustix::process::geteuid().as_raw())
+    }
+
+    fn of(uid: u32) -> Self {
+        let strangers = if uid == 0 { STRANGERS } else { 0 };
+        Self { uid, strangers: Arc::new(Semaphore::new(strangers)) }
     }
 
     /// A place for a connection until its request is there; none where it is to be dropped.
@@ -142,14 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn silent_strangers_are_few_and_the_session_s_user_is_not_counted() {
-        let admission = Admission::new();
-        let stranger = admission.uid + 1;
-        let held: Vec<_> = (0..STRANGERS).map(|_| admission.admit_uid(stranger).expect("a place")).collect();
-        assert!(admission.admit_uid(stranger).is_none());
-        assert!(admission.admit_uid(admission.uid).is_some());
+    fn silent_strangers_of_root_s_session_are_few() {
+        let admission = Admission::of(0);
+        let held: Vec<_> = (0..STRANGERS).map(|_| admission.admit_uid(33).expect("a place")).collect();
+        assert!(admission.admit_uid(33).is_none());
         assert!(admission.admit_uid(0).is_some());
         drop(held);
-        assert!(admission.admit_uid(stranger).is_some());
+        assert!(admission.admit_uid(33).is_some());
+    }
+
+    #[test]
+    fn another_user_s_session_has_no_strangers_but_root() {
+        let admission = Admission::of(1000);
+        assert!(admission.admit_uid(33).is_none());
+        assert!(admission.admit_uid(1000).is_some());
+        assert!(admission.admit_uid(0).is_some());
     }
 }
