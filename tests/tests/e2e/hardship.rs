@@ -1,5 +1,8 @@
 //! Peers that misbehave and agents that die: each call has its errno, memory stays bounded, nobody else waits.
 
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
 use tests::{Cluster, Laptop};
 
 /// A hundred open connections, then what becomes of them when the agent is gone.
@@ -150,4 +153,31 @@ fn a_name_server_that_never_answers_delays_nobody_else() {
     let outcome = laptop.exec(&format!("-q -t pod/{name}"), "/usr/bin/python3 silent.py");
     Cluster::shared().kubectl(&["delete", "pod", &name, "--wait=false"]);
     assert_eq!(outcome.success().stdout, "others True\nsilent True True\n");
+}
+
+/// The token may be seen: editors type it into terminals, and anybody may read the arguments of a process.
+#[test]
+fn another_user_who_has_seen_the_token_has_no_session() {
+    let laptop = Laptop::new();
+    let script = "echo $LD_PRELOAD=$MIRROR_LAYER_SESSION; cat";
+    let mut running = laptop.start(laptop.mirror(["exec", "-q", "--", "sh", "-c", script]));
+    let line = running.wait_for("=mirror-");
+    let (layer, session) = line.split_once('=').expect("both");
+    // The user's own folders are closed to others.
+    let folder = tempfile::tempdir().expect("made");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("opened");
+    let copy = folder.path().join("layer.so");
+    std::fs::copy(layer, &copy).expect("copied");
+    let is_answered = |user: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", user, "--clear-groups", "env"]);
+        command.arg(format!("LD_PRELOAD={}", copy.display())).arg(format!("MIRROR_LAYER_SESSION={session}"));
+        command.args(["curl", "-sS", "-m", "10", "-o", "/dev/null", "http://echo-server/"]);
+        command.status().expect("runs").success()
+    };
+    assert!(is_answered("nobody"), "the session's user");
+    assert!(!is_answered("daemon"));
+    running.close_stdin();
+    assert!(running.wait().success());
 }
