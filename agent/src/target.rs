@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::files::{self, Root};
@@ -75,6 +76,10 @@ impl Target {
     }
 
     fn without_root(&self, source: io::Error) -> FindError {
+        // What `/proc` says of a process that is ending.
+        if matches!(Errno::from_io_error(&source), Some(Errno::SRCH | Errno::NOENT)) {
+            return FindError::NotFound(self.container_id.clone());
+        }
         // As the kernel compares them: a folder of `/proc` belongs to its process (proc(5)).
         let (uid, gid) = fs::metadata(self.proc_path("")).map_or((0, 0), |folder| (folder.uid(), folder.gid()));
         FindError::Root { uid, gid, source }
@@ -101,7 +106,7 @@ impl Target {
 pub(crate) fn find(container_id: &str) -> Result<Target, FindError> {
     let proc = Path::new("/proc");
     let (pid, pod) = find_in(proc, container_id)?;
-    let watch = |errno: rustix::io::Errno| FindError::Watch(errno.into());
+    let watch = |errno: Errno| FindError::Watch(errno.into());
     let end = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(watch)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(proc.join(pid.to_string()), flags, Mode::empty()).map_err(watch)?;

@@ -1,4 +1,4 @@
-//! Outgoing connections: `connect`, and the connects inside `MSG_FASTOPEN`.
+//! Outgoing connections: `connect`, the connects inside `MSG_FASTOPEN`, and why one has failed.
 //!
 //! Everything here may run in a signal handler: nothing allocates and nothing locks.
 

@@ -111,15 +111,18 @@ impl File {
     }
 
     fn tell_of_ports(&self, ports: Ports) {
-        let before = std::mem::replace(&mut locked(&self.around).ports, Arc::new(ports.clone()));
-        if *before != ports {
-            self.changed.notify_one();
-        }
+        self.tell_news(|around| &mut around.ports, ports);
     }
 
     fn tell_of_rights(&self, rights: Rights) {
-        let before = std::mem::replace(&mut locked(&self.around).rights, Arc::new(rights.clone()));
-        if *before != rights {
+        self.tell_news(|around| &mut around.rights, rights);
+    }
+
+    /// What is asked again and again is mostly the same.
+    fn tell_news<T: PartialEq>(&self, place: impl FnOnce(&mut Around) -> &mut Arc<T>, known: T) {
+        let known = Arc::new(known);
+        let before = std::mem::replace(place(&mut locked(&self.around)), known.clone());
+        if before != known {
             self.changed.notify_one();
         }
     }

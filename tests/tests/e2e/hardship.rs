@@ -1,4 +1,5 @@
-//! Peers that misbehave and agents that die: each call has its errno, memory stays bounded, nobody else waits.
+//! Peers and other users that misbehave, and agents that die: each call has its errno, memory stays bounded, nobody else
+//! waits.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
