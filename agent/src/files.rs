@@ -28,6 +28,9 @@ pub(crate) use writing::open_file;
 /// Links that one path may lead through (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
+/// How a file is made: what was put there meanwhile is not waited for.
+const CREATE: OFlags = OFlags::CREATE.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
 /// Longest file of which a copy is kept, in bytes.
 const MAX_COPY: u64 = 1 << 20;
 
@@ -123,15 +126,7 @@ impl Root {
 
     /// Makes a file at `path` unless there is one; whoever calls it has looked already.
     fn create(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT) {
-            Err(errno) if is_for_hand(errno) => {}
-            made => return Ok(made?),
-        }
-        let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-        let (above, name) = path.split_at(at);
-        let above = self.walk(above, OFlags::PATH | OFlags::CLOEXEC)?;
-        Ok(openat(above, OsStr::from_bytes(name), flags | OFlags::NOFOLLOW, mode)?)
+        self.open_or_make(path, flags | CREATE, mode)
     }
 
     fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
@@ -140,15 +135,24 @@ impl Root {
     }
 
     fn open_with(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-        match openat2(&*self.directory.borrow(), path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-            Err(errno) if is_for_hand(errno) => self.walk(path, flags),
+        self.open_or_make(path, flags, Mode::empty())
+    }
+
+    fn open_or_make(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        match openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT) {
+            Err(errno) if is_for_hand(errno) => self.walk(path, flags, mode),
             opened => Ok(opened?),
         }
     }
 
     /// `openat2(RESOLVE_IN_ROOT)` by hand, one component after the other. Directories that are left by `..`
     /// are remembered instead of asked for, so that a rename meanwhile cannot lead outside.
-    fn walk(&self, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    fn walk(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        // `O_EXCL` sees the link itself, as `O_NOFOLLOW` does.
+        let (makes, kept) = (flags.contains(OFlags::CREATE), flags.intersects(OFlags::NOFOLLOW | OFlags::EXCL));
+        if makes && path.ends_with(b"/") {
+            return Err(Errno::ISDIR.into());
+        }
         let mut ahead: VecDeque<OsString> = components(path).collect();
         let mut above = vec![self.directory.borrow().try_clone()?];
         let mut links = 0;
@@ -161,9 +165,7 @@ impl Root {
             }
             let here = above.last().ok_or(Errno::NOENT)?;
             match readlinkat(here, &name, Vec::new()) {
-                Ok(_) if ahead.is_empty() && flags.contains(OFlags::NOFOLLOW) => {
-                    return Ok(openat(here, &name, flags, Mode::empty())?);
-                }
+                Ok(_) if ahead.is_empty() && kept => return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, mode)?),
                 Ok(destination) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -174,8 +176,8 @@ impl Root {
                     }
                     components(destination.as_bytes()).rev().for_each(|name| ahead.push_front(name));
                 }
-                Err(Errno::INVAL) if ahead.is_empty() => {
-                    return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, Mode::empty())?);
+                Err(errno) if ahead.is_empty() && (errno == Errno::INVAL || makes && errno == Errno::NOENT) => {
+                    return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, mode)?);
                 }
                 Err(Errno::INVAL) => {
                     let into = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -250,7 +252,7 @@ mod tests {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let by_hand = |path: &str| {
             let mut text = String::new();
-            File::from(root.walk(path.as_bytes(), flags)?).read_to_string(&mut text)?;
+            File::from(root.walk(path.as_bytes(), flags, Mode::empty())?).read_to_string(&mut text)?;
             io::Result::Ok(text)
         };
         let by_call = |path| root.read(path, 100).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
@@ -271,6 +273,50 @@ mod tests {
             let expected = expected.map(str::to_owned).map_err(|errno| Some(errno.raw_os_error()));
             assert_eq!(by_call(path).map_err(|error| error.raw_os_error()), expected, "{path}");
             assert_eq!(by_hand(path).map_err(|error| error.raw_os_error()), expected, "{path} by hand");
+        }
+    }
+
+    #[test]
+    fn files_are_made_inside_the_root_with_or_without_the_system_call() {
+        let make = |path: &str, flags: OFlags, by_hand: bool| {
+            let outside = tempfile::tempdir().expect("creates");
+            let folder = outside.path().join("root");
+            std::fs::create_dir_all(folder.join("dir")).expect("creates");
+            for (link, destination) in [
+                ("made", "../../file"),
+                ("far", "/dir/file"),
+                ("lost", "/none/file"),
+                ("loop", "loop"),
+                ("up", "/dir/../../.."),
+            ] {
+                symlink(destination, folder.join("dir").join(link)).expect("links");
+            }
+            let root = Root::open(&folder).expect("opens");
+            let (path, flags, mode) = (path.as_bytes(), OFlags::WRONLY | flags, Mode::from_raw_mode(0o600));
+            let made = if by_hand { root.walk(path, flags | CREATE, mode) } else { root.create(path, flags, mode) };
+            made.map(|made| (root.path_of(&made).expect("a path"), rustix::fs::fstat(&made).expect("stats").st_mode))
+                .map_err(|error| error.raw_os_error())
+        };
+        let (follow, kept, exclusive) = (OFlags::empty(), OFlags::NOFOLLOW, OFlags::EXCL);
+        for (path, flags, expected) in [
+            ("/file", follow, Ok("/file")),
+            ("/dir/../../file", exclusive, Ok("/file")),
+            ("/dir/made", follow, Ok("/file")),
+            ("/dir/far", follow, Ok("/dir/file")),
+            ("/dir/made", kept, Err(Errno::LOOP)),
+            ("/dir/made", exclusive, Err(Errno::EXIST)),
+            ("/dir/lost", follow, Err(Errno::NOENT)),
+            ("/dir/loop", follow, Err(Errno::LOOP)),
+            ("/none/file", follow, Err(Errno::NOENT)),
+            ("/file/", follow, Err(Errno::ISDIR)),
+            ("/dir", follow, Err(Errno::ISDIR)),
+            ("/dir", exclusive, Err(Errno::EXIST)),
+            ("/dir/up", follow, Err(Errno::ISDIR)),
+        ] {
+            let expected = expected.map(|path| (path.as_bytes().to_vec(), 0o100_600));
+            let expected = expected.map_err(|errno| Some(errno.raw_os_error()));
+            assert_eq!(make(path, flags, false), expected, "{path} {flags:?}");
+            assert_eq!(make(path, flags, true), expected, "{path} {flags:?} by hand");
         }
     }
 
@@ -345,6 +391,6 @@ mod tests {
         let inode = |descriptor: OwnedFd| rustix::fs::fstat(descriptor).expect("stats").st_ino;
         let expected = inode(root.open_path(b"socket").expect("opens"));
         assert_eq!(inode(root.open_path(b"/link").expect("opens")), expected);
-        assert_eq!(inode(root.walk(b"/link", OFlags::PATH | OFlags::CLOEXEC).expect("opens")), expected);
+        assert_eq!(inode(root.walk(b"/link", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("opens")), expected);
     }
 }
