@@ -148,11 +148,14 @@ impl Root {
     /// `openat2(RESOLVE_IN_ROOT)` by hand, one component after the other. Directories that are left by `..`
     /// are remembered instead of asked for, so that a rename meanwhile cannot lead outside.
     fn walk(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        // `O_EXCL` sees the link itself, as `O_NOFOLLOW` does.
-        let (makes, kept) = (flags.contains(OFlags::CREATE), flags.intersects(OFlags::NOFOLLOW | OFlags::EXCL));
-        if makes && path.ends_with(b"/") {
+        let makes = flags.contains(OFlags::CREATE);
+        let names_folder = matches!(path.rsplit(|byte| *byte == b'/').next(), Some(b"" | b"."));
+        if makes && names_folder {
             return Err(Errno::ISDIR.into());
         }
+        // `O_EXCL` sees the link itself, as `O_NOFOLLOW` does.
+        let kept = flags.intersects(OFlags::NOFOLLOW | OFlags::EXCL) && !names_folder;
+        let flags = if names_folder { flags | OFlags::DIRECTORY } else { flags };
         let mut ahead: VecDeque<OsString> = components(path).collect();
         let mut above = vec![self.directory.borrow().try_clone()?];
         let mut links = 0;
@@ -269,6 +272,8 @@ mod tests {
             ("etc/broken", Err(Errno::NOENT)),
             ("etc/none/such", Err(Errno::NOENT)),
             ("secret/below", Err(Errno::NOTDIR)),
+            ("secret/", Err(Errno::NOTDIR)),
+            ("etc/chain/.", Err(Errno::NOTDIR)),
         ] {
             let expected = expected.map(str::to_owned).map_err(|errno| Some(errno.raw_os_error()));
             assert_eq!(by_call(path).map_err(|error| error.raw_os_error()), expected, "{path}");

@@ -11,7 +11,7 @@ use libc::{ECONNREFUSED, EIO, EMFILE, ENETUNREACH};
 use protocol::layer::Settings;
 
 use crate::host::{Asked, FakeHost, Reply, echo_server};
-use crate::run::{app, finish, hooked, installed, library, run, skip, wait};
+use crate::run::{app, figures, finish, hooked, installed, library, run, skip, wait};
 
 /// Port 80 is served, 1 refused, 7 never answered, 9 refused once 1 was; `silent` is a name never answered.
 fn session() -> FakeHost {
@@ -198,19 +198,11 @@ fn without_a_session_the_layer_is_passive() {
     assert_eq!((host.asked(), host.attached()), (vec![], vec![]));
 }
 
-/// Prints the cost of each call; `BENCH=1 cargo test --release -p layer cheap -- --nocapture` shows it.
+/// `BENCH=1 cargo test --release -p layer calls_that_stay_local -- --nocapture` shows the cost of each call.
 #[test]
-#[expect(clippy::print_stderr, reason = "figures for people")]
-fn calls_that_stay_local_are_cheap() {
-    let everything = |settings: &mut Settings| (settings.outgoing_udp, settings.unix) = (true, true);
-    let shown = run(&session_with(everything), "guest", &["bench"]).output();
-    let bare = finish(std::process::Command::new(app("guest")).arg("bench").arg("local")).output();
-    if std::env::var_os("BENCH").is_some() {
-        eprintln!("with the layer:\n{shown}without:\n{bare}");
-    }
-    // Far above what they cost and far below a question to the host in a debug build.
-    for line in shown.lines().take(bare.lines().count()) {
-        let nanoseconds: u64 = line.split(' ').rev().nth(1).and_then(|word| word.parse().ok()).expect("a figure");
-        assert!(nanoseconds < 10_000, "{line}");
-    }
+fn calls_that_stay_local_ask_nobody() {
+    let host = session_with(|settings| (settings.outgoing_udp, settings.unix) = (true, true));
+    run(&host, "guest", &["bench", "local"]).output();
+    assert_eq!(host.asked(), []);
+    figures(&host, "guest", &["bench"]);
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use crate::host::FakeHost;
 
-/// Longer than any case takes; a case that hangs fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than any case takes on a slow machine; a case that hangs fails.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Root of the workspace.
 pub(crate) fn workspace() -> &'static Path {
@@ -132,6 +132,16 @@ pub(crate) fn hooked(host: &FakeHost, program: impl AsRef<OsStr>) -> Command {
 /// Runs the C program `name` with a case and its arguments in the session of `host`.
 pub(crate) fn run(host: &FakeHost, name: &str, arguments: &[&str]) -> Ended {
     finish(hooked(host, app(name)).args(arguments))
+}
+
+/// With `BENCH` set, shows what a program's calls cost in the session of `host` and without the layer.
+#[expect(clippy::print_stderr, reason = "figures for people")]
+pub(crate) fn figures(host: &FakeHost, name: &str, arguments: &[&str]) {
+    if std::env::var_os("BENCH").is_some() {
+        let with = run(host, name, arguments).output();
+        let without = finish(Command::new(app(name)).args(arguments)).output();
+        eprintln!("with the layer:\n{with}without:\n{without}");
+    }
 }
 
 /// Runs a command to its end.

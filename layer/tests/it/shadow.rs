@@ -15,7 +15,7 @@ use protocol::layer::{ChangeReply, FileReply, Lease, Purpose, SHADOW_LARGE, SHAD
 
 use crate::files::kept;
 use crate::host::{Asked, FakeHost, Reply};
-use crate::run::{Ended, app, finish, hooked, run};
+use crate::run::{Ended, figures, finish, hooked, run};
 
 /// A table whose patterns are beginnings of paths.
 pub(crate) fn table(patterns: &[(&str, Rule)]) -> Vec<u8> {
@@ -323,19 +323,11 @@ fn what_no_pattern_names_is_this_machines_also_from_a_folder_of_the_pod() {
     );
 }
 
-/// `BENCH=1 cargo test --release -p layer patterns -- --nocapture` shows the figures.
+/// `BENCH=1 cargo test --release -p layer with_patterns -- --nocapture` shows the figures.
 #[test]
-#[expect(clippy::print_stderr, reason = "figures for people")]
-fn with_patterns_paths_that_stay_local_are_cheap() {
+fn with_patterns_paths_that_stay_local_ask_nobody() {
     let session = session(pod);
-    let shown = run(&session.host, "files", &["bench", "-"]).output();
-    let bare = finish(std::process::Command::new(app("files")).args(["bench", "-"])).output();
-    if std::env::var_os("BENCH").is_some() {
-        eprintln!("with patterns:\n{shown}without the layer:\n{bare}");
-    }
-    for line in shown.lines() {
-        let nanoseconds: f64 = line.split(' ').rev().nth(1).and_then(|word| word.parse().ok()).expect("a figure");
-        assert!(nanoseconds < 20_000.0, "{line}");
-    }
-    assert!(session.host.asked().is_empty());
+    run(&session.host, "files", &["bench", "-"]).output();
+    assert_eq!(session.host.asked(), []);
+    figures(&session.host, "files", &["bench", "-"]);
 }

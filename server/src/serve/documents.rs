@@ -19,7 +19,7 @@ use tower_lsp::lsp_types::{
 };
 
 use super::language::{self, Around, Live, Parsed};
-use super::reviews::{Reviews, Rights};
+use super::reviews::{GRANTED, Reviews, Rights};
 use super::rpc::{ContextRow, Place, TargetDetails};
 use super::targets;
 use super::watches::{Set, Watches};
@@ -294,16 +294,14 @@ async fn look(watches: Arc<Watches>, reviews: Arc<Reviews>, file: Arc<File>, wis
             tokio::time::sleep(CALM).await;
             loop {
                 let rights = reviews.of(&watches, &wish.place, &wish.subject).await;
-                let is_over = rights.missing.is_empty();
+                let pause = if rights.missing.is_empty() { GRANTED } else { REVIEW };
                 file.tell_of_rights(rights);
-                if is_over {
-                    return;
-                }
-                tokio::time::sleep(REVIEW).await;
+                tokio::time::sleep(pause).await;
             }
         };
         tokio::select! {
-            _ = async { tokio::join!(told, reviewed) } => {}
+            () = told => {}
+            () = reviewed => {}
             _ = kubeconfigs.changed() => {}
         }
     }

@@ -1,7 +1,9 @@
-//! What the user may do in clusters: each right is asked about until it is granted, and again when a kubeconfig changes.
+//! What the user may do in clusters: a right that is missing is asked about each time, one that is granted now and
+//! then, and all of them when a kubeconfig changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::rpc::Place;
 use super::watches::Watches;
@@ -10,6 +12,9 @@ use crate::kube::permissions::{self, Question, Subject};
 
 /// Kubeconfig, context.
 type Key = (Option<String>, String);
+
+/// How long a right that was granted is not asked about again: somebody may take it away.
+pub(super) const GRANTED: Duration = Duration::from_secs(30);
 
 /// What is known of rights for one file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,8 +35,8 @@ pub(super) struct Reviews(Mutex<Known>);
 struct Known {
     /// Which state of the kubeconfigs they come of.
     kubeconfigs: u64,
-    /// What may be done. What may not is asked again: somebody may have granted it.
-    granted: HashSet<(Key, Question)>,
+    /// When it was said of what may be done.
+    granted: HashMap<(Key, Question), Instant>,
     users: HashMap<Key, String>,
 }
 
@@ -47,13 +52,14 @@ impl Reviews {
             if std::mem::replace(&mut known.kubeconfigs, kubeconfigs) != kubeconfigs {
                 (known.granted, known.users) = Default::default();
             }
-            open.retain(|question| !known.granted.contains(&(key.clone(), question.clone())));
+            known.granted.retain(|_, since| since.elapsed() < GRANTED);
+            open.retain(|question| !known.granted.contains_key(&(key.clone(), question.clone())));
         }
         let (answers, user) = tokio::join!(permissions::review(&cluster, &open), self.user(&cluster, &key));
         let mut missing = Vec::new();
         for (question, answer) in open.into_iter().zip(answers) {
             match answer {
-                Some(true) => _ = self.known().granted.insert((key.clone(), question)),
+                Some(true) => _ = self.known().granted.insert((key.clone(), question), Instant::now()),
                 Some(false) => missing.push(question.words()),
                 None => {}
             }

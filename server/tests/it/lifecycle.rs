@@ -1,12 +1,12 @@
 //! When the helper comes and goes, and what it survives.
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::editor::Editor;
-use crate::{helper, started};
+use crate::{helper, started, started_at_a_silent_cluster};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -27,13 +27,10 @@ fn it_says_who_it_is() {
 
 #[test]
 fn it_leaves_when_its_input_ends_whatever_it_does() {
-    let (_home, mut editor) = started();
-    // Nobody answers there.
+    let (_silent, _home, mut editor) = started_at_a_silent_cluster();
     editor.ask("mirror/targets/list", json!({}));
     editor.close();
-    let began = Instant::now();
     editor.wait(SOON);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]

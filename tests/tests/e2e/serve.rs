@@ -392,6 +392,7 @@ fn the_rights_that_a_configuration_needs_suffice_and_none_of_them_is_too_much() 
         grant(&manifest.replace(with, without), &user, question, "no");
         laptop.exec(options, "true").exited(PERMISSION);
     }
+    editor.wait_for("textDocument/publishDiagnostics", |params| rights_problem(params).is_some());
     Cluster::shared().kubectl(&["delete", "role", &user]);
     Cluster::shared().kubectl(&["delete", "rolebinding", &format!("{user}-{user}")]);
 }

@@ -7,19 +7,24 @@ use tests::{Cluster, Laptop, freeze, thaw};
 use super::http::{MINE, client, pods, say, serve, steal};
 use super::http2;
 
-/// As `incoming.hold` is set here.
+/// As `incoming.hold` is set where requests are held.
 const HOLD: Duration = Duration::from_secs(3);
 
-fn paused(on_pause: &str) -> String {
-    format!(r#"{}, "hold": {}, "on_pause": "{on_pause}""#, steal(MINE), HOLD.as_secs())
+/// As it is set where none are.
+const LONG: Duration = Duration::from_secs(60);
+
+fn paused(on_pause: &str, hold: Duration) -> String {
+    format!(r#"{}, "hold": {}, "on_pause": "{on_pause}""#, steal(MINE), hold.as_secs())
 }
 
 #[test]
 fn requests_for_a_paused_program_go_to_the_application() {
     let laptop = Laptop::new();
     let pods = pods(&laptop, 8270);
-    for (on_pause, answer) in [("hold", "200 pod GET /b"), ("pass", "200 pod GET /b"), ("503", "503 mirror: ")] {
-        let mut program = serve(&laptop, &pods, &paused(on_pause));
+    for (on_pause, hold, answer) in
+        [("hold", HOLD, "200 pod GET /b"), ("pass", LONG, "200 pod GET /b"), ("503", LONG, "503 mirror: ")]
+    {
+        let mut program = serve(&laptop, &pods, &paused(on_pause, hold));
         let mut client = client(&laptop, &pods);
         assert!(say(&mut client, "me /a").starts_with("200 laptop GET /a"));
         freeze(&[program.pid()]);
@@ -27,7 +32,7 @@ fn requests_for_a_paused_program_go_to_the_application() {
         let asked = Instant::now();
         let answered = say(&mut client, "me /b");
         assert!(answered.starts_with(answer), "{on_pause}: {answered}");
-        assert_eq!(asked.elapsed() >= HOLD, on_pause == "hold", "{on_pause}: {:?}", asked.elapsed());
+        assert_eq!(asked.elapsed() >= hold, on_pause == "hold", "{on_pause}: {:?}", asked.elapsed());
         program.wait_for("the program did not accept them");
         // Nobody else waits.
         assert!(say(&mut client, "you /c").starts_with("200 pod GET /c"));
@@ -46,7 +51,7 @@ fn requests_for_a_paused_program_go_to_the_application() {
 fn requests_that_a_program_has_begun_are_never_done_twice() {
     let laptop = Laptop::new();
     let pods = pods(&laptop, 8273);
-    let mut program = serve(&laptop, &pods, &paused("hold"));
+    let mut program = serve(&laptop, &pods, &paused("hold", HOLD));
     let mut client = client(&laptop, &pods);
     let asked = Instant::now();
     let answered = say(&mut client, "me /sleep/30");
@@ -63,7 +68,7 @@ fn requests_that_a_program_has_begun_are_never_done_twice() {
 fn streams_for_a_paused_program_go_to_the_application() {
     let laptop = Laptop::new();
     let (pods, _application) = http2::node_pod(&laptop, 8276);
-    let mut program = http2::serve_node(&laptop, &pods, &paused("hold"));
+    let mut program = http2::serve_node(&laptop, &pods, &paused("hold", HOLD));
     let mut client = http2::client(&laptop, &pods);
     assert_eq!(say(&mut client, "me /a"), "200, laptop GET /a 0, trailer laptop");
     freeze(&[program.pid()]);
