@@ -97,7 +97,7 @@ export interface EffectiveConfig {
   context?: string;
   /** The namespace, of the configuration or the context's. */
   namespace?: string;
-  /** Whether the context looks like one of production. */
+  /** Whether the context or the namespace looks like one of production. */
   production: boolean;
   /** What happens to the target's traffic. */
   traffic: Traffic;
@@ -113,6 +113,8 @@ export interface EffectiveParams {
   folder: string;
   /** The file; else the first of `.mirror.json`, `.mirror.yaml`, … in the folder. */
   config?: string;
+  /** Where a target was picked, which wins over the configuration. */
+  place?: Place;
 }
 
 /** How a debugger takes variables. */
@@ -341,6 +343,8 @@ export interface SessionInfo {
   server: string;
   /** The target's namespace. */
   namespace: string;
+  /** Whether the context or the namespace looks like one of production. */
+  production?: boolean;
   /** The target: `deployment/web`, `targetless`. */
   target: string;
   /** The pod whose place the program takes. */

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
-use super::{errors, login_path};
+use super::{contexts, errors, login_path};
 use crate::failure::{Class, Failure, Result, nearest};
 
 /// How long a TCP and TLS connection to the API server may take.
@@ -55,6 +55,8 @@ pub struct Cluster {
     pub server: String,
     /// Namespace in which targets are looked for.
     pub namespace: String,
+    /// Whether the context looks like one of production.
+    pub production: bool,
 }
 
 /// What a request does, for messages and for the RBAC rule that permits it.
@@ -70,7 +72,7 @@ pub(super) struct Operation<'a> {
 impl Cluster {
     /// Reads the kubeconfig and prepares the client. Talks to nobody yet, except to an exec credential plugin.
     pub async fn open(options: &ClusterOptions) -> Result<Self> {
-        let (mut config, context) = load(options).await?;
+        let (mut config, context, production) = load(options).await?;
         if let Some(accept) = options.accept_invalid_certificates {
             config.accept_invalid_certs = accept;
         }
@@ -87,7 +89,7 @@ impl Cluster {
                 Failure::new(Class::Internal, format!("cannot prepare a connection to {server}: {error}"))
             })?
             .map_err(|error| errors::opening(&error, &server, &context))?;
-        Ok(Self { client, context, server, namespace })
+        Ok(Self { client, context, server, namespace, production })
     }
 
     /// Runs one request with a time limit and explains its failure.
@@ -191,25 +193,26 @@ impl Cluster {
     }
 }
 
-/// Finds the configuration and the name of its context.
-async fn load(options: &ClusterOptions) -> Result<(Config, String)> {
+/// Finds the configuration, the name of its context, and whether that looks like one of production.
+async fn load(options: &ClusterOptions) -> Result<(Config, String, bool)> {
     let kubeconfig = match &options.kubeconfig {
         Some(path) => Kubeconfig::read_from(path).map_err(|error| errors::kubeconfig(&error, Some(path)))?,
         None => match Kubeconfig::read() {
             Ok(kubeconfig) => kubeconfig,
             Err(error) => {
                 return match Config::incluster() {
-                    Ok(config) if options.context.is_none() => Ok((config, "in-cluster".to_owned())),
+                    Ok(config) if options.context.is_none() => Ok((config, "in-cluster".to_owned(), false)),
                     _ => Err(errors::kubeconfig(&error, None)),
                 };
             }
         },
     };
     let context = choose_context(&kubeconfig, options)?;
+    let production = contexts::rows(&kubeconfig).iter().any(|row| row.name == context && row.production);
     let kubeconfig = with_plugins(kubeconfig).await?;
     let wanted = KubeConfigOptions { context: Some(context.clone()), cluster: None, user: None };
     match Config::from_custom_kubeconfig(kubeconfig, &wanted).await {
-        Ok(config) => Ok((config, context)),
+        Ok(config) => Ok((config, context, production)),
         Err(error) => Err(errors::kubeconfig(&error, options.kubeconfig.as_deref())),
     }
 }

@@ -31,7 +31,10 @@ pub fn contexts(named: Option<&Path>) -> Result<Vec<ContextRow>> {
         Some(path) => Kubeconfig::read_from(path),
         None => Kubeconfig::read(),
     };
-    let kubeconfig = kubeconfig.map_err(|error| errors::kubeconfig(&error, named))?;
+    Ok(rows(&kubeconfig.map_err(|error| errors::kubeconfig(&error, named))?))
+}
+
+pub(super) fn rows(kubeconfig: &Kubeconfig) -> Vec<ContextRow> {
     let current = kubeconfig.current_context.clone().unwrap_or_default();
     let mut rows: Vec<ContextRow> = kubeconfig
         .contexts
@@ -56,7 +59,7 @@ pub fn contexts(named: Option<&Path>) -> Result<Vec<ContextRow>> {
         })
         .collect();
     rows.sort_by(|a, b| b.current.cmp(&a.current).then_with(|| a.name.cmp(&b.name)));
-    Ok(rows)
+    rows
 }
 
 /// Whether a context is the one that is named, or else the current one.

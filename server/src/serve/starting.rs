@@ -9,7 +9,7 @@ use super::launch::{self, Launch};
 use super::problems::Answer;
 use super::progress::Progress;
 use super::rpc::notification::SessionWarningNotification;
-use super::rpc::{ActionKind, LaunchPlan, Problem, SessionStart, SessionWarning, Traffic};
+use super::rpc::{ActionKind, LaunchPlan, Place, Problem, SessionStart, SessionWarning, Traffic};
 use crate::bundle;
 use crate::cli::Source;
 use crate::failure::{Class, Failure, Remedy, Result};
@@ -102,16 +102,21 @@ fn fingerprint(spec: &str) -> String {
     Sha256::digest(spec.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A configuration of a folder, with a place that was picked over it.
+pub(super) fn source(folder: &Path, config: Option<&str>, place: &Place) -> Source {
+    Source {
+        config: config.map(|path| folder.join(path)),
+        namespace: place.namespace.clone(),
+        context: place.context.clone(),
+        kubeconfig: place.kubeconfig.as_ref().map(PathBuf::from),
+        accept_invalid_certificates: false,
+    }
+}
+
 /// The configuration with what was picked over it.
 fn load(params: &SessionStart) -> Result<Loaded> {
     let folder = Path::new(&params.folder);
-    let source = Source {
-        config: params.config.as_ref().map(|path| folder.join(path)),
-        namespace: params.place.namespace.clone(),
-        context: params.place.context.clone(),
-        kubeconfig: params.place.kubeconfig.as_ref().map(PathBuf::from),
-        accept_invalid_certificates: false,
-    };
+    let source = source(folder, params.config.as_deref(), &params.place);
     let mut options = Vec::new();
     options.extend(params.target.as_ref().map(|target| settings::option("target.path", target, "the picked target")));
     // Who picks no target wants none of its traffic, whatever the configuration wants of the usual one's.

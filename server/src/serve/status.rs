@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::problems::Answer;
 use super::rpc::{EffectiveConfig, EffectiveParams, Problem, SessionInfo, Setting, Status, Traffic};
-use crate::cli::Source;
+use super::starting;
 use crate::failure::{Class, Failure};
 use crate::kube::contexts;
 use crate::settings;
@@ -19,7 +19,7 @@ const LOGS: usize = 3;
 /// The configuration of a folder.
 pub(super) fn effective(params: &EffectiveParams) -> Answer<EffectiveConfig> {
     let folder = Path::new(&params.folder);
-    let source = Source { config: params.config.as_ref().map(|path| folder.join(path)), ..Source::default() };
+    let source = starting::source(folder, params.config.as_deref(), &params.place);
     let loaded = settings::load_in(folder, &source, Vec::new())?;
     let mut config = loaded.resolved.config.clone();
     settings::rebase(&mut config, folder);

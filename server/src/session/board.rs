@@ -279,6 +279,7 @@ pub(super) mod tests {
             context: "c".to_owned(),
             server: "s".to_owned(),
             namespace: "n".to_owned(),
+            production: false,
             target: "pod/a".to_owned(),
             pod: None,
             container: None,

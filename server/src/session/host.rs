@@ -36,6 +36,7 @@ use super::startup::{self, Reporter, Started, Starter};
 use super::update::{self, Updates};
 use super::{spawn, startup::random};
 use crate::failure::{Class, Failure, Result};
+use crate::kube::contexts::looks_like_production;
 use crate::serve::rpc::{Origin, SessionInfo, SessionState};
 
 /// Descriptors that a host may have open: each connection needs one or two, and a usual limit of 1024 is soon
@@ -323,6 +324,7 @@ fn info(spec: &SessionSpec, started: &Started, session: &str, log: &str, start: 
     };
     let target = started.target.as_ref();
     let (about, cluster) = (&start.about, &started.cluster);
+    let namespace = target.map_or(&cluster.namespace, |target| &target.namespace);
     SessionInfo {
         session: session.to_owned(),
         version: protocol::VERSION.to_owned(),
@@ -336,7 +338,8 @@ fn info(spec: &SessionSpec, started: &Started, session: &str, log: &str, start: 
         debugger: about.debugger.clone(),
         context: cluster.context.clone(),
         server: cluster.server.clone(),
-        namespace: target.map_or_else(|| cluster.namespace.clone(), |target| target.namespace.clone()),
+        namespace: namespace.clone(),
+        production: cluster.production || looks_like_production(namespace),
         target: spec.target.to_string(),
         pod: target.map(|target| target.pod.clone()),
         container: target.map(|target| target.container.clone()),

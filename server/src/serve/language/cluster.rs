@@ -7,6 +7,7 @@ use tower_lsp::lsp_types::{Diagnostic, DiagnosticSeverity, NumberOrString};
 
 use super::Parsed;
 use crate::failure::nearest;
+use crate::kube::contexts::looks_like_production;
 use crate::kube::target::is_of_mesh;
 use crate::serve::rpc::{ContextRow, TargetDetails, Targets};
 
@@ -160,9 +161,12 @@ impl Found<'_> {
         let incoming = &config.feature.network.incoming;
         let takes_all = incoming.mode == IncomingMode::Steal && incoming.http_filter.filter().is_none();
         let has_target = config.target.path != Some(Target::Targetless);
-        if takes_all && has_target && live.production.contains(&config.kube_context) {
-            let message = "all traffic of the target is taken away in a context that looks like production: set a \
-                           filter, or the mode to \"mirror\"";
+        let namespace = config.target.namespace.as_deref();
+        let is_production =
+            live.production.contains(&config.kube_context) || namespace.is_some_and(looks_like_production);
+        if takes_all && has_target && is_production {
+            let message = "all traffic of the target is taken away in what looks like production: set a filter, or the \
+                           mode to \"mirror\"";
             self.tell("feature.network.incoming.mode", "steal-in-production", message.to_owned(), None);
         }
     }
@@ -254,6 +258,9 @@ mod tests {
             let told = codes(&text(context, incoming), &live);
             assert_eq!(told.contains(&"steal-in-production".to_owned()), is_told, "{context} {incoming}");
         }
+        let namespace = text(r#""kube_context": "dev","#, r#""steal""#)
+            .replace(r#""pod/a""#, r#"{"path": "pod/a", "namespace": "production"}"#);
+        assert!(codes(&namespace, &live).contains(&"steal-in-production".to_owned()), "{namespace}");
     }
 
     fn details(pods: &Value, container: &str, ports: &Value) -> Live {

@@ -116,6 +116,9 @@ pub struct SessionInfo {
     pub server: String,
     /// The target's namespace.
     pub namespace: String,
+    /// Whether the context or the namespace looks like one of production.
+    #[serde(default)]
+    pub production: bool,
     /// The target: `deployment/web`, `targetless`.
     pub target: String,
     /// The pod whose place the program takes.

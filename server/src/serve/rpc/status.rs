@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 use super::sessions::Traffic;
+use super::targets::Place;
 
 /// No parameters, or no result: an empty object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub struct EffectiveParams {
     /// The file; else the first of `.mirror.json`, `.mirror.yaml`, … in the folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Where a target was picked, which wins over the configuration.
+    #[serde(default)]
+    pub place: Place,
 }
 
 /// The configuration that holds in a folder.
@@ -85,7 +89,7 @@ pub struct EffectiveConfig {
     /// The namespace, of the configuration or the context's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Whether the context looks like one of production.
+    /// Whether the context or the namespace looks like one of production.
     pub production: bool,
     /// What happens to the target's traffic.
     pub traffic: Traffic,
