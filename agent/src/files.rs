@@ -28,6 +28,9 @@ pub(crate) use writing::open_file;
 /// Links that one path may lead through (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
+/// How often `openat2` is asked while anything is renamed on the machine (`EAGAIN`).
+const TRIES: usize = 3;
+
 /// How a file is made: what was put there meanwhile is not waited for.
 const CREATE: OFlags = OFlags::CREATE.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
@@ -139,7 +142,9 @@ impl Root {
     }
 
     fn open_or_make(&self, path: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
-        match openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT) {
+        let tried = || openat2(&*self.directory.borrow(), path, flags, mode, ResolveFlags::IN_ROOT);
+        let opened = (0..TRIES).map(|_| tried()).find(|opened| !matches!(opened, Err(Errno::AGAIN)));
+        match opened.unwrap_or(Err(Errno::AGAIN)) {
             Err(errno) if is_for_hand(errno) => self.walk(path, flags, mode),
             opened => Ok(opened?),
         }
@@ -169,23 +174,26 @@ impl Root {
             let here = above.last().ok_or(Errno::NOENT)?;
             match readlinkat(here, &name, Vec::new()) {
                 Ok(_) if ahead.is_empty() && kept => return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, mode)?),
+                Ok(_) if links == MAX_LINKS => return Err(Errno::LOOP.into()),
                 Ok(destination) => {
                     links += 1;
-                    if links > MAX_LINKS {
-                        return Err(Errno::LOOP.into());
-                    }
                     if destination.as_bytes().starts_with(b"/") {
                         above.truncate(1);
                     }
                     components(destination.as_bytes()).rev().for_each(|name| ahead.push_front(name));
                 }
-                Err(errno) if ahead.is_empty() && (errno == Errno::INVAL || makes && errno == Errno::NOENT) => {
-                    return Ok(openat(here, &name, flags | OFlags::NOFOLLOW, mode)?);
-                }
-                Err(Errno::INVAL) => {
-                    let into = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    let next = openat(here, &name, into, Mode::empty())?;
-                    above.push(next);
+                Err(errno) if errno == Errno::INVAL || makes && errno == Errno::NOENT && ahead.is_empty() => {
+                    let is_last = ahead.is_empty();
+                    let how = if is_last { flags } else { OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC };
+                    match openat(here, &name, how | OFlags::NOFOLLOW, mode) {
+                        // Somebody has just put a link there.
+                        opened if !(is_last && kept) && links < MAX_LINKS && is_of_link(here, &name, &opened) => {
+                            links += 1;
+                            ahead.push_front(name);
+                        }
+                        opened if is_last => return Ok(opened?),
+                        opened => above.push(opened?),
+                    }
                 }
                 Err(errno) => return Err(errno.into()),
             }
@@ -195,6 +203,15 @@ impl Root {
             Some(directory) if flags.contains(OFlags::PATH) => Ok(directory),
             _ => Err(Errno::ISDIR.into()),
         }
+    }
+}
+
+/// Whether what was opened without following links, or could not be, is a link.
+fn is_of_link(directory: &OwnedFd, name: &OsStr, opened: &Result<OwnedFd, Errno>) -> bool {
+    match opened {
+        Ok(descriptor) => readlinkat(descriptor, "", Vec::new()).is_ok(),
+        Err(Errno::LOOP | Errno::NOTDIR) => readlinkat(directory, name, Vec::new()).is_ok(),
+        Err(_) => false,
     }
 }
 
@@ -345,6 +362,32 @@ mod tests {
             let first = found.into_iter().find(Result::is_err);
             ends.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(first, None);
+        });
+    }
+
+    #[test]
+    fn a_link_that_is_put_in_the_place_of_a_file_is_followed_by_hand() {
+        let folder = tempfile::tempdir().expect("creates");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "").expect("writes");
+        std::fs::hard_link(at("file"), at("place")).expect("links");
+        let root = Root::open(folder.path()).expect("opens");
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                    symlink("file", at("link")).expect("links");
+                    std::fs::rename(at("link"), at("place")).expect("renames");
+                    std::fs::write(at("other"), "").expect("writes");
+                    std::fs::rename(at("other"), at("place")).expect("renames");
+                }
+            });
+            let kind = |descriptor: OwnedFd| rustix::fs::fstat(descriptor).expect("stats").st_mode & 0o170_000;
+            let mut found =
+                (0..20_000).map(|_| root.walk(b"place", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map(kind));
+            let other = found.find(|found| !matches!(found, Ok(0o100_000)));
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(other.is_none(), "{other:?}");
         });
     }
 
