@@ -64,6 +64,10 @@ pub enum Remedy {
     Grant(String),
     /// Correct this file.
     Open(String),
+    /// Read this log.
+    ReadLog(String),
+    /// Choose a target, and with it a container, a namespace and a context.
+    PickTarget,
 }
 
 impl Failure {

@@ -227,8 +227,8 @@ pub fn target(config: &Config, container: Option<&str>) -> Result<Target> {
     let Some(container) = container else { return Ok(target) };
     match &mut target {
         Target::Targetless => {
-            return Err(Failure::new(Class::Usage, "--container is given, but there is no target")
-                .next("name one with --target KIND/NAME, or leave --container out"));
+            return Err(Failure::new(Class::Usage, "a container is named, but there is no target")
+                .next("name a target (--target KIND/NAME), or no container"));
         }
         Target::Workload(workload) => workload.container = Some(container.to_owned()),
         Target::Labels { container: chosen, .. } => *chosen = Some(container.to_owned()),
@@ -289,7 +289,7 @@ pub(crate) fn read_env_file(path: &Path) -> Result<BTreeMap<String, String>> {
             (error, _) => error.to_string(),
         };
         Failure::new(Class::Config, format!("cannot read feature.env.env_file {}: {reason}", path.display()))
-            .next("it holds lines of the form NAME=value, with quotes around values that have spaces; its path is relative to the current folder")
+            .next("it holds lines of the form NAME=value, with quotes around values that have spaces; a relative path is meant from the current folder, in an editor from the workspace folder")
     };
     let mut variables = BTreeMap::new();
     let mut last: Option<String> = None;

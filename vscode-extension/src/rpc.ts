@@ -137,7 +137,7 @@ export type Health =
 export interface LaunchFacts {
   /** Type of the debugger as VS Code names it (`node`, `debugpy`, `java`, `cppdbg`, …); `terminal` for a shell or a task without one. */
   type: string;
-  /** Name of the launch configuration. A session of the same folder and name that waits for its program is used again instead of starting another. */
+  /** Name of the launch configuration. A session of the same folder, name and configuration that still stands is used again instead of starting another. */
   name?: string;
   /** The debug configuration as the client would launch it, variables substituted. What is missing below is taken from it. */
   configuration?: Record<string, unknown>;
@@ -429,7 +429,7 @@ export interface SessionStarted {
   session: SessionInfo;
   /** How to launch the program. */
   plan: LaunchPlan;
-  /** Whether a session that waited for its program was used again. */
+  /** Whether a session that stood already is used again. */
   reused: boolean;
 }
 
@@ -691,7 +691,7 @@ export interface Requests {
   "mirror/session/start": { params: SessionStart; result: SessionStarted };
   /** Ends a session: the target gets its traffic back, the agent leaves. The user's processes go on. */
   "mirror/session/stop": { params: SessionParams; result: Nothing };
-  /** All sessions of this user on this machine, whoever has started them. The server sends notifications about each session that it has started or listed. */
+  /** All sessions of this user on this machine, whoever has started them. The server sends notifications about each of them, and about those that begin later: one that the client does not know should be listed. */
   "mirror/session/list": { params: Nothing; result: SessionList };
   /** Ends a session and starts another one as it was asked for, with the configuration as it is now. */
   "mirror/session/restart": { params: SessionParams; result: SessionStarted };

@@ -55,7 +55,7 @@ impl Agent {
             (true, Some(target)) => agent_ephemeral::create(cluster, plan, target).await.map(Self::Ephemeral),
             (true, None) => {
                 Err(Failure::new(Class::Config, "an ephemeral agent lives in the target's pod: there is no target")
-                    .next("name one with --target KIND/NAME, or remove agent.ephemeral"))
+                    .next("name one (--target KIND/NAME), or remove `agent.ephemeral`"))
             }
         }
     }

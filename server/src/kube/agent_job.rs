@@ -157,7 +157,7 @@ async fn borrow(cluster: &Cluster, namespace: &str) -> Result<Borrowed> {
         Class::Agent,
         format!("no pod runs in namespace {namespace}, so there is no image to run the agent in"),
     )
-    .next("choose a namespace with running pods (-n), or set agent.image (see `mirror image --help`)"))
+    .next("choose a namespace with running pods (`target.namespace`, -n), or set `agent.image` (see `mirror image --help`)"))
 }
 
 fn image_of(pod: Pod) -> Option<Borrowed> {

@@ -21,7 +21,7 @@ use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
 use super::{contexts, errors, login_path};
-use crate::failure::{Class, Failure, Result, nearest};
+use crate::failure::{Class, Failure, Remedy, Result, nearest};
 
 /// How long a TCP and TLS connection to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,6 +31,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
+
+/// What helps who has named none, or one that is not there.
+const CHOOSE_CONTEXT: &str = "choose one of them: `kube_context` (--context)";
 
 /// Which cluster, as the user said it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -231,17 +234,17 @@ fn choose_context(kubeconfig: &Kubeconfig, options: &ClusterOptions) -> Result<S
     let Some(wanted) = options.context.as_ref().or(kubeconfig.current_context.as_ref()).filter(|name| !name.is_empty())
     else {
         let failure = Failure::new(Class::Config, "the kubeconfig names no current context");
-        return Err(offer(failure, "contexts", &names).next("choose one with --context NAME"));
+        return Err(offer(failure, "contexts", &names).next(CHOOSE_CONTEXT).remedy(Remedy::PickTarget));
     };
     if names.contains(&wanted.as_str()) {
         return Ok(wanted.clone());
     }
     let near = nearest(wanted, names.iter().copied());
     let failure = Failure::new(Class::Config, format!("the kubeconfig has no context {wanted:?}"));
-    let failure = offer(failure, "contexts", &names);
+    let failure = offer(failure, "contexts", &names).remedy(Remedy::PickTarget);
     Err(match near.first() {
-        Some(name) => failure.next(format!("did you mean --context {name}?")),
-        None => failure.next("choose one with --context NAME"),
+        Some(name) => failure.next(format!("did you mean {name}?")),
+        None => failure.next(CHOOSE_CONTEXT),
     })
 }
 
@@ -289,7 +292,7 @@ mod tests {
         let options = ClusterOptions { context: Some("minikub".to_owned()), ..ClusterOptions::default() };
         let failure = choose_context(&kubeconfig, &options).expect_err("unknown");
         assert_eq!(failure.class, Class::Config);
-        assert_eq!(failure.next.as_deref(), Some("did you mean --context minikube?"));
+        assert_eq!(failure.next.as_deref(), Some("did you mean minikube?"));
         let failure = choose_context(&kubeconfig, &ClusterOptions::default()).expect_err("no current context");
         assert_eq!(failure.details, ["contexts there are: minikube"]);
     }

@@ -25,7 +25,7 @@ pub(super) fn kubeconfig(error: &KubeconfigError, path: Option<&Path>) -> Failur
             _ => "no kubeconfig found".to_owned(),
         };
         return Failure::new(Class::Config, looked)
-            .next("name one with --kubeconfig FILE or KUBECONFIG, or create a cluster first (minikube start, kind create cluster)");
+            .next("name one with `kubeconfig` (--kubeconfig FILE) or KUBECONFIG, or create a cluster first (minikube start, kind create cluster)");
     }
     let failure = Failure::new(Class::Config, format!("cannot use the kubeconfig{of}: {error}"));
     match error {
@@ -127,17 +127,18 @@ fn refused(status: &Status, operation: Operation<'_>, cluster: &Cluster) -> Fail
         .detail(status.message.clone())
         .next("they may have expired: log in to the cluster again")
         .remedy(log_in(&cluster.context)),
-        403 if status.message.contains("exceeded quota") => {
-            Failure::new(Class::Agent, format!("a quota of the cluster does not allow to {what}"))
-                .detail(status.message.clone())
-                .next("ask for a larger quota, or choose another namespace with agent.namespace or -n")
-        }
+        403 if status.message.contains("exceeded quota") => Failure::new(
+            Class::Agent,
+            format!("a quota of the cluster does not allow to {what}"),
+        )
+        .detail(status.message.clone())
+        .next("ask for a larger quota, or choose another namespace: `agent.namespace`, or `target.namespace` (-n)"),
         403 => forbidden(status, operation),
         404 if operation.namespace.is_some() && status.message.starts_with("namespaces ") => Failure::new(
             Class::TargetNotFound,
             format!("there is no namespace {}", operation.namespace.unwrap_or_default()),
         )
-        .next("list them with `kubectl get namespaces`, choose one with -n"),
+        .next("list them with `kubectl get namespaces`, choose one: `target.namespace` (-n)"),
         429 | 502..=504 => Failure::new(
             Class::ClusterUnreachable,
             format!("{} is overloaded or not ready ({}), asked to {what}", cluster.server, status.code),
@@ -178,7 +179,7 @@ fn transport(error: &kube::Error, operation: Operation<'_>, cluster: &Cluster) -
     let at = format!("{} (context {})", cluster.server, cluster.context);
     if lower.contains("certificate") || lower.contains("tls") {
         return Failure::new(Class::ClusterUnreachable, format!("no secure connection to {at}: {text}"))
-            .next("the kubeconfig's certificate-authority does not fit this server: fetch a new kubeconfig, or --accept-invalid-certificates for a test cluster");
+            .next("the kubeconfig's certificate-authority does not fit this server: fetch a new kubeconfig, or set `accept_invalid_certificates` (--accept-invalid-certificates) for a test cluster");
     }
     let failure = Failure::new(
         Class::ClusterUnreachable,
@@ -187,7 +188,8 @@ fn transport(error: &kube::Error, operation: Operation<'_>, cluster: &Cluster) -
     if lower.contains("dns") || lower.contains("lookup") {
         return failure.next("its name cannot be resolved: check the network or VPN, and `kubectl config view`");
     }
-    failure.next("is the cluster running? try `kubectl get --raw /readyz`, or another --context")
+    failure
+        .next("is the cluster running? try `kubectl get --raw /readyz`, or another context: `kube_context` (--context)")
 }
 
 fn chain(error: &dyn StdError) -> Vec<String> {

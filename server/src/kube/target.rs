@@ -282,7 +282,7 @@ pub async fn namespace_missing(cluster: &Cluster, namespace: &str) -> Option<Fai
 
 fn no_namespace(cluster: &Cluster, namespace: &str) -> Failure {
     let message = format!("there is no namespace {namespace:?} in context {}", cluster.context);
-    Failure::new(Class::TargetNotFound, message).next("choose one with -n NAMESPACE")
+    Failure::new(Class::TargetNotFound, message).next("choose one: `target.namespace` (-n)")
 }
 
 fn phase(pod: &Pod) -> &str {
@@ -327,8 +327,8 @@ fn choose_container(pod: &Pod, wanted: Option<&str>) -> Result<Choice> {
         let failure = Failure::new(Class::TargetNotFound, format!("pod {pod_name} has no container {wanted:?}"));
         let failure = offer(failure, "containers", &names);
         return Err(match nearest(wanted, names.iter().copied()).first() {
-            Some(near) => failure.next(format!("did you mean --container {near}?")),
-            None => failure.next("choose one with --container NAME"),
+            Some(near) => failure.next(format!("did you mean {near}?")),
+            None => failure.next("choose one of them: `/container/NAME` after the target (--container)"),
         });
     }
     let annotated = pod.metadata.annotations.as_ref().and_then(|all| all.get(DEFAULT_CONTAINER));

@@ -1,8 +1,8 @@
 //! Files that are followed on disk: kubeconfigs, and the configurations of sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -25,8 +25,12 @@ pub(super) struct Disk {
 
 struct Followed {
     watcher: Option<RecommendedWatcher>,
-    files: BTreeSet<PathBuf>,
+    /// By where they are: a link and the file that it leads to are two places of one name.
+    files: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// Those that are watched.
     folders: BTreeSet<PathBuf>,
+    /// Those of which every file is followed.
+    whole: BTreeSet<PathBuf>,
 }
 
 impl Disk {
@@ -41,23 +45,31 @@ impl Disk {
             }
         });
         let watcher = watcher.map_err(|error| tracing::warn!(%error, "no file is followed on disk")).ok();
-        let followed = Followed { watcher, files: BTreeSet::new(), folders: BTreeSet::new() };
+        let (files, folders, whole) = Default::default();
+        let followed = Followed { watcher, files, folders, whole };
         let disk = Arc::new(Self { followed: Mutex::new(followed), changes: broadcast::Sender::new(BEHIND) });
         tokio::spawn(collect(disk.clone(), changes));
         disk
     }
 
-    /// Follows a file, which need not be there.
+    /// Follows a file, which need not be there. One whose folder is not there, either, is followed once somebody asks
+    /// for that again.
     pub(super) fn follow(&self, file: PathBuf) {
-        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Files are replaced, so their folders are watched.
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-        if followed.files.insert(file) && followed.folders.insert(folder.clone()) {
-            let watched = followed.watcher.as_mut().map(|watcher| watcher.watch(&folder, RecursiveMode::NonRecursive));
-            if let Some(Err(error)) = watched {
-                tracing::info!(folder = %folder.display(), %error, "a file is not followed on disk");
-            }
+        let mut followed = self.locked();
+        let destination = file.canonicalize().ok();
+        for place in destination.into_iter().chain([file.clone()]) {
+            // Files are replaced, so their folders are watched.
+            let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            followed.watch(folder);
+            followed.files.entry(place).or_default().insert(file.clone());
         }
+    }
+
+    /// Follows every file of a folder.
+    pub(super) fn follow_all_of(&self, folder: PathBuf) {
+        let mut followed = self.locked();
+        followed.watch(&folder);
+        followed.whole.insert(folder);
     }
 
     /// What changes from now on.
@@ -65,8 +77,28 @@ impl Disk {
         self.changes.subscribe()
     }
 
-    fn is_followed(&self, path: &Path) -> bool {
-        self.followed.lock().unwrap_or_else(PoisonError::into_inner).files.contains(path)
+    /// The followed files of which one is at a path.
+    fn at(&self, path: PathBuf) -> BTreeSet<PathBuf> {
+        let followed = self.locked();
+        match followed.files.get(&path) {
+            Some(files) => files.clone(),
+            None if path.parent().is_some_and(|folder| followed.whole.contains(folder)) => BTreeSet::from([path]),
+            None => BTreeSet::new(),
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Followed {
+    fn watch(&mut self, folder: &Path) {
+        let Some(watcher) = self.watcher.as_mut().filter(|_| !self.folders.contains(folder)) else { return };
+        match watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => _ = self.folders.insert(folder.to_owned()),
+            Err(error) => tracing::debug!(folder = %folder.display(), %error, "a file is not followed on disk"),
+        }
     }
 }
 
@@ -77,7 +109,7 @@ async fn collect(disk: Arc<Disk>, mut paths: mpsc::UnboundedReceiver<PathBuf>) {
         while let Ok(path) = paths.try_recv() {
             changed.insert(path);
         }
-        changed.retain(|path| disk.is_followed(path));
+        let changed: BTreeSet<PathBuf> = changed.into_iter().flat_map(|path| disk.at(path)).collect();
         if !changed.is_empty() {
             tracing::info!(?changed, "files changed on disk");
             // Nobody may be listening.
@@ -103,5 +135,26 @@ mod tests {
         assert_eq!(*changes.recv().await.expect("told"), BTreeSet::from([path("b")]));
         std::fs::write(path("a"), "1").expect("written");
         assert_eq!(*changes.recv().await.expect("told"), BTreeSet::from([path("a")]));
+    }
+
+    #[tokio::test]
+    async fn what_a_link_leads_to_is_told_by_the_links_name_and_a_folder_may_come_later() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("real")).expect("created");
+        std::fs::write(path("real/config"), "1").expect("written");
+        std::os::unix::fs::symlink("real/config", path("link")).expect("linked");
+        let disk = Disk::start();
+        ["link", "later/config"].into_iter().for_each(|name| disk.follow(path(name)));
+        disk.follow_all_of(path("real"));
+        let mut changes = disk.changes();
+        std::fs::write(path("real/config"), "2").expect("written");
+        assert_eq!(*changes.recv().await.expect("told"), BTreeSet::from([path("link")]));
+        std::fs::write(path("real/other"), "1").expect("written");
+        assert_eq!(*changes.recv().await.expect("told"), BTreeSet::from([path("real/other")]));
+        std::fs::create_dir(path("later")).expect("created");
+        disk.follow(path("later/config"));
+        std::fs::write(path("later/config"), "1").expect("written");
+        assert_eq!(*changes.recv().await.expect("told"), BTreeSet::from([path("later/config")]));
     }
 }

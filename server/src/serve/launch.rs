@@ -1,6 +1,6 @@
 //! How a program is launched in a session, for each type of debugger: **the table** is [`DEBUGGERS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,8 @@ const DEBUGGERS: &[Debugger] = &[
     row(&["coreclr", "clr"], PLAIN, &[], &[]),
     row(&["php"], PLAIN, &["runtimeExecutable"], &["port"]),
     row(&["rdbg", "ruby_lsp"], PLAIN, &[], &["debugPort"]),
-    row(&["terminal"], WITH_NULL, &[], &[]),
+    // The editor keeps the variables of its terminals on disk.
+    Debugger { console: Some(TERMINAL), ..row(&["terminal"], WITH_NULL, &[], &[]) },
 ];
 
 /// What every debugger not in the table is taken for: most take an object `env`.
@@ -97,7 +98,10 @@ pub(super) struct Launch {
     debugger: &'static Debugger,
     configuration: Map<String, Value>,
     program: Option<String>,
+    args: Vec<String>,
     env: BTreeMap<String, String>,
+    /// Variables that the program must not have.
+    removed: BTreeSet<String>,
     cwd: Option<PathBuf>,
 }
 
@@ -117,14 +121,19 @@ impl Launch {
             env.extend(variables);
         }
         env.extend(environment(&configuration));
+        let mut removed = removed(&configuration);
+        env.retain(|name, _| !removed.contains(name));
         env.extend(facts.env.clone().unwrap_or_default());
-        Ok(Self { debugger, configuration, program, env, cwd })
+        removed.retain(|name| !env.contains_key(name));
+        let words = configuration.get("args").and_then(Value::as_array).into_iter().flatten();
+        let words = || words.filter_map(Value::as_str).map(str::to_owned).collect();
+        let args = facts.args.clone().unwrap_or_else(words);
+        Ok(Self { debugger, configuration, program, args, env, removed, cwd })
     }
 
     /// The program with its arguments, as far as they are known.
     pub(super) fn command(&self) -> Vec<OsString> {
-        let arguments = self.configuration.get("args").and_then(Value::as_array).into_iter().flatten();
-        self.program.iter().map(String::as_str).chain(arguments.filter_map(Value::as_str)).map(OsString::from).collect()
+        self.program.iter().chain(&self.args).map(OsString::from).collect()
     }
 
     /// What is begun on this machine with `command`; `folder` is that of the workspace.
@@ -181,10 +190,11 @@ impl Launch {
         let by_layer = self.shows_variables();
         if by_layer {
             set.retain(|name, _| is_of_the_launch(name.as_bytes()));
-            let kept: Vec<&str> = self.env.keys().map(String::as_str).collect();
+            let kept: Vec<&str> = self.env.keys().chain(&self.removed).map(String::as_str).collect();
             set.insert(protocol::layer::ENVIRONMENT_VARIABLE.to_owned(), kept.join(","));
         }
         set.extend(self.env.clone());
+        set.retain(|name, _| !self.removed.contains(name));
         let is_unset = |name: &str| !by_layer && ready.unset.iter().any(|unset| unset.eq_ignore_ascii_case(name));
         let present = self
             .env
@@ -194,8 +204,9 @@ impl Launch {
         let preload = exec::preload(layer, present);
         set.insert("LD_PRELOAD".to_owned(), String::from_utf8_lossy(&preload.into_vec()).into_owned());
         set.extend(session.map(|session| (protocol::layer::SESSION_VARIABLE.to_owned(), session)));
-        let unset: Vec<String> =
-            inherited.keys().filter(|name| is_unset(name) && !set.contains_key(*name)).cloned().collect();
+        let unset = inherited.keys().filter(|name| is_unset(name)).chain(&self.removed);
+        let unset: BTreeSet<String> = unset.filter(|name| !set.contains_key(*name)).cloned().collect();
+        let unset = Vec::from_iter(unset);
         let configuration = configuration(self.debugger.environment, &set, &unset);
         LaunchPlan {
             set,
@@ -240,6 +251,12 @@ fn environment(configuration: &Map<String, Value>) -> BTreeMap<String, String> {
         );
     }
     env
+}
+
+/// Variables of a debug configuration that are to be removed.
+fn removed(configuration: &Map<String, Value>) -> BTreeSet<String> {
+    let object = configuration.get("env").and_then(Value::as_object).into_iter().flatten();
+    object.filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect()
 }
 
 /// debugpy takes a list of words where others take the path.

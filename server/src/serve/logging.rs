@@ -18,6 +18,9 @@ const WAITING: usize = 256;
 /// line for each try.
 const DEFAULT: &str = "warn,kube_runtime::watcher=error,server=info";
 
+/// Of the transport no more is logged at any level: messages have secrets in them.
+const TRANSPORT: &str = "tower_lsp=warn";
+
 /// Lines for the client.
 pub(super) type Lines = mpsc::Receiver<(MessageType, String)>;
 
@@ -25,6 +28,7 @@ pub(super) type Lines = mpsc::Receiver<(MessageType, String)>;
 pub(super) fn init() -> Lines {
     let (lines, received) = mpsc::channel(WAITING);
     let filter = EnvFilter::try_from_env("MIRROR_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
+    let filter = filter.add_directive(TRANSPORT.parse().unwrap_or_default());
     let to_stderr = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr);
     let to_stderr = to_stderr.log_internal_errors(false);
     tracing_subscriber::registry().with(filter).with(to_stderr).with(ToClient(lines)).try_init().ok();

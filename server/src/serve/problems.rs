@@ -38,6 +38,8 @@ impl From<Failure> for Problem {
             problem = match remedy {
                 Remedy::LogIn(command) => problem.action("Log in", ActionKind::RunInTerminal, Some(command)),
                 Remedy::Grant(rule) => problem.action("Copy RBAC rule", ActionKind::Copy, Some(rule)),
+                Remedy::ReadLog(file) => problem.action("Show log", ActionKind::ShowLog, Some(file)),
+                Remedy::PickTarget => problem.action("Pick target", ActionKind::PickTarget, None),
                 Remedy::Open(file) => problem.action("Open configuration", ActionKind::OpenFile, Some(file)),
             };
         }

@@ -116,7 +116,7 @@ methods! {
         /// Ends a session: the target gets its traffic back, the agent leaves. The user's processes go on.
         SESSION_STOP = "mirror/session/stop" (SessionParams) -> Nothing;
         /// All sessions of this user on this machine, whoever has started them. The server sends notifications about
-        /// each session that it has started or listed.
+        /// each of them, and about those that begin later: one that the client does not know should be listed.
         SESSION_LIST = "mirror/session/list" (Nothing) -> SessionList;
         /// Ends a session and starts another one as it was asked for, with the configuration as it is now.
         SESSION_RESTART = "mirror/session/restart" (SessionParams) -> SessionStarted;

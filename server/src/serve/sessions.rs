@@ -46,11 +46,13 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Begins without any. Configurations are taken over when they change on disk.
+    /// Begins without any. Configurations are taken over when they change on disk, and what others begin is followed.
     pub(super) fn begin(client: Client, disk: Arc<Disk>) -> Arc<Self> {
         let changes = disk.changes();
+        let folder = registry::folder().map_err(|error| tracing::warn!(%error, "sessions of others are not followed"));
+        let folder = folder.ok().inspect(|folder| disk.follow_all_of(folder.clone()));
         let sessions = Arc::new(Self { client, disk, followed: Mutex::default() });
-        tokio::spawn(take_over(sessions.clone(), changes));
+        tokio::spawn(follow_disk(sessions.clone(), changes, folder));
         sessions
     }
 
@@ -99,7 +101,7 @@ impl Sessions {
                 continue;
             }
             let Ok(plan) = plan_of(&entry).await else { continue };
-            if stands && plan.fingerprint == about.fingerprint {
+            if stands && plan.fingerprint == about.fingerprint && entry.ask_once(Command::Join).await.is_ok() {
                 tracing::info!(session = info.session, "a session is used again");
                 let plan = prepared.plan(&plan.ready).ok()?;
                 return Some(SessionStarted { session: info, plan, reused: true });
@@ -176,6 +178,16 @@ impl Sessions {
         Ok(*info)
     }
 
+    /// Follows the sessions that have begun since, and tells of them.
+    async fn find_new(self: &Arc<Self>) {
+        for entry in registry::entries() {
+            let is_known = self.locked().contains_key(&entry.session);
+            if !is_known && let Ok(Ok(info)) = timeout(PATIENCE, self.follow(&entry)).await {
+                tell(self, &entry.session, Event::State(info.state, info.cause.unwrap_or_default())).await;
+            }
+        }
+    }
+
     fn change(&self, session: &str, change: impl FnOnce(&mut SessionInfo)) {
         if let Some(info) = self.locked().get_mut(session) {
             change(info);
@@ -212,15 +224,18 @@ fn unexpected(entry: &Entry) -> Failure {
     Failure::new(Class::Internal, format!("the host of session {} does not answer", entry.session))
 }
 
-/// Has sessions take over their configurations when these change on disk. The host tells what came of it; what is wrong
-/// with a configuration is told where it is edited.
-async fn take_over(sessions: Arc<Sessions>, mut changes: broadcast::Receiver<Changed>) {
+/// Tells of sessions that somebody begins: their files are in `folder`. Has sessions take over their configurations when
+/// these change. The host tells what came of it; what is wrong with a configuration is told where it is edited.
+async fn follow_disk(sessions: Arc<Sessions>, mut changes: broadcast::Receiver<Changed>, folder: Option<PathBuf>) {
     loop {
         let changed = match changes.recv().await {
             Ok(changed) => changed,
             Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
+        if changed.iter().any(|path| path.parent() == folder.as_deref()) {
+            sessions.find_new().await;
+        }
         let is_concerned = |info: &SessionInfo| {
             info.origin == Origin::Editor
                 && info.config.as_ref().is_some_and(|config| changed.contains(Path::new(config)))

@@ -15,6 +15,7 @@ use super::registry::{Answer, Command, Hello, LONGEST_LINE, Plan, Registration, 
 use super::update::Updates;
 use super::{layers, registry};
 use crate::failure::Result;
+use crate::serve::rpc::SessionState;
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 64;
@@ -27,6 +28,8 @@ pub(super) struct Control {
     pub(super) board: Arc<Board>,
     pub(super) updates: Updates,
     pub(super) stop: Notify,
+    /// Wakes whoever waits for a program: one is about to come.
+    pub(super) joins: Notify,
     registration: Registration,
 }
 
@@ -36,7 +39,7 @@ impl Control {
         let cannot = |error: io::Error| crate::failure::Failure::system("cannot open the session's sockets", error);
         let listener = layers::bind(&socket_name(session)).map_err(cannot)?;
         let registration = Registration::enter(session)?;
-        let control = Arc::new(Self { board, updates, stop: Notify::new(), registration });
+        let control = Arc::new(Self { board, updates, stop: Notify::new(), joins: Notify::new(), registration });
         tokio::spawn(serve(listener, control.clone()));
         Ok(control)
     }
@@ -63,6 +66,13 @@ impl Control {
                 }
             }
             Command::Plan => send(&mut writer, &Answer::Plan(Box::new(self.plan()))).await,
+            Command::Join if self.board.info().state == SessionState::Ended => {
+                send(&mut writer, &Answer::Failed(registry::gone(&self.board.info().session))).await
+            }
+            Command::Join => {
+                self.joins.notify_waiters();
+                send(&mut writer, &Answer::Done).await
+            }
             Command::Stop => {
                 self.stop.notify_one();
                 send(&mut writer, &Answer::Done).await

@@ -52,7 +52,7 @@ pub(super) async fn serve(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        cause = kept(keeper, processes, board) => cause,
+        cause = kept(keeper, processes, control) => cause,
         () = control.stop.notified() => "it was stopped".to_owned(),
         () = watch_links => String::new(),
         () = watch_program => String::new(),
@@ -60,7 +60,7 @@ pub(super) async fn serve(
 }
 
 /// Returns when nobody is left who needs the session.
-async fn kept(keeper: Keeper, processes: &mut Processes, board: &Board) -> String {
+async fn kept(keeper: Keeper, processes: &mut Processes, control: &Control) -> String {
     let Keeper::Editor { first, grace } = keeper else {
         processes.all_ended().await;
         return "its last process has ended".to_owned();
@@ -68,9 +68,15 @@ async fn kept(keeper: Keeper, processes: &mut Processes, board: &Board) -> Strin
     let (mut patience, mut cause) = (first, "no program has been started in it yet");
     loop {
         let seconds = patience.as_secs();
-        board.processes(Vec::new(), &format!("{cause}; without one it ends after {seconds} s"));
-        if tokio::time::timeout(patience, processes.one_began()).await.is_err() {
-            return format!("no program was started in it for {seconds} s");
+        control.board.processes(Vec::new(), &format!("{cause}; without one it ends after {seconds} s"));
+        tokio::select! {
+            began = tokio::time::timeout(patience, processes.one_began()) => if began.is_err() {
+                return format!("no program was started in it for {seconds} s");
+            },
+            () = control.joins.notified() => {
+                (patience, cause) = (first, "a program is about to be started in it");
+                continue;
+            }
         }
         processes.all_ended().await;
         (patience, cause) = (grace, "its last process has ended");

@@ -46,6 +46,8 @@ pub enum Command {
     Follow,
     /// What a program needs to be part of the session.
     Plan,
+    /// That one is about to be started in it: it is waited for as the first one was.
+    Join,
     /// The end of the session.
     Stop,
     /// Another configuration: a `SessionSpec` as JSON, with what `Plan` says of it.
@@ -103,7 +105,7 @@ impl Registration {
     /// Enters a session.
     pub(super) fn enter(session: &str) -> Result<Self> {
         let cannot = |reason: String| Failure::system("cannot register the session", reason);
-        let folder = folders::own(&spawn::state_folder(), &["sessions"], 0o700).map_err(cannot)?;
+        let folder = folder().map_err(cannot)?;
         let token = super::startup::random_name(26)?;
         let entry = Entry { session: session.to_owned(), version: protocol::VERSION.to_owned(), token: token.clone() };
         // Readers see a whole file that is locked already, or none.
@@ -131,9 +133,14 @@ pub(super) fn socket_name(session: &str) -> String {
     format!("mirror-{session}-control")
 }
 
+/// Where their files are.
+pub fn folder() -> std::result::Result<PathBuf, String> {
+    folders::own(&spawn::state_folder(), &["sessions"], 0o700)
+}
+
 /// The sessions whose hosts live. Removes what dead ones have left.
 pub fn entries() -> Vec<Entry> {
-    let Ok(folder) = folders::own(&spawn::state_folder(), &["sessions"], 0o700) else { return Vec::new() };
+    let Ok(folder) = folder() else { return Vec::new() };
     let Ok(files) = fs::read_dir(folder) else { return Vec::new() };
     let mut entries = Vec::new();
     for path in files.flatten().map(|file| file.path()) {

@@ -16,7 +16,7 @@ use protocol::codec;
 use tokio::io::AsyncReadExt;
 
 use super::message::{self, HostMessage, Keeper, Start};
-use crate::failure::{Class, Failure, Result};
+use crate::failure::{Class, Failure, Remedy, Result};
 use crate::folders;
 
 /// The hidden command that runs the host.
@@ -81,8 +81,13 @@ impl Messages {
 }
 
 fn ended() -> Failure {
-    Failure::new(Class::Internal, "the session host ended without a word")
-        .next(format!("the newest file in {} may say why", log_folder().display()))
+    let failure = Failure::new(Class::Internal, "the session host ended without a word");
+    match by_age(&log_folder()).pop() {
+        Some(log) => {
+            failure.next(format!("{} may say why", log.display())).remedy(Remedy::ReadLog(log.display().to_string()))
+        }
+        None => failure.next("it has written no log: run it with MIRROR_LOG=debug"),
+    }
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Failure {
@@ -137,15 +142,21 @@ pub fn open_log(session: &str) -> Result<(File, PathBuf), String> {
 
 /// Keeps the `kept` logs that were written to last. A log that goes away too early is no harm.
 fn remove_oldest(folder: &Path, kept: usize) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let logs = entries.flatten().filter(|entry| Path::new(&entry.file_name()).extension() == Some(OsStr::new("log")));
+    let logs = by_age(folder);
+    let surplus = logs.len().saturating_sub(kept);
+    for path in logs.into_iter().take(surplus) {
+        fs::remove_file(path).ok();
+    }
+}
+
+/// The logs in a folder; that which was written to last is the last.
+fn by_age(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let logs = entries.filter(|entry| Path::new(&entry.file_name()).extension() == Some(OsStr::new("log")));
     let mut logs: Vec<(SystemTime, PathBuf)> =
         logs.filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path()))).collect();
     logs.sort();
-    let surplus = logs.len().saturating_sub(kept);
-    for (_, path) in logs.into_iter().take(surplus) {
-        fs::remove_file(path).ok();
-    }
+    logs.into_iter().map(|(_, path)| path).collect()
 }
 
 #[cfg(test)]

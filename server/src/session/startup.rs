@@ -227,8 +227,8 @@ async fn find_target(
     let Some(found) = target::resolve(cluster, &spec.target).await? else { return Ok((None, "targetless".to_owned())) };
     if found.guessed {
         reporter.tell(HostMessage::Warning(format!(
-            "pod {} has several containers; taking {}: choose another with --container",
-            found.pod, found.container
+            "pod {} has several containers; taking {}: choose another by {}/container/NAME (--container)",
+            found.pod, found.container, spec.target
         )));
     }
     if found.host_network && spec.incoming.mode.is_some() {

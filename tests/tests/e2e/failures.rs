@@ -45,7 +45,7 @@ fn kubeconfig_problems_say_what_to_do() {
     laptop.exec("--kubeconfig /nonexistent", "true").exited(CONFIG).says("no kubeconfig at /nonexistent").says("next:");
     laptop.write("broken", "clusters: [");
     laptop.exec("--kubeconfig broken", "true").exited(CONFIG).says("cannot use the kubeconfig");
-    laptop.exec("--context miror", "true").exited(CONFIG).says("did you mean --context mirror?");
+    laptop.exec("--context miror", "true").exited(CONFIG).says("did you mean mirror?");
 }
 
 #[test]
@@ -108,10 +108,7 @@ fn targets_that_are_not_there_are_answered_with_the_nearest() {
         .exited(TARGET_NOT_FOUND)
         .says("did you mean deployment/echo-server?");
     laptop.exec("-n othr -t pod/x", "true").exited(TARGET_NOT_FOUND).says("did you mean -n other?");
-    laptop
-        .exec("-t pod/echo-sidecar --container ap", "true")
-        .exited(TARGET_NOT_FOUND)
-        .says("did you mean --container app?");
+    laptop.exec("-t pod/echo-sidecar --container ap", "true").exited(TARGET_NOT_FOUND).says("did you mean app?");
     laptop.exec("-t deploymnt/x", "true").exited(CONFIG).says("deployment");
 }
 

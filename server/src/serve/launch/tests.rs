@@ -55,7 +55,6 @@ fn every_debugger_gets_the_environment_in_its_own_form() {
         ("php", &empty),
         ("rdbg", &empty),
         ("ruby_lsp", &empty),
-        ("terminal", &null),
         ("unheard-of", &empty),
     ] {
         let plan = plan(debugger, own.clone());
@@ -65,12 +64,25 @@ fn every_debugger_gets_the_environment_in_its_own_form() {
 }
 
 #[test]
+fn a_variable_that_the_launch_removes_is_not_the_pods_either() {
+    for (value, is_there) in [(Value::Null, false), (json!("own"), true)] {
+        let plan = plan("node", json!({ "env": { "POD": value.clone(), "OTHER": null } }));
+        let env = &plan.configuration["env"];
+        assert_eq!((&env["POD"], env.get("OTHER")), (&value, Some(&Value::Null)));
+        assert_eq!(plan.unset.contains(&"POD".to_owned()), !is_there);
+    }
+    let typed = plan("node", json!({ "env": { "POD": null }, "console": "integratedTerminal" }));
+    assert_eq!((&typed.configuration["env"]["POD"], &typed.set[ENVIRONMENT]), (&Value::Null, &"POD".to_owned()));
+}
+
+#[test]
 fn a_terminal_shows_no_values_of_the_pod() {
     let own = |console: &str| json!({ "env": { "BOTH": "launch", "OWN": "1" }, "console": console });
     let hidden = json!({ "env": {
         "BOTH": "launch", "OWN": "1", "LD_PRELOAD": "/layer.so:/own.so", SESSION: "s", ENVIRONMENT: "BOTH,OWN",
     } });
-    for (debugger, usual) in [("node", false), ("pwa-node", false), ("python", true), ("debugpy", true), ("java", true)]
+    for (debugger, usual) in
+        [("node", false), ("pwa-node", false), ("python", true), ("debugpy", true), ("java", true), ("terminal", true)]
     {
         let of = |configuration: Value| Value::Object(plan(debugger, configuration).configuration);
         assert_eq!(of(own("integratedTerminal")), hidden, "{debugger}");

@@ -15,7 +15,7 @@ pub struct LaunchFacts {
     /// task without one.
     #[serde(rename = "type")]
     pub debugger: String,
-    /// Name of the launch configuration. A session of the same folder and name that waits for its program is used
+    /// Name of the launch configuration. A session of the same folder, name and configuration that still stands is used
     /// again instead of starting another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

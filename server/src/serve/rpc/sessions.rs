@@ -59,7 +59,7 @@ pub struct SessionStarted {
     pub session: SessionInfo,
     /// How to launch the program.
     pub plan: LaunchPlan,
-    /// Whether a session that waited for its program was used again.
+    /// Whether a session that stood already is used again.
     pub reused: bool,
 }
 
