@@ -144,7 +144,7 @@ fn each_missing_permission_is_named_with_its_rule() {
     ];
     start_rule_by_rule(&laptop, "-t deployment/echo-server", &rules);
     // Who may neither delete nor patch jobs leaves them to their deadline.
-    Cluster::shared().wait_gone(&laptop.selector(), 75);
+    Cluster::shared().wait_gone(&laptop.selector(), 120);
 }
 
 /// Starts a session as a user who may nothing: each rule that a message asks for is granted, until it starts.
