@@ -160,7 +160,7 @@ fn a_start_that_is_cancelled_leaves_nothing() {
         }
         laptop.wait_hosts_gone();
     }
-    Cluster::shared().wait_gone(&laptop.selector(), 30);
+    Cluster::shared().wait_gone(&laptop.selector(), 60);
     assert_eq!(editor.call("mirror/session/list", json!({}))["sessions"], json!([]));
 }
 
