@@ -156,6 +156,6 @@ fn it_leaves_when_its_client_never_comes() {
     running.wait_for("agent created");
     kill(&laptop.hosts());
     assert!(!running.wait().success());
-    // Long before the Job's deadline.
-    Cluster::shared().wait_gone(&laptop.selector(), 60);
+    // Before the Job's deadline, which is 60 s.
+    Cluster::shared().wait_gone(&laptop.selector(), 45);
 }
