@@ -116,6 +116,14 @@ impl Cluster {
         self.kubectl(&["apply", "-f", file.path().to_str().expect("a plain path")]);
     }
 
+    /// Puts rights into force: returns once the API server says so of `question`, such as `get pods`.
+    pub fn grant(&self, manifest: &str, user: &str, question: &str, expected: &str) {
+        self.apply(manifest);
+        let arguments: Vec<&str> =
+            ["auth", "can-i"].into_iter().chain(question.split(' ')).chain(["--as", user]).collect();
+        while String::from_utf8_lossy(&self.try_kubectl(&arguments).stdout).trim() != expected {}
+    }
+
     /// Waits until a Job has been placed, has run, has ended and has been collected.
     fn runs_a_job(&self) {
         let name = format!("canary-{}", std::process::id());

@@ -24,7 +24,7 @@ impl Deployment {
                 {"name": "COLOUR", "value": "green"},
                 {"name": "SHOP_TOKEN", "value": "not-to-be-seen"},
             ],
-            "readinessProbe": {"periodSeconds": 1, "httpGet": {"port": port, "path": "/who"}},
+            "readinessProbe": {"periodSeconds": 1, "timeoutSeconds": 5, "httpGet": {"port": port, "path": "/who"}},
         });
         let labels = json!({"app": name});
         let spec = json!({"terminationGracePeriodSeconds": 1, "containers": [container]});

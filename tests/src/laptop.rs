@@ -17,7 +17,7 @@ use crate::{Cluster, Running, Turn, processes, remains};
 const USER: &str = "nobody";
 
 /// Seconds after which nothing of an ended session may be left.
-const GONE_WITHIN: u32 = 30;
+const GONE_WITHIN: u32 = 90;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 

@@ -14,7 +14,7 @@ use crate::cluster::AGENT;
 use crate::processes;
 
 /// How long the kernel may take to free what a process had that has ended: nothing announces it.
-const FREED_WITHIN: Duration = Duration::from_secs(5);
+const FREED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A network, by its inode, and what is there.
 type Thing = (u64, String);

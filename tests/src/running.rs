@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 /// Longest wait for a line of output.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Longest wait for the end of output.
+const TO_THE_END: Duration = Duration::from_secs(600);
 
 /// A started command and the lines it prints. Ended when dropped.
 pub struct Running {
@@ -95,11 +98,18 @@ impl Running {
     }
 
     /// Everything printed until the end of both outputs.
+    #[track_caller]
     pub fn rest(&mut self) -> String {
-        while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
-            self.seen.push(line);
+        let deadline = Instant::now() + TO_THE_END;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => return self.seen.join("\n"),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("output goes on after {TO_THE_END:?}; seen:\n{}", self.seen.join("\n"))
+                }
+            }
         }
-        self.seen.join("\n")
     }
 }
 

@@ -70,9 +70,14 @@ fn answer(question: &[u8], over_udp: bool) -> Option<Vec<u8>> {
 
 /// Serves [`zone`] on the same port over both transports; records what was asked over UDP.
 async fn serve() -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
-    let tcp = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-    let address = tcp.local_addr().expect("bound");
-    let udp = UdpSocket::bind(address).await.expect("binds");
+    let (tcp, address, udp) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.expect("binds");
+        let address = tcp.local_addr().expect("bound");
+        // Somebody else may have the port of UDP.
+        if let Ok(udp) = UdpSocket::bind(address).await {
+            break (tcp, address, udp);
+        }
+    };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&asked);
     tokio::spawn(async move {
@@ -119,7 +124,7 @@ impl Fixture {
         let fixture = Self { names, folder, asked };
         fixture.write(
             "resolv.conf",
-            "search ns.svc.local svc.local\nnameserver 127.0.0.1\noptions ndots:5 timeout:1 attempts:1\n",
+            "search ns.svc.local svc.local\nnameserver 127.0.0.1\noptions ndots:5 timeout:5 attempts:1\n",
         );
         fixture.write("hosts", "10.9.9.9 pod-a.full pod-a\n::9 pod-six\n");
         fixture
@@ -196,7 +201,7 @@ async fn a_time_out_ends_the_search_and_changed_files_count_at_once() {
     assert_eq!(fixture.asked(), ["silent.ns.svc.local.", "silent."]);
     fixture.write("hosts", "10.9.9.8 silent # a comment\n");
     assert_eq!(fixture.resolve("silent", Families::V4).await, Ok(vec!["10.9.9.8".to_owned()]));
-    fixture.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1 use-vc no-aaaa\n");
+    fixture.write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:5 attempts:1 use-vc no-aaaa\n");
     assert_eq!(fixture.resolve("db", Families::V4).await, Err(ResolveError::NoName));
     let found = fixture.resolve("both.svc.local", Families::Both).await;
     assert_eq!(found, Ok(vec!["10.0.0.2".to_owned(), "10.0.0.3".to_owned()]));

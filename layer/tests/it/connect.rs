@@ -12,7 +12,7 @@ use libc::{
 use protocol::layer::ConnectReply;
 
 use crate::host::{Asked, FakeHost, Reply, echo_server};
-use crate::run::{Ended, run};
+use crate::run::{Ended, app, run};
 
 /// A session whose far side is one echo server, except for the port 1, where nobody listens.
 fn session() -> FakeHost {
@@ -423,6 +423,8 @@ fn a_host_that_was_never_there_leaves_loopback_alone() {
 #[test]
 fn a_host_that_dies_during_the_wait_ends_it() {
     let host = FakeHost::start(|asked| if is_connect(asked) { Reply::Silence } else { Reply::Default });
+    // It is compiled before the host waits for it.
+    drop(app("sockets"));
     let shown = std::thread::scope(|scope| {
         let program = scope.spawn(|| words_on(&host, "socket4 connect 10.0.0.5 80 again fds").output());
         host.wait_for(is_connect);

@@ -194,7 +194,7 @@ impl FakeHost {
         let (_asked, timeout) = self
             .shared
             .news
-            .wait_timeout_while(asked, Duration::from_secs(20), missing)
+            .wait_timeout_while(asked, Duration::from_secs(180), missing)
             .unwrap_or_else(PoisonError::into_inner);
         assert!(!timeout.timed_out(), "was never asked");
     }

@@ -90,7 +90,7 @@ fn a_listener_is_moved_to_another_port_and_does_not_know_it() {
         let host = FakeHost::with_settings(
             |settings| {
                 settings.incoming = true;
-                settings.listen_ports[3] = (81, 48_081);
+                settings.listen_ports[3] = (81, 18_081);
             },
             |_| Reply::Default,
         );
@@ -100,7 +100,7 @@ fn a_listener_is_moved_to_another_port_and_does_not_know_it() {
             Asked::Listen { bound, .. } => Some(bound.port()),
             _ => None,
         });
-        assert_eq!(told, Some(48_081), "{own}");
+        assert_eq!(told, Some(18_081), "{own}");
     }
 }
 

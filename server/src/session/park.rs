@@ -291,20 +291,33 @@ mod tests {
         }
     }
 
+    type Begin = fn(SocketAddr) -> (OwnedFd, u64, SocketAddr);
+
+    /// A parked socket that was completed: our end, the program's, and how long it took. None without IPv6.
+    async fn cross(over: Over, begin: Begin) -> Option<(TcpStream, TcpStream, Duration)> {
+        let place = match Place::open(over, HERE).await {
+            Err(_) if over == Over::V6 => return None,
+            place => place.expect("a place"),
+        };
+        let (program, cookie, local) = begin(place.address);
+        let started = std::time::Instant::now();
+        let ours = place.complete(cookie, local).await.expect("crosses");
+        let program = outcome(program).await.expect("connects");
+        Some((ours, program, started.elapsed()))
+    }
+
     #[tokio::test]
     async fn a_parked_socket_connects_at_once_and_both_ends_are_ordinary() {
-        type Begin = fn(SocketAddr) -> (OwnedFd, u64, SocketAddr);
         for (over, begin) in [(Over::V4, begin as Begin), (Over::V4, begin_mapped), (Over::V6, begin)] {
-            let place = match Place::open(over, HERE).await {
-                Err(_) if over == Over::V6 => continue,
-                place => place.expect("a place"),
-            };
-            let (program, cookie, local) = begin(place.address);
-            let started = std::time::Instant::now();
-            let mut ours = place.complete(cookie, local).await.expect("crosses");
-            let mut program = outcome(program).await.expect("connects");
-            // The next SYN would have come after a second.
-            assert!(started.elapsed() < Duration::from_millis(900));
+            let mut crossed = cross(over, begin).await;
+            for _ in 0..10 {
+                // Who waits for the next SYN, which comes after a second, does so each time; a busy machine does not.
+                if crossed.as_ref().is_some_and(|(_, _, took)| *took > Duration::from_millis(900)) {
+                    crossed = cross(over, begin).await;
+                }
+            }
+            let Some((mut ours, mut program, took)) = crossed else { continue };
+            assert!(took < Duration::from_millis(900), "{took:?}");
             program.write_all(b"question").await.expect("writes");
             program.shutdown().await.expect("ends its half");
             let mut text = String::new();

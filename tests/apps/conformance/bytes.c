@@ -222,7 +222,7 @@ CASE(stream, cork, "TCP_CORK and MSG_MORE") {
 CASE(stream, urgent_received, "urgent data that the server sends") {
     int fd = peer("urgent");
     char text[8] = "";
-    say("events %s", events(fd, POLLPRI, 2 * MOMENT));
+    say("events %s", events(fd, POLLPRI, PATIENCE));
     COUNT("recv", recv(fd, text, 1, MSG_OOB));
     COUNT("first", recv(fd, text, 1, 0));
     COUNT("second", recv(fd, text + 1, 1, 0));
@@ -233,7 +233,6 @@ CASE(stream, urgent_inline, "urgent data with SO_OOBINLINE") {
     int fd = peer("urgent");
     char text[8] = "";
     set(fd, SOL_SOCKET, SO_OOBINLINE, 1);
-    set_timeout(fd, SO_RCVTIMEO, 2 * MOMENT);
     for (size_t length = 0; length < 3; length++)
         if (recv(fd, text + length, 1, 0) != 1)
             break;
@@ -244,7 +243,6 @@ CASE(stream, urgent_around, "what surrounds urgent data arrives without it") {
     for (int i = 0; i < 5; i++) {
         int fd = peer("urgent");
         char text[8] = "";
-        set_timeout(fd, SO_RCVTIMEO, 2 * MOMENT);
         for (size_t length = 0; length < 2; length++)
             if (recv(fd, text + length, 1, 0) != 1)
                 break;

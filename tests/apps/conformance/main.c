@@ -7,7 +7,7 @@
 
 extern const struct test __start_cases[], __stop_cases[];
 
-enum { AT_ONCE = 12, LINE = 8192, LIMIT_SECONDS = 15 };
+enum { AT_ONCE = 12, LINE = 8192, LIMIT_SECONDS = 60 };
 
 const char *program;
 static char **parameters;

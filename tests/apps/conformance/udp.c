@@ -155,6 +155,7 @@ CASE(udp, other_port_connected, "a connected socket gets nothing from another po
     set_timeout(fd, SO_RCVTIMEO, MOMENT);
     COUNT("send", send(fd, "other", 5, 0));
     say_received(fd);
+    set_timeout(fd, SO_RCVTIMEO, PATIENCE);
     COUNT("send", send(fd, "still", 5, 0));
     say_received(fd);
 }
@@ -209,6 +210,7 @@ CASE(udp, refused_unconnected, "an unconnected socket hears nothing of a refusal
     say_received(fd);
     COUNT("sendto", send_text(fd, "x", at("peer", PEER_CLOSED)));
     say("error %s", pending(fd));
+    set_timeout(fd, SO_RCVTIMEO, PATIENCE);
     send_text(fd, "still", at("peer", PEER_UDP));
     say_received(fd);
 }
@@ -344,6 +346,7 @@ CASE(udp, elsewhere, "sendto another address on a connected socket") {
     join(fd, at("peer", PEER_UDP));
     COUNT("sendto", send_text(fd, "x", at("echo", 7001)));
     say_received(fd);
+    set_timeout(fd, SO_RCVTIMEO, PATIENCE);
     COUNT("sendto", send_text(fd, "same", at("peer", PEER_UDP)));
     say_received(fd);
 }

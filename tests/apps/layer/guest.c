@@ -187,16 +187,21 @@ static void handlers(int flags) {
     printf("connect=%d nested=%d handled=%d\n", error, nested_error, handled > 0);
 }
 
+/* The next alarm is set by the last: where a handler takes longer than its interval, nothing else would ever run. */
+static void nested_again(int number) {
+    nested(number);
+    if (handled < 500) timer(300, 0);
+}
+
 /* Handlers run inside malloc. */
 static void inside_malloc(void) {
-    handle(SIGALRM, nested, SA_RESTART);
-    timer(300, 300);
+    handle(SIGALRM, nested_again, SA_RESTART);
+    timer(300, 0);
     while (handled < 500) {
         void *some[64];
         for (int i = 0; i < 64; i++) some[i] = malloc(i * 37 + 1);
         for (int i = 0; i < 64; i++) free(some[i]);
     }
-    timer(0, 0);
     printf("nested=%d\n", nested_error);
 }
 

@@ -141,7 +141,7 @@ fn each_missing_permission_is_named_with_its_rule() {
     ];
     start_rule_by_rule(&laptop, "-t deployment/echo-server", &rules);
     // Who may neither delete nor patch jobs leaves them to their deadline.
-    Cluster::shared().wait_gone(&laptop.selector(), 75);
+    Cluster::shared().wait_gone(&laptop.selector(), 120);
 }
 
 /// Starts a session as a user who may nothing: each rule that a message asks for is granted, until it starts.
@@ -155,15 +155,20 @@ pub(crate) fn start_rule_by_rule(laptop: &Laptop, options: &str, rules: &[(&str,
         let rule = format!(r#"{{apiGroups: ["{group}"], resources: ["{resource}"], verbs: [{verbs}]}}"#);
         laptop.exec(&options, "true").exited(PERMISSION).says(&rule);
         granted.push(rule);
-        grant(&role, &role, &granted);
+        let (kind, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let kind = format!("{kind}.{group}");
+        let verb = verbs.split('"').nth(1).expect("a verb");
+        let question = format!("{verb} {} --subresource={part}", kind.trim_end_matches('.'));
+        Cluster::shared().grant(&manifest(&role, &granted), &role, &question, "yes");
     }
     laptop.exec(&options, "true").success();
     Cluster::shared().kubectl(&["delete", "role,rolebinding", &role]);
 }
 
-fn grant(role: &str, user: &str, rules: &[String]) {
+/// A role with these rules, for the user of the same name.
+fn manifest(role: &str, rules: &[String]) -> String {
     let rules = rules.join(",\n  ");
-    Cluster::shared().apply(&format!(
+    format!(
         "apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {{name: {role}, namespace: default}}
@@ -173,9 +178,9 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {{name: {role}, namespace: default}}
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: {role}}}
-subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {user}}}]
+subjects: [{{apiGroup: rbac.authorization.k8s.io, kind: User, name: {role}}}]
 "
-    ));
+    )
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod writing;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tests::{Cluster, Laptop};
@@ -24,6 +25,9 @@ struct Pod {
 }
 
 static POD: Mutex<Weak<Pod>> = Mutex::new(Weak::new());
+
+/// Pods that were made: one may still be going when the next of its kind comes.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Pod {
     fn shared() -> Arc<Self> {
@@ -38,7 +42,8 @@ impl Pod {
 
     /// One in which no other test changes anything; `beginning` is that of its name.
     fn make(beginning: &str) -> Self {
-        let (cluster, name) = (Cluster::shared(), format!("{beginning}-{}", std::process::id()));
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let (cluster, name) = (Cluster::shared(), format!("{beginning}-{}-{number}", std::process::id()));
         let script = include_str!("../../apps/files/make.sh");
         let indented = script.lines().map(|line| format!("    {line}\n")).collect::<String>();
         cluster.apply(&format!(

@@ -145,7 +145,7 @@ fn a_name_server_that_never_answers_delays_nobody_else() {
     Cluster::shared().apply(&format!(
         r#"{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{
             dnsPolicy: ClusterFirst,
-            dnsConfig: {{options: [{{name: timeout, value: "1"}}, {{name: attempts, value: "2"}}]}},
+            dnsConfig: {{options: [{{name: timeout, value: "5"}}, {{name: attempts, value: "2"}}]}},
             terminationGracePeriodSeconds: 0,
             containers: [{{name: echo, image: "mirror.test/echo-server:1", imagePullPolicy: Never}}]
         }}}}"#

@@ -96,7 +96,7 @@ impl Pods {
                 terminationGracePeriodSeconds: 1, activeDeadlineSeconds: 900, containers: [{{
                     name: server, image: "mirror.test/debian:1", imagePullPolicy: IfNotPresent,
                     command: [sh, -c, "mkdir -p /site; echo from pod > /site/who; cd /site; {before} exec python3 -c '{WEB}' {port} http.server"],
-                    readinessProbe: {{periodSeconds: 1, httpGet: {{port: {port}, path: /who}}}}
+                    readinessProbe: {{periodSeconds: 1, timeoutSeconds: 5, httpGet: {{port: {port}, path: /who}}}}
                 }}]
             }}}}"#
         ));
@@ -105,7 +105,7 @@ impl Pods {
 
     /// With a command instead of the usual server, which accepts connections on a second port.
     fn start_command(laptop: &Laptop, port: u16, command: &[&str], other: u16) -> Self {
-        let probe = json!({"periodSeconds": 1, "tcpSocket": {"port": other}});
+        let probe = json!({"periodSeconds": 1, "timeoutSeconds": 5, "tcpSocket": {"port": other}});
         let container = json!({"image": "mirror.test/debian:1", "command": command, "readinessProbe": probe});
         Self::start_container(laptop, port, container)
     }
@@ -137,8 +137,13 @@ impl Pods {
 
     /// What a client in another pod is answered.
     fn ask(&self, path: &str) -> String {
-        let url = format!("http://{}:{}{path}", self.address, self.port);
-        let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", "5", &url];
+        self.ask_within(5, path)
+    }
+
+    /// The same for an answer that may take some time.
+    fn ask_within(&self, seconds: u32, path: &str) -> String {
+        let (url, seconds) = (format!("http://{}:{}{path}", self.address, self.port), seconds.to_string());
+        let arguments = ["exec", "deploy/debian", "-c", "nginx", "--", "curl", "-sS", "-m", &seconds, &url];
         let output = Cluster::shared().try_kubectl(&arguments);
         String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
     }
@@ -149,6 +154,23 @@ impl Pods {
         command.args(["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "120"]);
         command.args(["python3", "-c", script, &self.address, &self.port.to_string()]);
         laptop.start(command)
+    }
+
+    /// Waits until the application listens on a port of the pod, wherever.
+    fn wait_listening(&self, port: u16) {
+        let ask = |host: &str| format!("curl -s -m 5 -o /dev/null {host}:{port}/who");
+        let script = format!("until {} || {}; do :; done", ask("localhost"), ask("$(hostname)"));
+        Cluster::shared().kubectl(&["exec", &self.server, "--", "timeout", "60", "sh", "-c", &script]);
+    }
+
+    /// Checks that the pod stays ready during as many probes as make one unready, and more: three, each a second after
+    /// the one before, which may have taken five.
+    #[track_caller]
+    fn stays_ready(&self) {
+        let pod = format!("pod/{}", self.server);
+        let unready = Cluster::shared().try_kubectl(&["wait", "--for=condition=Ready=false", &pod, "--timeout=25s"]);
+        let said = String::from_utf8_lossy(&unready.stderr);
+        assert!(!unready.status.success() && said.contains("timed out"), "{said}");
     }
 
     /// The pod's UID.
@@ -223,6 +245,7 @@ fn applications_are_reached_wherever_they_listen_and_whenever_they_start() {
         [listen(8196, "$(hostname -i | grep -oE '[0-9]+[.][0-9.]+')"), listen(8197, "::"), listen(8198, "127.0.0.1")]
             .concat();
     let mut pods = Pods::start_with(&laptop, 8199, "", &before);
+    (8196..=8198).for_each(|port| pods.wait_listening(port));
     let later = [listen(8200, "0.0.0.0").trim_end_matches('&'), ">/dev/null 2>&1 &"].concat();
     for (port, starts_later) in [(8196, false), (8197, false), (8198, false), (8199, false), (8200, true)] {
         pods.port = port;
@@ -312,7 +335,7 @@ fn a_program_at_a_breakpoint_leaves_its_connections_to_the_application() {
         assert_eq!(pods.ask("/before"), "from laptop");
         freeze(&[program.pid()]);
         let asked = Instant::now();
-        let answered = pods.ask("/who?paused");
+        let answered = pods.ask_within(20, "/who?paused");
         assert!(answered.contains(answer), "{on_pause}: {answered}");
         let waits = on_pause == "hold";
         assert_eq!(asked.elapsed() > Duration::from_secs(seconds), waits, "{on_pause}: {:?}", asked.elapsed());
@@ -417,12 +440,7 @@ fn probes_are_answered_by_the_application_unless_asked_otherwise() {
     with(false);
     let mut program = serve(&laptop, &pods, &[], &[]);
     freeze(&[program.pid()]);
-    let ready = ["get", "pod", &pods.server, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].status}"];
-    let frozen = Instant::now();
-    // As many probes as make a pod unready, and more.
-    while frozen.elapsed() < Duration::from_secs(6) {
-        assert_eq!(Cluster::shared().kubectl(&ready), "True");
-    }
+    pods.stays_ready();
     thaw(&[program.pid()]);
     assert_eq!(pods.ask("/asked"), "from laptop");
     program.wait_until("GET /asked", |line| {

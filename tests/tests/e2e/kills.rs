@@ -21,11 +21,14 @@ while read -r number; do
 done
 echo end"#;
 
-/// Seconds until nothing is left of a session whose agent had a client: it lingers for 10.
-const AFTER_CONTACT: u32 = 20;
+/// Within which an agent's process ends that had a client: it lingers for 10 s.
+const AGENT_GONE: Duration = Duration::from_secs(20);
+
+/// Seconds until nothing is left of a session whose agent had a client: Kubernetes collects the Job in its own time.
+const AFTER_CONTACT: u32 = 60;
 
 /// The same if the host was killed earlier: the Job's deadline is 60.
-const BEFORE_CONTACT: u32 = 75;
+const BEFORE_CONTACT: u32 = 120;
 
 /// Events in the order of a session's life.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,11 +229,11 @@ impl<'p> Life<'p> {
     /// have removed it.
     fn vanish(&self, output: &str, pod_uids: &[String], since: Instant) -> String {
         let bound = self.plan.bound();
+        Cluster::shared().wait_agents_gone(pod_uids, AGENT_GONE);
         self.laptop.wait_idle(Duration::from_secs(bound.into()));
         Cluster::shared().wait_gone(&self.laptop.selector(), bound);
         let took = since.elapsed();
         assert!(took.as_secs() <= bound.into(), "{:?}: {took:?} is more than {bound} s", self.plan);
-        Cluster::shared().wait_agents_gone(pod_uids, Duration::from_secs(5));
         if let Some(session) = output.lines().find_map(|line| line.strip_prefix("started ")) {
             let sockets = std::fs::read_to_string("/proc/net/unix").expect("the sockets");
             assert!(!sockets.contains(&format!("@{session}")), "{session} is left\n{sockets}");

@@ -86,7 +86,7 @@ fn the_session_host_is_killed() {
     }
     session.calls_fail_and_the_program_lives();
     // Nobody is left to remove anything: the agent itself leaves.
-    Cluster::shared().wait_gone(&laptop.selector(), 20);
+    Cluster::shared().wait_gone(&laptop.selector(), 60);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn the_api_server_restarts() {
     assert_eq!(output.matches("the session is lost").count(), 1, "{output}");
     drop(outage);
     turn.share();
-    Cluster::shared().wait_gone(&laptop.selector(), 20);
+    Cluster::shared().wait_gone(&laptop.selector(), 60);
 }
 
 #[test]

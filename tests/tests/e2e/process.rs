@@ -25,6 +25,7 @@ fn the_pid_is_kept_and_no_unknown_child_appears() {
     let laptop = Laptop::new();
     let mut running = laptop.start(laptop.mirror([
         "exec",
+        "-q",
         "--",
         "sh",
         "-c",

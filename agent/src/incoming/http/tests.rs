@@ -128,7 +128,7 @@ fn ask(pod: &Pod, text: &str, part: usize) -> String {
     let filter = Filter::new(&HttpFilter::Header("user: me".to_owned())).expect("good");
     let port = Filtered { filter, mode: pod.mode, hold: HOLD, patience: HOLD, untaken: Untaken::LeftAlone };
     let port = Rc::new(Port(pod.clone(), Rc::new(port)));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     let (near, far) = duplex(64);
     let (mut reader, mut writer) = tokio::io::split(near);
     let client = async {

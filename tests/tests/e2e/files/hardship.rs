@@ -35,11 +35,13 @@ fn a_file_whose_agent_ends_meanwhile_is_an_error_and_so_is_the_next() {
     let copy = copy_of(laptop.home(), path).expect("a placeholder");
     let arrives = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
     inotify::add_watch(&arrives, copy, WatchFlags::MODIFY).expect("watched");
+    // Looked up before: the rest of the content must not arrive meanwhile.
+    let agents = Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector()));
     writeln!(running.stdin(), "go on").expect("written");
     // Some of the content is there, so the rest is on its way.
     let n_ready = poll(&mut [PollFd::new(&arrives, PollFlags::IN)], Some(&PATIENCE)).expect("poll");
     assert_eq!(n_ready, 1, "nothing arrives");
-    tests::kill(&Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector())));
+    tests::kill(&agents);
     let [count, ..] = running.wait_for_all(["0", "/huge: Input/output error", "/plain.txt: Input/output error"]);
     assert_eq!(count, "0");
     assert!(!running.wait().success());

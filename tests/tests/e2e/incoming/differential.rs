@@ -198,7 +198,7 @@ fn request(random: &mut Random, is_tagged: bool) -> (Vec<u8>, Then) {
 /// Says everything to both ports, and returns what the client tells of it.
 fn compare(laptop: &Laptop, pods: &Pods, direct: u16, said: &[Said]) -> String {
     let mut command = Command::new(Cluster::shared().kubectl_path());
-    command.args(["exec", "-i", "deploy/debian", "-c", "nginx", "--", "timeout", "120", "python3", "-c"]);
+    command.args(["exec", "-i", "deploy/debian", "-c", "nginx", "--", "timeout", "600", "python3", "-c"]);
     command.arg(include_str!("../../../apps/incoming/compare.py"));
     command.args([&pods.address, &direct.to_string(), &pods.port.to_string()]);
     let mut client = laptop.start(command);

@@ -9,6 +9,9 @@ use tests::{AgentImage, Cluster, Laptop, Running, kill};
 use super::{Pods, SERVE, serve};
 use crate::failures::start_rule_by_rule;
 
+/// Within which an agent ends whose session has ended.
+const SOON: Duration = Duration::from_secs(20);
+
 /// Writes a configuration whose agent is an ephemeral container.
 pub(super) fn configure(laptop: &Laptop, image: &AgentImage, incoming: &Value) {
     let text = json!({
@@ -68,7 +71,7 @@ fn everything_works_with_few_capabilities_and_the_pod_keeps_an_entry() {
     }
     assert!(spec["hostPID"].is_null());
     end(&laptop, program);
-    wait_agents_gone("default", &pods.server, Duration::from_secs(5));
+    wait_agents_gone("default", &pods.server, SOON);
     assert_eq!(pods.ask("/who"), "from pod");
     configure(&laptop, &image, &json!("mirror"));
     let mut program = serve(&laptop, &pods, &[], &[]);
@@ -106,7 +109,7 @@ fn several_share_a_pod_with_each_other_and_with_those_in_jobs() {
         assert!(ended.elapsed() < Duration::from_secs(10), "the pod answers again");
     }
     end(&second, two);
-    wait_agents_gone("default", &pods.server, Duration::from_secs(5));
+    wait_agents_gone("default", &pods.server, SOON);
 }
 
 /// No Job ends it: its own limits must.
@@ -123,7 +126,7 @@ fn it_ends_by_itself_whenever_its_client_is_killed() {
     while pods.ask("/who") != "from pod" {
         assert!(killed.elapsed() < Duration::from_secs(10), "the pod answers again");
     }
-    wait_agents_gone("default", &pods.server, Duration::from_secs(15));
+    wait_agents_gone("default", &pods.server, Duration::from_secs(40));
     // Before the first contact.
     let target = format!("pod/{}", pods.server);
     let mut command = laptop.mirror(["exec", "-t", &target, "--", "true"]);
@@ -270,6 +273,6 @@ fn a_restricted_namespace_admits_it_without_capabilities_and_what_is_missing_is_
         assert_eq!(security["runAsUser"], 1234);
     }
     end(&laptop, program);
-    wait_agents_gone("restricted", &name, Duration::from_secs(5));
+    wait_agents_gone("restricted", &name, SOON);
     Cluster::shared().kubectl(&["delete", "pod", "-n", "restricted", &name, "--wait=false", "--grace-period=1"]);
 }

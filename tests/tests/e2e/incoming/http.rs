@@ -22,7 +22,7 @@ const ASK: &str = include_str!("../../../apps/incoming/ask.py");
 
 /// A pod with `serve.py`, which has a readiness probe every second.
 pub(super) fn pods(laptop: &Laptop, port: u16) -> Pods {
-    let probe = json!({"periodSeconds": 1, "httpGet": {"port": port, "path": "/who"}});
+    let probe = json!({"periodSeconds": 1, "timeoutSeconds": 5, "httpGet": {"port": port, "path": "/who"}});
     let command = ["python3", "-c", SERVE, "pod", &port.to_string()];
     let container = json!({"image": "mirror.test/debian:1", "command": command, "readinessProbe": probe});
     Pods::start_container(laptop, port, container)
@@ -71,14 +71,14 @@ fn shell(pods: &Pods, script: &str) -> String {
 pub(super) fn ask(pods: &Pods, what: &str) -> String {
     let port = pods.port.to_string();
     let python = ["python3", "-c", ASK, &pods.address, &port, what];
-    let command = [&["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "60"], &python[..]].concat();
+    let command = [&["exec", "deploy/debian", "-c", "nginx", "--", "timeout", "300"], &python[..]].concat();
     Cluster::shared().kubectl(&command)
 }
 
 #[test]
 fn filters_choose_by_header_path_method_and_query() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8240);
+    let pods = pods(&laptop, 8500);
     let requests =
         ["-H 'X-User: me' $U/a", "-H 'X-User: you' $U/api?id=7", "-X PATCH $U/api", "$U/a?x=api", "-d body $U/apis"];
     let script = requests.map(|request| format!("curl -sS -m 20 {request} | cut -d' ' -f1;")).concat();
@@ -103,7 +103,7 @@ fn filters_choose_by_header_path_method_and_query() {
 #[test]
 fn connections_carry_the_requests_of_both() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8243);
+    let pods = pods(&laptop, 8503);
     let program = serve(&laptop, &pods, &steal(MINE));
     let answers = ask(&pods, "keep");
     let lines: Vec<&str> = answers.lines().collect();
@@ -132,7 +132,7 @@ fn connections_carry_the_requests_of_both() {
 #[test]
 fn websockets_are_the_ones_or_the_others() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8246);
+    let pods = pods(&laptop, 8506);
     let _program = serve(&laptop, &pods, &steal(MINE));
     let talk =
         |who: &str| format!("HTTP/1.1 101 Switching Protocols\n{who} hello\n{who} PUT / HTTP/1.1\n{who} \nends\n");
@@ -142,7 +142,7 @@ fn websockets_are_the_ones_or_the_others() {
 #[test]
 fn what_is_no_http_stays_what_it_is() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8249);
+    let pods = pods(&laptop, 8509);
     let program = serve(&laptop, &pods, &steal(r#"{"path_filter": "."}"#));
     let told = ask(&pods, "bytes_as_they_come");
     assert!(told.lines().count() > 10 && told.lines().all(|line| line == "as sent"), "{told}");
@@ -150,7 +150,7 @@ fn what_is_no_http_stays_what_it_is() {
     drop(program);
     laptop.wait_hosts_gone();
     // Ports that have no filter are the program's as a whole.
-    let filter = r#"{"header_filter": "^x-user: me$", "ports": [8249]}"#;
+    let filter = r#"{"header_filter": "^x-user: me$", "ports": [8509]}"#;
     let _program = serve(&laptop, &pods, &steal(filter));
     assert_eq!(ask(&pods, "greeting"), "220 laptop\n250 EHLO me\n");
     assert!(shell(&pods, "curl -sS -m 20 http://$A:$P/a").starts_with("pod GET"));
@@ -160,7 +160,7 @@ fn what_is_no_http_stays_what_it_is() {
 #[test]
 fn large_bodies_are_streamed() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8252);
+    let pods = pods(&laptop, 8512);
     let _program = serve(&laptop, &pods, &steal(MINE));
     let agents = Cluster::shared().agents(&Cluster::shared().pod_uids(&laptop.selector()));
     let file = format!("/tmp/large-{}", pods.port);
@@ -168,7 +168,7 @@ fn large_bodies_are_streamed() {
     for (who, header) in [("laptop", "-H 'X-User: me'"), ("pod", "")] {
         // A client that waits for leave to send its body, with a length and in chunks.
         for from in ["", "-H 'Transfer-Encoding: chunked'"] {
-            let curl = "curl -sS -v -m 60 --expect100-timeout 50 -H 'Expect: 100-continue'";
+            let curl = "curl -sS -v -m 300 --expect100-timeout 50 -H 'Expect: 100-continue'";
             let told = shell(
                 &pods,
                 &format!("{curl} {header} {from} -T {file} http://$A:$P/up 2>&1 | grep -a '^pod\\|^laptop\\|Continue'"),
@@ -176,7 +176,7 @@ fn large_bodies_are_streamed() {
             assert!(told.contains("100 Continue"), "{told}");
             assert!(told.contains(&format!("{who} PUT /up {LARGE} ")), "{told}");
         }
-        let down = shell(&pods, &format!("curl -sS -m 60 {header} http://$A:$P/bytes/{LARGE} | wc -c"));
+        let down = shell(&pods, &format!("curl -sS -m 300 {header} http://$A:$P/bytes/{LARGE} | wc -c"));
         assert_eq!(down.trim(), LARGE.to_string());
     }
     shell(&pods, &format!("rm {file}"));
@@ -190,14 +190,11 @@ fn large_bodies_are_streamed() {
 #[test]
 fn probes_are_the_applications_whatever_the_filter() {
     let laptop = Laptop::new();
-    let pods = pods(&laptop, 8255);
+    let pods = pods(&laptop, 8515);
     let mut program = serve(&laptop, &pods, &steal(r#"{"path_filter": "."}"#));
     assert!(pods.ask("/before").starts_with("laptop GET"));
     freeze(&[program.pid()]);
-    // More than makes a pod unready.
-    let unready = format!("pod/{}", pods.server);
-    let unready = ["wait", "--for=condition=Ready=false", &unready, "--timeout=6s"];
-    assert!(!Cluster::shared().try_kubectl(&unready).status.success());
+    pods.stays_ready();
     thaw(&[program.pid()]);
     assert!(pods.ask("/after").starts_with("laptop GET"));
     program.wait_for("GET /after");

@@ -8,7 +8,7 @@ use super::http::{MINE, steal};
 
 /// A pod whose application is gRPC's own server in Go.
 fn grpc_pod(laptop: &Laptop, port: u16) -> Pods {
-    let probe = json!({"periodSeconds": 1, "tcpSocket": {"port": port}});
+    let probe = json!({"periodSeconds": 1, "timeoutSeconds": 5, "tcpSocket": {"port": port}});
     let arguments = ["-only", "grpc", "-grpc", &port.to_string()];
     let container = json!({"image": "mirror.test/echo-server:1", "args": arguments, "readinessProbe": probe});
     Pods::start_container(laptop, port, container)

@@ -31,6 +31,7 @@ fn serve_in_vain(laptop: &Laptop, pods: &Pods, variable: Option<&str>) -> Runnin
 fn each_capability_of_an_agent_in_a_job_is_needed() {
     let laptop = Laptop::new();
     let mut pods = Pods::start_with(&laptop, 8411, "", "python3 -m http.server 8412 --protocol HTTP/1.1 &");
+    pods.wait_listening(8412);
     let target = format!("-t pod/{}", pods.server);
     for (capability, reason) in [
         ("SYS_ADMIN", "enter the target's network namespace (needs SYS_ADMIN)"),

@@ -1,6 +1,6 @@
 //! Whatever ends, stops or falls silent: the application has its traffic again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::{Cluster, Laptop, Running, Turn, freeze, kill, monotonic, thaw};
 
@@ -160,6 +160,13 @@ fn traffic_is_given_back_when_the_api_server_or_the_kubelet_ends() {
     load.wait_until(restarted + 2 * SOON);
     stop(program);
     laptop.wait_hosts_gone();
+    // The new kubelet has to find out about its pods.
+    let begun = Instant::now();
+    while !Cluster::shared().try_kubectl(&["exec", &pods.server, "--", "true"]).status.success() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "the kubelet works again");
+    }
+    let pod = format!("pod/{}", pods.server);
+    Cluster::shared().kubectl(&["wait", "--for=condition=Ready", &pod, "--timeout=120s"]);
     let mut program = serve(&laptop, &pods, &["--steal"], &[]);
     load.wait_for("from laptop");
     let outage = Cluster::shared().stop_api_server();

@@ -72,6 +72,7 @@ fn a_port_whose_connections_do_not_come_is_said_to_have_none() {
 fn a_listener_stands_at_another_port_of_this_machine_and_does_not_know_it() {
     let laptop = Laptop::new();
     let mut pods = Pods::start_with(&laptop, 8252, "", "python3 -m http.server 443 &");
+    pods.wait_listening(443);
     let _taken = TcpListener::bind("0.0.0.0:8252").expect("free");
     let with = |listen_ports: &str| {
         let incoming = format!(r#"{{"mode": "steal", "listen_ports": {listen_ports}}}"#);

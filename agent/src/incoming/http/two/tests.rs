@@ -136,7 +136,8 @@ async fn read(mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::
 
 /// A client's connection to the port, while `body` runs.
 fn with<F: Future>(port: &Rc<Port>, body: impl FnOnce(SendRequest<Bytes>) -> F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
         let (near, far) = duplex(1000);
         spawn_local(carry(Side::of(far), Rc::clone(port)));
