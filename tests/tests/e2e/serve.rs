@@ -87,6 +87,9 @@ fn an_editors_program_answers_the_pods_clients_and_comes_back_after_a_restart() 
     assert_eq!(deployment.ask("/who", "a: b"), "from pod");
     let again = editor.call("mirror/session/start", wish(&laptop, &deployment, "serve"));
     assert_eq!((&again["reused"], &again["session"]["session"]), (&json!(true), &session));
+    let is_awaited =
+        |params: &Value| params["cause"].as_str().is_some_and(|cause| cause.contains("about to be started"));
+    editor.wait_for("mirror/session/state", is_awaited);
     let mut program = launch(&laptop, &again["plan"], 8601);
     program.wait_for("listens");
     editor.wait_for("mirror/session/ports", |params| params["ports"][0]["port"] == 8601);
@@ -123,6 +126,22 @@ fn a_session_survives_its_helper_and_is_found_again() {
     second.call("mirror/session/stop", json!({ "session": session }));
     tests::kill(&[program.pid()]);
     program.wait();
+}
+
+#[test]
+fn a_session_of_a_terminal_is_told_to_editors() {
+    let laptop = Laptop::new();
+    let mut editor = editor(&laptop);
+    let mut program = laptop.start(laptop.mirror(["exec", "-q", "--", "sh", "-c", "read line"]));
+    let told = editor.wait_for("mirror/session/state", |_| true);
+    let list = editor.call("mirror/session/list", json!({}));
+    assert_eq!(
+        (&list["sessions"][0]["session"], &list["sessions"][0]["origin"]),
+        (&told["session"], &json!("terminal"))
+    );
+    program.close_stdin();
+    program.wait();
+    editor.wait_for("mirror/session/state", in_state("ended"));
 }
 
 #[test]
