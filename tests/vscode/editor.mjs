@@ -185,6 +185,8 @@ export class Editor {
     await this.page.keyboard.press("Control+g");
     await this.pickerInput.fill(`:${line}`);
     await this.page.keyboard.press("Enter");
+    // Until then the keys are its own.
+    await this.page.waitForSelector(".quick-input-widget", { state: "hidden" });
     await this.page.keyboard.press("F9");
     await this.page.waitForSelector(".glyph-margin-widgets .codicon-debug-breakpoint, .glyph-margin-widgets [class*=debug-breakpoint]");
   }

@@ -59,6 +59,9 @@ function readObject(value: Record<string, unknown>): Reading {
   return { wish: value["enabled"] === false ? false : wish };
 }
 
+/** Said of what asks for mirror, and attaches. */
+export const ONLY_LAUNCHES = "only launches can go with mirror, not attach";
+
 /** What a launch does. */
 export type Decision = { kind: "plain" } | { kind: "wrong"; message: string } | { kind: "mirror"; wish: Wish };
 
@@ -67,10 +70,11 @@ export type Decision = { kind: "plain" } | { kind: "wrong"; message: string } | 
  * `false`; the switch counts where it says nothing.
  */
 export function decide(configuration: Record<string, unknown>, asked: boolean, switchedOn: boolean): Decision {
-  if (configuration["request"] !== "launch") {
-    return { kind: "plain" };
-  }
   const reading = readAttribute(configuration["mirror"]);
+  if (configuration["request"] !== "launch") {
+    // Children of debuggers attach, too: they do not carry the attribute, and stay what they are.
+    return "wish" in reading && reading.wish ? { kind: "wrong", message: ONLY_LAUNCHES } : { kind: "plain" };
+  }
   if ("wrong" in reading) {
     return { kind: "wrong", message: reading.wrong };
   }

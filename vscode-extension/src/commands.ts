@@ -2,16 +2,19 @@
 
 import * as vscode from "vscode";
 
-import { currentFolder } from "./folder";
+import { currentFolder, folderOf } from "./folder";
 import type { Launches } from "./launch";
+import { Failure } from "./server";
 import type { Starter } from "./start";
 import type { StatusItem } from "./status";
 import type { TerminalProfiles } from "./terminal";
-import { showError } from "./trouble";
+import { TRIES, showError } from "./trouble";
+import type { Remedy } from "./trouble";
+import { sessionNode } from "./views";
 import type { Node } from "./views";
 import type { Known } from "./sessions";
 import { showUpdated } from "./updated";
-import { count, stateWord } from "./words";
+import { count, otherPlaceText, stateWord } from "./words";
 
 /** What commands act on. */
 export interface Parts {
@@ -60,8 +63,30 @@ const COMMANDS: Record<string, Command> = {
 /** Registers all of them. */
 export function registerCommands(parts: Parts): vscode.Disposable[] {
   return Object.entries(COMMANDS).map(([name, command]) =>
-    vscode.commands.registerCommand(name, (...words: never[]) => command(parts, ...words).catch(showError)),
+    vscode.commands.registerCommand(name, (...words: never[]) => run(parts, () => command(parts, ...words))),
   );
+}
+
+/** Runs a command, and what the user chooses to do about its failure. */
+async function run({ starter }: Parts, command: () => Promise<void>): Promise<void> {
+  let remedy: Remedy;
+  for (let attempt = 0; attempt < TRIES; attempt += 1) {
+    try {
+      if (attempt > 0) {
+        await starter.server.ensure();
+      }
+      if (remedy === "pick-target" && (await starter.pick(currentFolder())) === undefined) {
+        return;
+      }
+      await command();
+      return;
+    } catch (error) {
+      remedy = await showError(error);
+      if (remedy === undefined) {
+        return;
+      }
+    }
+  }
 }
 
 /** A range as the helper says it. */
@@ -73,12 +98,21 @@ interface WireRange {
 /** Writes a picked target into a configuration: the helper's code action names the place. */
 async function pickTargetInto({ starter }: Parts, file: string, { start, end }: WireRange): Promise<void> {
   const uri = vscode.Uri.parse(file);
-  const chosen = await starter.choose(currentFolder(), "Pick the target of the configuration");
-  if (chosen !== undefined && chosen !== "configured") {
-    const edit = new vscode.WorkspaceEdit();
-    // A text of JSON is one of YAML and of TOML, too.
-    edit.replace(uri, new vscode.Range(start.line, start.character, end.line, end.character), JSON.stringify(chosen.target));
-    await vscode.workspace.applyEdit(edit);
+  const folder = folderOf(vscode.workspace.getWorkspaceFolder(uri));
+  // What was never saved cannot be read there.
+  const config = uri.scheme === "file" ? uri.fsPath : undefined;
+  const chosen = await starter.choose(folder, { reason: "Pick the target of the configuration", config });
+  if (chosen === undefined || chosen === "configured") {
+    return;
+  }
+  const target = chosen.container === undefined ? chosen.target : `${chosen.target}/container/${chosen.container}`;
+  const edit = new vscode.WorkspaceEdit();
+  // A text of JSON is one of YAML and of TOML, too.
+  edit.replace(uri, new vscode.Range(start.line, start.character, end.line, end.character), JSON.stringify(target));
+  await vscode.workspace.applyEdit(edit);
+  const other = otherPlaceText(chosen, await starter.effective(folder, config));
+  if (other !== undefined) {
+    void vscode.window.showWarningMessage(other);
   }
 }
 
@@ -103,6 +137,7 @@ async function menu(parts: Parts): Promise<void> {
     return;
   }
   const { enabled } = starter.memory;
+  const isOurs = session.info.origin === "editor";
   const row = (icon: string, label: string, command: string, description = ""): vscode.QuickPickItem & { command: string } => ({
     label: `$(${icon}) ${label}`,
     description,
@@ -111,8 +146,8 @@ async function menu(parts: Parts): Promise<void> {
   const chosen = await vscode.window.showQuickPick(
     [
       row("debug-stop", "Stop session", "mirror.stop", session.info.target),
-      row("debug-restart", "Restart session", "mirror.restart", session.info.target),
-      row("sync", "Apply the configuration to the session", "mirror.update"),
+      ...(isOurs ? [row("debug-restart", "Restart session", "mirror.restart", session.info.target)] : []),
+      ...(isOurs ? [row("sync", "Apply the configuration to the session", "mirror.update")] : []),
       row("target", "Pick another target…", "mirror.pickTarget", "for the next launch"),
       row("terminal", "New terminal with mirror", "mirror.terminal"),
       row("output", "Show the session's log", "mirror.showLog"),
@@ -121,23 +156,24 @@ async function menu(parts: Parts): Promise<void> {
     { title: `mirror: ${session.info.target}, ${stateWord(session.info.state)}` },
   );
   if (chosen) {
-    await vscode.commands.executeCommand(chosen.command);
+    await vscode.commands.executeCommand(chosen.command, sessionNode(session));
   }
 }
 
-/** The session that a command means: of the row it came from, the only one, or the one that the user chooses. */
+/** The session that a command means: of the row it came from, the window's only one, or the one that the user chooses. */
 async function meant({ starter }: Parts, node: Node | undefined): Promise<Known | undefined> {
   if (node?.kind === "session") {
-    return starter.sessions.get(node.known.info.session);
+    return starter.sessions.get(node.known.info.session) ?? node.known;
   }
   const all = starter.sessions.all();
   if (all.length === 0) {
     void vscode.window.showInformationMessage("No mirror session runs.");
   }
-  if (all.length <= 1) {
-    return all[0];
+  const own = all.filter(({ info }) => starter.sessions.isOwn(info));
+  if (own.length === 1 || all.length === 0) {
+    return own[0];
   }
-  const rows = all.map((known) => ({ label: known.info.target, description: `${known.info.name} · ${stateWord(known.info.state)}`, known }));
+  const rows = (own.length > 0 ? own : all).map((known) => ({ label: known.info.target, description: `${known.info.name} · ${stateWord(known.info.state)}`, known }));
   return (await vscode.window.showQuickPick(rows, { title: "Which session?" }))?.known;
 }
 
@@ -146,9 +182,9 @@ async function stop(parts: Parts, node?: Node): Promise<void> {
   if (known) {
     const { session } = known.info;
     const debug = parts.launches.debugSession(session);
-    // The user knows: when the helper says it, it is no news.
-    parts.starter.sessions.state({ session, state: "ended", cause: "stopped" });
-    await Promise.all([debug && vscode.debug.stopDebugging(debug), parts.starter.server.ask("mirror/session/stop", { session })]);
+    const ended = (): Promise<unknown> =>
+      Promise.all([debug && vscode.debug.stopDebugging(debug), parts.starter.server.ask("mirror/session/stop", { session })]);
+    await ending(parts, session, ended);
   }
 }
 
@@ -158,16 +194,36 @@ async function restart(parts: Parts, node?: Node): Promise<void> {
   if (!known) {
     return;
   }
-  const { session } = known.info;
-  const debug = parts.launches.debugSession(session);
-  parts.starter.sessions.state({ session, state: "ended", cause: "restarted" });
-  if (debug) {
-    await parts.starter.server.ask("mirror/session/stop", { session });
-    await parts.launches.again(debug);
+  const { starter, launches } = parts;
+  const { session, target } = known.info;
+  const lives = starter.sessions.get(session) !== undefined;
+  if (lives && !launches.debugSession(session)) {
+    const started = await ending(parts, session, () => starter.server.ask("mirror/session/restart", { session }));
+    starter.sessions.begin(started.session);
     return;
   }
-  const started = await parts.starter.server.ask("mirror/session/restart", { session });
-  parts.starter.sessions.add(started.session);
+  if (!launches.knows(session)) {
+    const message = `the session on ${target} is over`;
+    throw new Failure({ code: "session-not-found", message, causes: [], next: "start its program again", actions: [] });
+  }
+  if (lives) {
+    // What cannot be started again must not be ended.
+    await launches.check(session);
+    await ending(parts, session, () => starter.server.ask("mirror/session/stop", { session }));
+  }
+  await launches.again(session);
+}
+
+/** Does what ends a session. The user knows, so that it is no news; if it fails, the helper says what there is. */
+async function ending<T>({ starter, status }: Parts, session: string, work: () => Promise<T>): Promise<T> {
+  starter.sessions.leave(session);
+  try {
+    return await work();
+  } catch (error) {
+    starter.sessions.stay(session);
+    await refresh(starter, status).catch(() => undefined);
+    throw error;
+  }
 }
 
 async function update(parts: Parts, node?: Node): Promise<void> {

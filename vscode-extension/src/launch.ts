@@ -2,18 +2,31 @@
 
 import * as vscode from "vscode";
 
-import { decide } from "./attribute";
+import { ONLY_LAUNCHES, decide } from "./attribute";
+import type { Wish } from "./attribute";
 import { folderOf } from "./folder";
 import type { Starter } from "./start";
 
 /** Stands in a configuration that the plan was applied to, so that its debug session can be found. */
 const MARK = "__mirrorSession";
 
+/** What was launched with a session. */
+interface Launched {
+  folder: vscode.WorkspaceFolder | undefined;
+  /** As it was before the plan was applied, which holds secrets. */
+  configuration: vscode.DebugConfiguration;
+  wish: Wish;
+  /** While it runs. */
+  debug?: vscode.DebugSession;
+}
+
 /** What was launched with which session. */
 export class Launches implements vscode.DebugConfigurationProvider, vscode.Disposable {
   /** How many commands "with mirror" are going on. */
   private asked = 0;
-  private readonly running = new Map<string, vscode.DebugSession>();
+  /** Whether nothing was launched yet since the last of them began: what comes then is no debugger's child. */
+  private isFirst = false;
+  private readonly launched = new Map<string, Launched>();
   private readonly subscriptions: vscode.Disposable[];
 
   constructor(private readonly starter: Starter) {
@@ -21,14 +34,15 @@ export class Launches implements vscode.DebugConfigurationProvider, vscode.Dispo
       vscode.debug.registerDebugConfigurationProvider("*", this),
       vscode.debug.onDidStartDebugSession((session) => {
         const name: unknown = session.configuration[MARK];
-        if (typeof name === "string" && session.parentSession === undefined) {
-          this.running.set(name, session);
+        const one = typeof name === "string" && session.parentSession === undefined ? this.launched.get(name) : undefined;
+        if (one) {
+          one.debug = session;
         }
       }),
       vscode.debug.onDidTerminateDebugSession((session) => {
-        for (const [name, one] of this.running) {
-          if (one.id === session.id) {
-            this.running.delete(name);
+        for (const one of this.launched.values()) {
+          if (one.debug?.id === session.id) {
+            delete one.debug;
           }
         }
       }),
@@ -51,14 +65,32 @@ export class Launches implements vscode.DebugConfigurationProvider, vscode.Dispo
 
   /** The debug session of a session. */
   debugSession(session: string): vscode.DebugSession | undefined {
-    return this.running.get(session);
+    return this.launched.get(session)?.debug;
   }
 
-  /** Starts what was debugged with a session once more. */
-  async again(debug: vscode.DebugSession): Promise<void> {
-    const noDebug = debug.configuration["noDebug"] === true;
-    await vscode.debug.stopDebugging(debug);
-    await this.byName(debug.workspaceFolder, debug.configuration.name, noDebug);
+  /** Whether something was launched with a session that can be launched once more. */
+  knows(session: string): boolean {
+    return this.launched.has(session);
+  }
+
+  /** Fails if what was launched with a session cannot be launched as things are. */
+  async check(session: string): Promise<void> {
+    const one = this.launched.get(session);
+    await (one && this.starter.check(folderOf(one.folder), one.wish));
+  }
+
+  /** Starts what was launched with a session once more, after its end. */
+  async again(session: string): Promise<void> {
+    const one = this.launched.get(session);
+    if (!one) {
+      return;
+    }
+    const { folder, configuration, debug } = one;
+    await (debug && vscode.debug.stopDebugging(debug));
+    const noDebug = configuration["noDebug"] === true;
+    if (await this.asking(() => vscode.debug.startDebugging(folder, configuration, { noDebug }))) {
+      this.launched.delete(session);
+    }
   }
 
   async resolveDebugConfigurationWithSubstitutedVariables(
@@ -66,21 +98,34 @@ export class Launches implements vscode.DebugConfigurationProvider, vscode.Dispo
     configuration: vscode.DebugConfiguration,
     token?: vscode.CancellationToken,
   ): Promise<vscode.DebugConfiguration | undefined> {
+    if (MARK in configuration) {
+      return configuration;
+    }
+    const isMeant = this.asked > 0 && this.isFirst;
+    this.isFirst = false;
     const decision = decide(configuration, this.asked > 0, this.starter.memory.enabled);
-    if (decision.kind === "plain" || MARK in configuration) {
+    if (decision.kind === "plain") {
+      if (isMeant) {
+        void vscode.window.showWarningMessage(`${configuration.name} starts without mirror: ${ONLY_LAUNCHES}.`);
+      }
       return configuration;
     }
     if (decision.kind === "wrong") {
       void vscode.window.showErrorMessage(`${configuration.name}: ${decision.message}.`);
       return undefined;
     }
-    const plain = Object.fromEntries(Object.entries(configuration).filter(([key]) => key !== "mirror" && !key.startsWith("__")));
+    // What debuggers note for themselves holds for one launch.
+    const own = Object.fromEntries(Object.entries(configuration).filter(([key]) => !key.startsWith("__"))) as vscode.DebugConfiguration;
+    const plain = { ...own };
+    delete plain["mirror"];
     const facts = { type: configuration.type, name: configuration.name, configuration: plain };
-    const started = await this.starter.start(folderOf(folder), { ...decision.wish }, facts, token, (work) => this.aside(work));
+    const started = await this.starter.start(folderOf(folder), decision.wish, facts, token, (work) => this.aside(work));
     if (!started) {
       return undefined;
     }
-    const launched: vscode.DebugConfiguration = { ...configuration, ...started.plan.configuration, [MARK]: started.session.session };
+    const { session } = started.session;
+    this.launched.set(session, { folder, configuration: own, wish: decision.wish });
+    const launched: vscode.DebugConfiguration = { ...configuration, ...started.plan.configuration, [MARK]: session };
     delete launched["mirror"];
     return launched;
   }
@@ -96,10 +141,11 @@ export class Launches implements vscode.DebugConfigurationProvider, vscode.Dispo
     }
   }
 
-  private async asking(work: () => Thenable<unknown>): Promise<void> {
+  private async asking<T>(work: () => Thenable<T>): Promise<T> {
     this.asked += 1;
+    this.isFirst = true;
     try {
-      await work();
+      return await work();
     } finally {
       this.asked -= 1;
     }

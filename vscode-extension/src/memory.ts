@@ -59,13 +59,13 @@ export class Memory {
     await this.extension.globalState.update(pinnedKey(place), changed);
   }
 
-  /** Whether the user does not want to be asked any more before a steal in a context. */
-  trusts(context: string): boolean {
-    return this.extension.workspaceState.get(`trusts:${context}`, false);
+  /** Whether the user does not want to be asked any more before a steal in a namespace of a context. */
+  trusts(context: string, namespace: string): boolean {
+    return this.extension.workspaceState.get(`trusts:${context}/${namespace}`, false);
   }
 
-  async trust(context: string): Promise<void> {
-    await this.extension.workspaceState.update(`trusts:${context}`, true);
+  async trust(context: string, namespace: string): Promise<void> {
+    await this.extension.workspaceState.update(`trusts:${context}/${namespace}`, true);
   }
 }
 

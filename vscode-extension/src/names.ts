@@ -6,10 +6,14 @@ export interface Named {
   offset: number;
 }
 
-/** All objects two levels down (`configurations[…]`, `compounds[…]`) that have a `name`. Comments are skipped. */
+/**
+ * All objects two levels down (`configurations[…]`, `compounds[…]`) that have a `name`, except those that attach. Comments
+ * are skipped.
+ */
 export function configurationNames(text: string): Named[] {
   const found: Named[] = [];
   const opened: { at: number; brace: boolean }[] = [];
+  let fields = new Map<string, string>();
   let last = "";
   let key = "";
   for (const token of text.matchAll(/\/\/[^\n]*|\/\*[^]*?\*\/|"(?:[^"\\]|\\.)*"|[{}[\]:,]/g)) {
@@ -19,12 +23,17 @@ export function configurationNames(text: string): Named[] {
     }
     if (word === "{" || word === "[") {
       opened.push({ at: token.index, brace: word === "{" });
+      fields = opened.length === 3 ? new Map<string, string>() : fields;
     } else if (word === "}" || word === "]") {
-      opened.pop();
+      const { at = 0, brace = false } = opened.pop() ?? {};
+      const name = fields.get("name");
+      if (opened.length === 2 && brace && name !== undefined && fields.get("request") !== "attach") {
+        found.push({ name, offset: at });
+      }
     } else if (word === ":") {
       key = last;
-    } else if (word.startsWith('"') && key === '"name"' && last === ":" && opened.length === 3 && opened[2]?.brace === true) {
-      found.push({ name: unquoted(word), offset: opened[2].at });
+    } else if (word.startsWith('"') && last === ":" && opened.length === 3) {
+      fields.set(unquoted(key), unquoted(word));
     }
     last = word;
   }

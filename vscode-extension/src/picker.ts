@@ -53,6 +53,7 @@ class Picker {
   private problems: Problem[] = [];
   /** Counts the places that were looked at: answers for an earlier one come too late. */
   private turn = 0;
+  private isOver = false;
   private container: TargetRow | undefined;
   private timer: NodeJS.Timeout | undefined;
   private result: Pick;
@@ -97,6 +98,7 @@ class Picker {
     this.input.show();
     void this.look();
     await hidden;
+    this.isOver = true;
     this.turn += 1;
     clearTimeout(this.timer);
     listening.dispose();
@@ -223,8 +225,7 @@ class Picker {
       case "nothing":
         return;
       case "problem":
-        // Its next steps are buttons of a notification.
-        void showProblem(choice.problem, "warning");
+        void this.remedy(choice.problem);
         return;
       case "namespace":
         return this.move({ ...this.place, namespace: choice.name });
@@ -244,6 +245,18 @@ class Picker {
         }
         this.input.placeholder = `${choice.row.path}: ${choice.row.reason ?? "not available now"}`;
     }
+  }
+
+  /** The next steps of a problem are buttons of a notification. The picker waits for them: the list may be whole then. */
+  private async remedy(problem: Problem): Promise<void> {
+    this.input.ignoreFocusOut = true;
+    const remedy = await showProblem(problem, "warning");
+    if (remedy !== undefined && this.isOver) {
+      await vscode.commands.executeCommand("mirror.pickTarget");
+    } else if (remedy !== undefined) {
+      await this.look();
+    }
+    this.input.ignoreFocusOut = false;
   }
 
   private move(place: Place): void {

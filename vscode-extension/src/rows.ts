@@ -104,18 +104,28 @@ function targetRow(row: TargetRow, offer: Offer, now: number): Row {
   };
 }
 
-/** At most `limit` rows: of more, those that fit what is typed. And how many are left out. */
+/** With at most `limit` targets: of more, those that fit what is typed. And how many of these are left out. */
 export function narrowed(all: Row[], typed: string, limit: number): { rows: Row[]; omitted: number } {
-  if (all.length <= limit) {
+  const targets = all.filter(isTarget);
+  if (targets.length <= limit) {
     return { rows: all, omitted: 0 };
   }
   const words = typed.toLowerCase().split(/\s+/);
-  const fits = ({ choice, label, description, detail }: Row): boolean => {
+  const fitting = targets.filter(({ label, description, detail }) => {
     const text = `${label} ${description} ${detail}`.toLowerCase();
-    return choice === "heading" || words.every((word) => text.includes(word));
+    return words.every((word) => text.includes(word));
+  });
+  const shown = new Set(fitting.slice(0, limit));
+  const left = all.filter((row) => !isTarget(row) || shown.has(row));
+  const hasRows = (index: number): boolean => left[index + 1] !== undefined && left[index + 1]?.choice !== "heading";
+  return {
+    rows: left.filter(({ choice }, index) => choice !== "heading" || hasRows(index)),
+    omitted: fitting.length - shown.size,
   };
-  const fitting = all.filter(fits);
-  return { rows: fitting.slice(0, limit), omitted: Math.max(0, fitting.length - limit) };
+}
+
+function isTarget({ choice }: Row): boolean {
+  return choice !== "heading" && choice.kind === "target";
 }
 
 /** The containers of a target, as a second step. */

@@ -6,7 +6,9 @@ import * as path from "node:path";
 import * as vscode from "vscode";
 import {
   CloseAction,
+  ConnectionError,
   ErrorAction,
+  ErrorCodes,
   LanguageClient,
   ResponseError,
   State,
@@ -22,9 +24,12 @@ const DEATHS = 4;
 const DEATHS_WITHIN = 3 * 60_000;
 
 /** The files that the configuration language is spoken in. */
-const DOCUMENTS = ["**/*.mirror.{json,yaml,yml,toml}", "**/.mirror/mirror.json", "**/*mirrord.{json,yaml,yml,toml}"].map(
-  (pattern) => ({ scheme: "file", pattern }),
+const DOCUMENTS = ["**/*.mirror.{json,yaml,yml,toml}", "**/.mirror/mirror.json", "**/*mirrord.{json,yaml,yml,toml}"].flatMap(
+  (pattern) => ["file", "untitled"].map((scheme) => ({ scheme, pattern })),
 );
+
+/** What a request comes to when the helper ends, or has ended. */
+const GONE: readonly number[] = [ErrorCodes.ConnectionInactive, ErrorCodes.PendingResponseRejected];
 
 /** Something the helper cannot do, with its own words and next steps. */
 export class Failure extends Error {
@@ -48,6 +53,18 @@ class Quiet extends LanguageClient {
   override warn(message: string, data?: unknown): void {
     super.warn(message, data, false);
   }
+}
+
+/** What an error says: the helper's own account, or that it is gone. */
+function problemIn(error: unknown): Problem {
+  const data: unknown = error instanceof ResponseError ? error.data : undefined;
+  if (isProblem(data)) {
+    return data;
+  }
+  if (error instanceof ConnectionError || (error instanceof ResponseError && GONE.includes(error.code))) {
+    return { code: "helper", message: "the helper ended before it answered", causes: [], actions: [{ title: "Retry", kind: "retry" }] };
+  }
+  return problemOf(error instanceof Error ? error.message : String(error));
 }
 
 /** The helper. */
@@ -103,7 +120,11 @@ export class Server implements vscode.Disposable {
         if (newState === State.Running) {
           this.version = this.client?.initializeResult?.serverInfo?.version ?? "";
           this.log.info(`mirror serve ${this.version} runs`);
+          this.failure = undefined;
           this.become("running");
+        } else if (newState === State.StartFailed && this.health === "restarting") {
+          // Nobody waits for the client's own new start, so nobody else is told.
+          this.failed("it ended, and did not start again");
         }
       });
       for (const handler of this.handlers) {
@@ -111,16 +132,20 @@ export class Server implements vscode.Disposable {
       }
       await this.client.start();
     } catch (error) {
-      this.failure = {
-        code: "helper",
-        message: `the helper ${this.executableName()} cannot be started`,
-        causes: [error instanceof Error ? error.message : String(error)],
-        next: "set mirror.path, or install the extension again",
-        actions: [{ title: "Restart Helper", kind: "retry" }],
-      };
-      this.become("failed");
-      throw new Failure(this.failure);
+      throw new Failure(this.failed(error instanceof Error ? error.message : String(error)));
     }
+  }
+
+  private failed(cause: string): Problem {
+    this.failure = {
+      code: "helper",
+      message: `the helper ${this.executableName()} cannot be started`,
+      causes: [cause],
+      next: "set mirror.path, or install the extension again",
+      actions: [{ title: "Restart Helper", kind: "retry" }],
+    };
+    this.become("failed");
+    return this.failure;
   }
 
   /** Starts it once more if it has failed. */
@@ -156,8 +181,7 @@ export class Server implements vscode.Disposable {
       if (token?.isCancellationRequested === true) {
         throw new Cancelled();
       }
-      const data: unknown = error instanceof ResponseError ? error.data : undefined;
-      throw new Failure(isProblem(data) ? data : problemOf(error instanceof Error ? error.message : String(error)));
+      throw new Failure(this.failure ?? problemIn(error));
     }
   }
 
@@ -230,7 +254,7 @@ export class Server implements vscode.Disposable {
       });
       return { action: CloseAction.Restart, handled: true };
     }
-    this.become("failed");
+    this.failed(`it ended ${this.deaths.length} times within ${DEATHS_WITHIN / 60_000} minutes`);
     const message = `The mirror helper has ended ${this.deaths.length} times within ${DEATHS_WITHIN / 60_000} minutes and is not started again.`;
     void vscode.window.showErrorMessage(message, "Restart Helper", "Show Log").then((chosen) => {
       if (chosen === "Restart Helper") {

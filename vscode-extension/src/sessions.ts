@@ -26,10 +26,19 @@ const CARE: readonly SessionState[] = ["ended", "active", "waiting-for-program",
 /** The sessions. */
 export class Sessions {
   private readonly known = new Map<string, Known>();
+  /** Those that this window has started. */
+  private readonly begun = new Set<string>();
+  /** Those that are over, and those that the user ends: what still comes of them is no news. */
+  private readonly over = new Set<string>();
+  /** All that anything was ever heard of. */
+  private readonly heard = new Set<string>();
   private readonly listeners = new Set<() => void>();
 
-  /** `maxRequests`: how many requests of a session are kept. */
-  constructor(private readonly maxRequests: () => number) {}
+  /** `maxRequests`: how many requests of a session are kept; `folders`: those of this window. */
+  constructor(
+    private readonly maxRequests: () => number,
+    private readonly folders: () => string[],
+  ) {}
 
   /** Told when anything has changed. */
   onDidChange(listener: () => void): { dispose: () => void } {
@@ -46,19 +55,53 @@ export class Sessions {
     return this.known.get(session);
   }
 
-  /** The session of a folder, or else of any, that needs the user most. */
+  /** Whether a session is this window's: others list it, and leave it alone. */
+  isOwn({ session, folder }: SessionInfo): boolean {
+    return this.begun.has(session) || (folder !== undefined && this.folders().includes(folder));
+  }
+
+  /** Whether this is the first that is heard of a session: it was begun elsewhere. */
+  isNew(session: string): boolean {
+    const isNew = !this.heard.has(session);
+    this.heard.add(session);
+    return isNew;
+  }
+
+  /** The session of a folder, or else of this window, that needs the user most. */
   foremost(folder: string | undefined): Known | undefined {
-    const all = this.all();
-    const own = all.filter(({ info }) => info.folder !== undefined && info.folder === folder);
+    const own = this.all().filter(({ info }) => this.isOwn(info));
+    const here = own.filter(({ info }) => info.folder === folder);
     const care = ({ info }: Known): number => CARE.indexOf(info.state);
-    return (own.length > 0 ? own : all).reduce<Known | undefined>(
+    return (here.length > 0 ? here : own).reduce<Known | undefined>(
       (first, one) => (first === undefined || care(one) > care(first) ? one : first),
       undefined,
     );
   }
 
+  /** A session that this window has started. */
+  begin(info: SessionInfo): void {
+    this.begun.add(info.session);
+    this.add(info);
+  }
+
+  /** The user ends a session. */
+  leave(session: string): void {
+    this.over.add(session);
+    this.known.delete(session);
+    this.tell();
+  }
+
+  /** A session could not be ended: it may be listed again. */
+  stay(session: string): void {
+    this.over.delete(session);
+  }
+
   /** A session that has been started or listed. */
   add(info: SessionInfo): void {
+    this.heard.add(info.session);
+    if (this.over.has(info.session)) {
+      return;
+    }
     const before = this.known.get(info.session);
     this.known.set(info.session, { requests: [], omitted: 0, ...before, info });
     this.tell();
@@ -79,6 +122,9 @@ export class Sessions {
   /** A session is in another state; one that is over is forgotten. What it was is returned. */
   state({ session, state, cause }: SessionStateChanged): Known | undefined {
     const one = this.known.get(session);
+    if (state === "ended") {
+      this.over.add(session);
+    }
     if (!one) {
       return undefined;
     }

@@ -8,19 +8,27 @@ import type { Wish } from "./attribute";
 import type { Memory, Picked } from "./memory";
 import { pickTarget } from "./picker";
 import type { Pick } from "./picker";
-import type { EffectiveConfig, LaunchFacts, SessionStart, SessionStarted, TargetsChanged } from "./rpc";
+import type { EffectiveConfig, EffectiveParams, LaunchFacts, Place, SessionStart, SessionStarted, TargetsChanged } from "./rpc";
 import { Cancelled, Failure } from "./server";
 import type { Server } from "./server";
 import type { Sessions } from "./sessions";
-import { showError } from "./trouble";
-
-/** Most tries of one start: each further one was asked for by the user. */
-const TRIES = 10;
+import { TRIES, showError } from "./trouble";
+import type { Remedy } from "./trouble";
 
 /** What to ask for, and the target that it is about. */
 interface Asked {
   params: SessionStart;
   target: string;
+}
+
+/** How a target is picked. */
+export interface Picking {
+  /** Said above the list. */
+  reason?: string;
+  /** The configuration file that it is for. */
+  config?: string | undefined;
+  /** Where the picker begins, if not where the configuration is or the last target was picked. */
+  place?: Place;
 }
 
 /** Starts sessions and picks their targets. */
@@ -45,28 +53,34 @@ export class Starter implements vscode.Disposable {
     this.change.dispose();
   }
 
-  /** Lets the user pick a target for a folder; whether something was picked. */
-  async pick(folder: string, reason?: string, config?: string): Promise<boolean> {
-    const chosen = await this.choose(folder, reason, config);
-    if (chosen === undefined) {
-      return false;
+  /** Lets the user pick a target for a folder, and remembers it. */
+  async pick(folder: string, how: Picking = {}): Promise<Pick> {
+    const chosen = await this.choose(folder, how);
+    if (chosen !== undefined) {
+      await this.memory.pick(folder, chosen === "configured" ? undefined : chosen);
+      this.change.fire();
     }
-    await this.memory.pick(folder, chosen === "configured" ? undefined : chosen);
-    this.change.fire();
-    return true;
+    return chosen;
   }
 
   /** Lets the user choose a target, and remembers nothing. */
-  async choose(folder: string, reason?: string, config?: string): Promise<Pick> {
+  async choose(folder: string, { reason, config, place = {} }: Picking = {}): Promise<Pick> {
     await this.server.ensure();
-    const effective = await this.effective(folder, config);
+    const effective = await this.effective(folder, config, place);
     const picked = this.memory.picked(folder);
+    const isElsewhere = config !== undefined || Object.keys(place).length > 0;
     return pickTarget(this.server, this.memory, this.targets.event, {
-      place: picked?.place ?? placeOf(effective),
+      place: (isElsewhere ? undefined : picked?.place) ?? placeOf(effective ?? {}),
       ...(picked && { picked }),
       ...(effective?.target !== undefined && { configured: effective.target }),
       ...(reason !== undefined && { reason }),
     });
+  }
+
+  /** What was picked in a folder. A configuration file that is named, and has a target, wins. */
+  async picked(folder: string, config?: string): Promise<Picked | undefined> {
+    const named = config === undefined ? undefined : await this.effective(folder, config);
+    return named?.target === undefined ? this.memory.picked(folder) : undefined;
   }
 
   /**
@@ -80,87 +94,93 @@ export class Starter implements vscode.Disposable {
     token?: vscode.CancellationToken,
     aside: <T>(work: () => Promise<T>) => Promise<T> = (work) => work(),
   ): Promise<SessionStarted | undefined> {
+    const wanted = { ...wish };
+    let remedy: Remedy;
     for (let attempt = 0; attempt < TRIES; attempt += 1) {
       try {
+        if (remedy === "pick-target" && !(await this.pickFor(folder, wanted))) {
+          return undefined;
+        }
         await this.server.ensure();
-        const asked = await this.params(folder, wish, launch);
+        const asked = await this.params(folder, wanted, launch);
         return asked && (await this.once(asked.params, asked.target, token));
       } catch (error) {
         if (token?.isCancellationRequested === true || error instanceof Cancelled) {
           return undefined;
         }
-        const missing = error instanceof Failure && error.problem.code === "target-missing";
-        const remedy = missing ? "pick-target" : await aside(() => showError(error));
+        const isMissing = error instanceof Failure && error.problem.code === "target-missing";
+        remedy = isMissing ? "pick-target" : await aside(() => showError(error));
         if (remedy === undefined) {
           return undefined;
-        }
-        if (remedy === "pick-target") {
-          delete wish.target;
-          delete wish.container;
-          if (!(await this.pick(folder, "Pick what the program takes the place of", wish.config))) {
-            return undefined;
-          }
         }
       }
     }
     return undefined;
   }
 
-  /** The configuration that holds in a folder; nothing if the helper cannot say. */
-  async effective(folder: string, config?: string): Promise<EffectiveConfig | undefined> {
-    const params = { folder, ...(config !== undefined && { config }) };
-    return this.server.ask("mirror/config/effective", params).catch(() => undefined);
+  /** Fails where a start would fail before it asks the cluster. */
+  async check(folder: string, wish: Wish): Promise<void> {
+    const wanted = await this.wanted(folder, wish);
+    const { problems: [problem] } = await this.server.ask("mirror/config/effective", about(folder, wanted.config, placeOf(wanted)));
+    if (problem) {
+      throw new Failure(problem);
+    }
+  }
+
+  /** The configuration that holds in a folder, with a place that wins over it; nothing if the helper cannot say. */
+  async effective(folder: string, config?: string, place: Place = {}): Promise<EffectiveConfig | undefined> {
+    return this.server.ask("mirror/config/effective", about(folder, config, place)).catch(() => undefined);
+  }
+
+  /** A wish, with what was picked if it leaves the target open. */
+  private async wanted(folder: string, wish: Wish): Promise<Wish> {
+    const picked = wish.target === undefined ? await this.picked(folder, wish.config) : undefined;
+    return picked ? { ...wishOf(picked), ...wish } : wish;
+  }
+
+  /** Has the user pick the target of a wish; whether they did. */
+  private async pickFor(folder: string, wish: Wish): Promise<boolean> {
+    const reason = "Pick what the program takes the place of";
+    const chosen = await this.pick(folder, { reason, config: wish.config, place: placeOf(wish) });
+    if (chosen === undefined) {
+      return false;
+    }
+    delete wish.target;
+    delete wish.container;
+    Object.assign(wish, chosen === "configured" ? {} : wishOf(chosen));
+    return true;
   }
 
   /** What to ask for; nothing if the user does not want it after all. */
   private async params(folder: string, wish: Wish, launch: LaunchFacts): Promise<Asked | undefined> {
-    const effective = await this.effective(folder, wish.config);
-    let picked = wish.target === undefined ? this.memory.picked(folder) : undefined;
-    if (wish.target === undefined && !picked && effective?.target === undefined) {
-      if (!(await this.pick(folder, "Pick what the program takes the place of", wish.config))) {
-        return undefined;
-      }
-      picked = this.memory.picked(folder);
+    const wanted = await this.wanted(folder, wish);
+    const place = placeOf(wanted);
+    const there = await this.server.ask("mirror/config/effective", about(folder, wanted.config, place));
+    const whose = wanted.target ?? there.target;
+    if (whose === undefined) {
+      return (await this.pickFor(folder, wish)) ? this.params(folder, wish, launch) : undefined;
     }
-    const place = {
-      ...picked?.place,
-      ...(wish.kubeconfig !== undefined && { kubeconfig: wish.kubeconfig }),
-      ...(wish.context !== undefined && { context: wish.context }),
-      ...(wish.namespace !== undefined && { namespace: wish.namespace }),
-    };
-    const params: SessionStart = { folder, place, launch };
-    const { config, traffic } = wish;
-    const { target, container }: Partial<Picked> = { ...picked, ...wish };
-    Object.assign(params, defined({ config, traffic, target, container }));
-    const whose = target ?? effective?.target ?? "";
-    const steals = (traffic ?? effective?.traffic) === "steal" && whose !== "targetless";
-    const may = !steals || (await this.mayTake(place.context ?? effective?.context, effective));
+    const { config, traffic, target, container } = wanted;
+    const params: SessionStart = { folder, place, launch, ...defined({ config, traffic, target, container }) };
+    const steals = (traffic ?? there.traffic) === "steal" && whose !== "targetless";
+    const may = !steals || (await this.mayTake(there));
     return may ? { params, target: whose } : undefined;
   }
 
   /** Asks before traffic is taken away in what looks like production. */
-  private async mayTake(context: string | undefined, effective: EffectiveConfig | undefined): Promise<boolean> {
+  private async mayTake({ production, context = "", namespace = "default" }: EffectiveConfig): Promise<boolean> {
     const asks = vscode.workspace.getConfiguration("mirror").get<boolean>("confirmProduction", true);
-    if (!asks || context === undefined || this.memory.trusts(context) || !(await this.isProduction(context, effective))) {
+    if (!asks || !production || this.memory.trusts(context, namespace)) {
       return true;
     }
     const always = "Start, and Do Not Ask Again Here";
     const detail = "The session takes the target's traffic: its clients get the answers of the program on this machine.";
-    const chosen = await vscode.window.showWarningMessage(`${context} looks like production.`, { modal: true, detail }, "Start", always);
+    const question = `${context}, namespace ${namespace}, looks like production.`;
+    const chosen = await vscode.window.showWarningMessage(question, { modal: true, detail }, "Start", always);
     if (chosen === always) {
-      await this.memory.trust(context);
+      await this.memory.trust(context, namespace);
     }
     return chosen !== undefined;
-  }
-
-  /** Whether a context looks like production. */
-  async isProduction(context: string, effective: EffectiveConfig | undefined): Promise<boolean> {
-    if (effective?.context === context) {
-      return effective.production;
-    }
-    const { kubeconfig } = effective ?? {};
-    const listed = await this.server.ask("mirror/contexts/list", kubeconfig === undefined ? {} : { kubeconfig }).catch(() => undefined);
-    return listed?.contexts.find(({ name }) => name === context)?.production ?? false;
   }
 
   /** One try, with its progress. */
@@ -179,7 +199,7 @@ export class Starter implements vscode.Disposable {
         });
         try {
           const started = await this.server.ask("mirror/session/start", { ...params, workDoneToken }, both.token);
-          this.sessions.add(started.session);
+          this.sessions.begin(started.session);
           return started;
         } finally {
           listening.dispose();
@@ -197,12 +217,21 @@ export class Starter implements vscode.Disposable {
   }
 }
 
+type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
 /** The fields that have a value. */
-function defined<T extends object>(fields: T): Partial<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
+function defined<T extends object>(fields: T): Present<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>;
 }
 
-function placeOf(effective: EffectiveConfig | undefined): Picked["place"] {
-  const { kubeconfig, context, namespace } = effective ?? {};
-  return defined({ kubeconfig, context, namespace }) as Picked["place"];
+function placeOf({ kubeconfig, context, namespace }: Place): Place {
+  return defined({ kubeconfig, context, namespace });
+}
+
+function wishOf({ place, target, container }: Picked): Wish {
+  return { ...place, ...defined({ target, container }) };
+}
+
+function about(folder: string, config: string | undefined, place: Place): EffectiveParams {
+  return { folder, place, ...(config !== undefined && { config }) };
 }

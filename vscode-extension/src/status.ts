@@ -11,7 +11,6 @@ import { statusText } from "./words";
 export class StatusItem implements vscode.Disposable {
   private readonly item = vscode.window.createStatusBarItem("status", vscode.StatusBarAlignment.Left, 100);
   private effective: EffectiveConfig | undefined;
-  private production = false;
   private asked = 0;
 
   constructor(private readonly starter: Starter) {
@@ -34,12 +33,9 @@ export class StatusItem implements vscode.Disposable {
       return;
     }
     const folder = currentFolder();
-    const effective = await this.starter.effective(folder);
-    const context = this.starter.memory.picked(folder)?.place.context ?? effective?.context;
-    const production = context !== undefined && (await this.starter.isProduction(context, effective));
+    const effective = await this.starter.effective(folder, undefined, this.starter.memory.picked(folder)?.place);
     if (turn === this.asked) {
       this.effective = effective;
-      this.production = production;
       this.show();
     }
   }
@@ -53,7 +49,6 @@ export class StatusItem implements vscode.Disposable {
     const said = statusText({
       helper: server.health,
       enabled: memory.enabled,
-      production: this.production,
       version: server.version,
       ...(session && { session }),
       ...(now !== undefined && { starting: now }),

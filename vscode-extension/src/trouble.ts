@@ -6,6 +6,9 @@ import { problemOf, problemText } from "./problem";
 import type { Action, Problem } from "./rpc";
 import { Cancelled, Failure } from "./server";
 
+/** Most tries of one thing: each further one was asked for by the user. */
+export const TRIES = 10;
+
 /** What the user chose to do about a problem. */
 export type Remedy = "retry" | "pick-target" | undefined;
 

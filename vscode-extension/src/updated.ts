@@ -5,6 +5,7 @@ import * as vscode from "vscode";
 import { sentence } from "./problem";
 import type { SessionUpdated } from "./rpc";
 import type { Known } from "./sessions";
+import { sessionNode } from "./views";
 import { updatedText } from "./words";
 
 /** What is still to be read. */
@@ -23,7 +24,7 @@ export async function showUpdated(known: Known, updated: SessionUpdated): Promis
   shown.add(text);
   try {
     if ((await vscode.window.showInformationMessage(text, "Restart Session")) !== undefined) {
-      await vscode.commands.executeCommand("mirror.restart", { kind: "session", known, copy: "" });
+      await vscode.commands.executeCommand("mirror.restart", sessionNode(known));
     }
   } finally {
     shown.delete(text);

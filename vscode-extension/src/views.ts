@@ -1,14 +1,16 @@
 // The views "Sessions" (target → processes → ports) and "Requests".
 
+import { basename } from "node:path";
+
 import * as vscode from "vscode";
 
 import type { Port, Process, RequestSeen, SessionInfo } from "./rpc";
 import type { Known, Sessions } from "./sessions";
 import { count, portDescription, portLabel, processLabel, requestDescription, requestLabel, stateIcon, stateWord } from "./words";
 
-/** A row of a view. `copy` is what "Copy" copies. */
+/** A row of a view. `copy` is what "Copy" copies, `elsewhere` the folder of another window's session. */
 export type Node =
-  | { kind: "session"; known: Known; copy: string }
+  | { kind: "session"; known: Known; copy: string; elsewhere?: string }
   | { kind: "group"; session: SessionInfo; label: string; children: Node[]; copy: string }
   | { kind: "process"; process: Process; children: Node[]; copy: string }
   | { kind: "port"; port: Port; copy: string }
@@ -60,7 +62,10 @@ abstract class View implements vscode.TreeDataProvider<Node>, vscode.Disposable 
 export class SessionsView extends View {
   getChildren(node?: Node): Node[] {
     if (!node) {
-      return this.sessions.all().map((known) => ({ kind: "session", known, copy: known.info.session }));
+      return this.sessions.all().map((known) => {
+        const elsewhere = this.sessions.isOwn(known.info) ? {} : { elsewhere: basename(known.info.folder ?? "another window") };
+        return { ...sessionNode(known), ...elsewhere };
+      });
     }
     switch (node.kind) {
       case "session":
@@ -72,6 +77,11 @@ export class SessionsView extends View {
         return [];
     }
   }
+}
+
+/** The row of a session. */
+export function sessionNode(known: Known): Node {
+  return { kind: "session", known, copy: known.info.session };
 }
 
 /** The view of requests, the newest first. */
@@ -122,8 +132,9 @@ function treeItem(node: Node): vscode.TreeItem {
       const { info } = node.known;
       const item = new vscode.TreeItem(info.target, Expanded);
       item.id = info.session;
-      item.description = `${info.name} · ${stateWord(info.state)}`;
-      item.contextValue = `session-${info.state}`;
+      const elsewhere = node.elsewhere === undefined ? [] : [`in ${node.elsewhere}`];
+      item.description = [info.name, stateWord(info.state), ...elsewhere].join(" · ");
+      item.contextValue = `session-${info.origin}-${info.state}`;
       const colour = info.state === "active" ? "charts.green" : info.state === "lost" ? "charts.red" : info.state === "degraded" ? "charts.yellow" : undefined;
       item.iconPath = new vscode.ThemeIcon(stateIcon(info.state), colour === undefined ? undefined : new vscode.ThemeColor(colour));
       const lines = [`**${info.target}** ${stateWord(info.state)}`, info.cause ?? "", `session \`${info.session}\`, mirror ${info.version}`];

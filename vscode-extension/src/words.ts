@@ -1,7 +1,7 @@
 // How things are said: texts of the status item, the picker and the views. Knows nothing of VS Code.
 
 import type { Picked } from "./memory";
-import type { EffectiveConfig, Port, Process, RequestSeen, SessionInfo, SessionState, SessionUpdated, TargetRow } from "./rpc";
+import type { EffectiveConfig, Place, Port, Process, RequestSeen, SessionInfo, SessionState, SessionUpdated, TargetRow } from "./rpc";
 
 /** What the status item shows. */
 export interface StatusText {
@@ -20,8 +20,8 @@ export interface Situation {
   /** What a start is doing now. */
   starting?: string;
   picked?: Picked;
+  /** The configuration, with the place that was picked over it. */
   effective?: EffectiveConfig;
-  production: boolean;
   version: string;
 }
 
@@ -45,21 +45,24 @@ export function stateIcon(state: SessionState): string {
 
 /** The status item's text and tooltip. */
 export function statusText(now: Situation): StatusText {
-  const place = placeOf(now);
+  // While something starts, the next session is meant, not the one that there is.
+  const session = now.starting === undefined ? now.session : undefined;
+  const place = placeOf(session ?? { ...now.effective, ...now.picked?.place });
+  const production = (session ?? now.effective)?.production === true;
   const head = `**mirror**${now.version === "" ? "" : ` ${now.version}`}`;
-  const where = place === undefined ? [] : [`${now.production ? "⚠ **production-like** context" : "Context"} \`${place.context}\`, namespace \`${place.namespace}\``];
+  const where = place === undefined ? [] : [`${production ? "⚠ **Looks like production:** context" : "Context"} \`${place.context}\`, namespace \`${place.namespace}\``];
   const launches = now.enabled ? "All launches of this workspace go with mirror." : "Only launches that ask for it go with mirror.";
-  const mark = now.production ? " ⚠" : "";
+  const mark = production ? " ⚠" : "";
   if (now.helper === "failed") {
     return { text: "$(error) mirror: no helper", tooltip: [head, "The helper does not run."], colour: "error" };
   }
   if (now.starting !== undefined) {
-    return { text: `$(sync~spin) mirror: starting${mark}`, tooltip: [head, now.starting, ...where], colour: now.production ? "error" : "plain" };
+    return { text: `$(sync~spin) mirror: starting${mark}`, tooltip: [head, now.starting, ...where], colour: production ? "error" : "plain" };
   }
-  if (now.session) {
-    const { state, cause, target, processes } = now.session;
+  if (session) {
+    const { state, cause, target, processes } = session;
     const about = state === "active" ? target : `${target} ${STATES[state].word}`;
-    const colour = state === "lost" || now.production ? "error" : state === "degraded" ? "warning" : "plain";
+    const colour = state === "lost" || production ? "error" : state === "degraded" ? "warning" : "plain";
     const lines = [
       `\`${target}\`: ${STATES[state].word}${cause === undefined || cause === "" ? "" : ` (${cause})`}`,
       ...where,
@@ -74,7 +77,7 @@ export function statusText(now: Situation): StatusText {
   const what = target === undefined ? "No target is picked." : `Target \`${target.path}\`${target.from}`;
   const icon = now.enabled ? "circle-large-outline" : "circle-slash";
   const text = target === undefined ? "mirror" : `mirror: ${target.path}`;
-  const colour = now.production && now.enabled ? "error" : "plain";
+  const colour = production && now.enabled ? "error" : "plain";
   return { text: `$(${icon}) ${text}${now.enabled ? "" : " (off)"}${target === undefined ? "" : mark}`, tooltip: [head, what, ...where, launches], colour };
 }
 
@@ -85,9 +88,16 @@ function targetOf(now: Situation): { path: string; from: string } | undefined {
   return now.effective?.target === undefined ? undefined : { path: now.effective.target, from: ", of the configuration" };
 }
 
-function placeOf(now: Situation): { context: string; namespace: string } | undefined {
-  const from = now.session ?? { ...now.effective, ...now.picked?.place };
-  return from.context === undefined ? undefined : { context: from.context, namespace: from.namespace ?? "default" };
+function placeOf({ context, namespace = "default" }: Place): { context: string; namespace: string } | undefined {
+  return context === undefined ? undefined : { context, namespace };
+}
+
+/** What is left to write where a target was picked elsewhere than its configuration is. */
+export function otherPlaceText({ place, target }: Picked, own: Place | undefined): string | undefined {
+  const context = place.context === own?.context ? undefined : place.context;
+  const namespace = place.namespace === own?.namespace ? undefined : place.namespace;
+  const keys = [...(context === undefined ? [] : [`kube_context to ${context}`]), ...(namespace === undefined ? [] : [`target.namespace to ${namespace}`])];
+  return keys.length === 0 ? undefined : `${target} is elsewhere: set ${keys.join(" and ")} in the configuration, too.`;
 }
 
 /** `3 processes`. */

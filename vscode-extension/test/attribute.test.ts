@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { decide, readAttribute } from "../src/attribute";
+import { ONLY_LAUNCHES, decide, readAttribute } from "../src/attribute";
 
 const launch = (mirror?: unknown): Record<string, unknown> => ({ type: "node", request: "launch", ...(mirror !== undefined && { mirror }) });
 
@@ -26,7 +26,14 @@ test("plain launches are plain", () => {
   assert.deepEqual(decide(launch(), false, false), { kind: "plain" });
   assert.deepEqual(decide(launch(false), false, true), { kind: "plain" });
   // Attached to, and js-debug's child sessions.
-  assert.deepEqual(decide({ type: "pwa-node", request: "attach", mirror: true }, true, true), { kind: "plain" });
+  assert.deepEqual(decide({ type: "pwa-node", request: "attach" }, true, true), { kind: "plain" });
+  assert.deepEqual(decide({ type: "pwa-node", request: "attach", mirror: false }, true, true), { kind: "plain" });
+});
+
+test("what attaches cannot go with mirror, and says so if it asks for it", () => {
+  for (const mirror of [true, ".mirror.json", { target: "pod/a" }]) {
+    assert.deepEqual(decide({ type: "node", request: "attach", mirror }, false, false), { kind: "wrong", message: ONLY_LAUNCHES });
+  }
 });
 
 test("a launch goes with mirror if it says so, is told so, or the switch is on", () => {

@@ -70,8 +70,21 @@ test("ten thousand pods are no work", () => {
   assert.equal(rows(offer({ targets }), 0).length, 10_003);
   assert.ok(performance.now() - began < 500);
   const all = rows(offer({ targets }), 0);
-  assert.deepEqual([narrowed(all, "", 100).rows.length, narrowed(all, "", 100).omitted], [100, 9_903]);
-  const found = narrowed(all, "P-4711 pod", 100).rows.filter(({ choice }) => choice !== "heading");
-  assert.deepEqual(found.map(({ id }) => id), ["pod/p-4711"]);
+  const found = narrowed(all, "P-4711 pod", 100);
+  assert.deepEqual(found.rows.map(({ id }) => id), ["heading:Pods", "pod/p-4711", "heading:Without a Target", "targetless"]);
   assert.equal(narrowed(all, "p-4711", 20_000).omitted, 0);
+});
+
+test("only targets are too many: the ways to other places stay", () => {
+  const targets = Array.from({ length: 300 }, (_, n) => target(`pod/p-${n}`));
+  const namespaces = [{ name: "other", current: false }];
+  const contexts = [{ name: "prod", namespace: "shop", current: false, production: true }];
+  const all = rows(offer({ targets, namespaces, contexts }), 0);
+  const { rows: left, omitted } = narrowed(all, "", 100);
+  assert.equal(omitted, 200);
+  assert.deepEqual(left.slice(101).map(({ id }) => id), [
+    "heading:Without a Target", "targetless", "heading:Other Namespaces", "namespace:other", "heading:Other Contexts", "context:prod",
+  ]);
+  const none = narrowed(all, "nothing-like-it", 100).rows.map(({ id }) => id);
+  assert.deepEqual(none.slice(0, 2), ["heading:Without a Target", "targetless"]);
 });

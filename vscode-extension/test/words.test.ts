@@ -4,11 +4,11 @@ import { test } from "node:test";
 import { commandLine } from "../src/commandline";
 import { configurationNames } from "../src/names";
 import { problemText } from "../src/problem";
-import type { SessionInfo } from "../src/rpc";
-import { age, processLabel, requestDescription, requestLabel, statusText } from "../src/words";
+import type { EffectiveConfig, SessionInfo } from "../src/rpc";
+import { age, otherPlaceText, processLabel, requestDescription, requestLabel, statusText } from "../src/words";
 import type { Situation } from "../src/words";
 
-const situation = (fields: Partial<Situation>): Situation => ({ helper: "running", enabled: false, production: false, version: "0.1.0", ...fields });
+const situation = (fields: Partial<Situation>): Situation => ({ helper: "running", enabled: false, version: "0.1.0", ...fields });
 const shown = (fields: Partial<Situation>): [string, string] => {
   const { text, colour } = statusText(situation(fields));
   return [text, colour];
@@ -23,13 +23,26 @@ test("the status item tells each state apart", () => {
   assert.deepEqual(shown({}), ["$(circle-slash) mirror (off)", "plain"]);
   assert.deepEqual(shown({ picked }), ["$(circle-slash) mirror: deployment/web (off)", "plain"]);
   assert.deepEqual(shown({ picked, enabled: true }), ["$(circle-large-outline) mirror: deployment/web", "plain"]);
-  assert.deepEqual(shown({ picked, enabled: true, production: true }), ["$(circle-large-outline) mirror: deployment/web ⚠", "error"]);
+  const effective: EffectiveConfig = { context: "dev", namespace: "shop", production: true, traffic: "steal", settings: [], problems: [] };
+  assert.deepEqual(shown({ picked, enabled: true, effective }), ["$(circle-large-outline) mirror: deployment/web ⚠", "error"]);
+  assert.deepEqual(shown({ picked, starting: "agent created", effective }), ["$(sync~spin) mirror: starting ⚠", "error"]);
+  assert.deepEqual(shown({ session: session("active"), effective }), ["$(circle-filled) mirror: deployment/web", "plain"]);
+  assert.deepEqual(shown({ session: { ...session("active"), production: true } }), ["$(circle-filled) mirror: deployment/web ⚠", "error"]);
+  assert.match(statusText(situation({ picked, effective })).tooltip.join(" "), /Looks like production:\*\* context `dev`, namespace `shop`/);
   assert.deepEqual(shown({ starting: "agent created" }), ["$(sync~spin) mirror: starting", "plain"]);
   assert.deepEqual(shown({ session: session("active") }), ["$(circle-filled) mirror: deployment/web", "plain"]);
   assert.deepEqual(shown({ session: session("degraded") }), ["$(warning) mirror: deployment/web degraded", "warning"]);
   assert.deepEqual(shown({ session: session("lost") }), ["$(debug-disconnect) mirror: deployment/web lost", "error"]);
   assert.deepEqual(shown({ helper: "failed" }), ["$(error) mirror: no helper", "error"]);
   assert.match(statusText(situation({ picked })).tooltip.join(" "), /Context `dev`, namespace `shop`/);
+});
+
+test("a target that was picked elsewhere needs more keys than its name", () => {
+  const picked = { place: { context: "dev", namespace: "shop" }, target: "deployment/web" };
+  assert.equal(otherPlaceText(picked, { context: "dev", namespace: "shop" }), undefined);
+  const text = otherPlaceText(picked, { context: "test", namespace: "default" });
+  assert.equal(text, "deployment/web is elsewhere: set kube_context to dev and target.namespace to shop in the configuration, too.");
+  assert.match(otherPlaceText(picked, { context: "dev" }) ?? "", /set target.namespace to shop in/);
 });
 
 test("a problem is one text with its next step", () => {
@@ -61,7 +74,8 @@ test("configurations of launch.json are found with their places", () => {
   // "name": "no"
   "configurations": [
     { "name": "a", "env": { "name": "no" }, "args": ["name", "no"] },
-    { "type": "node", /* "name": "no" */ "name": "b \\"c\\"" },
+    { "type": "node", /* "name": "no" */ "name": "b \\"c\\"", "request": "launch" },
+    { "name": "no lens", "request": "attach" },
   ],
   "compounds": [{ "name": "all", "configurations": ["a"] }]
 }`;

@@ -8,10 +8,12 @@ await tell(async (editor) => {
   await editor.command("Debug with mirror");
   await editor.statusSays(STATUS, "starting");
   const progress = editor.page.locator(".notification-list-item").filter({ hasText: `mirror: ${facts.target}` });
-  await editor.poll("the agent is made", async () => /agent/.test((await progress.innerText())), CLUSTER);
-  note(`it starts: ${(await progress.innerText()).replaceAll("\n", " ")}`);
-  await editor.picture("progress");
+  let starts = "";
+  await editor.poll("the agent is made", async () => /agent/.test((starts = await progress.innerText())), CLUSTER);
+  // A picture takes its time: the start may be over by then.
   await progress.locator(".monaco-button, a[role=button]").filter({ hasText: "Cancel" }).first().click();
+  note(`it starts: ${starts.replaceAll("\n", " ")}`);
+  await editor.picture("cancelling");
   await editor.statusSays(STATUS, "(off)");
   note("it is cancelled");
   await editor.poll("nothing is left of it here", async () => (await editor.sessionHosts()).length === 0, CLUSTER);

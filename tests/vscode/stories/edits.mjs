@@ -29,6 +29,7 @@ await tell(async (editor) => {
 
   await editor.file(".mirror.json");
   await editor.page.keyboard.press("Control+f");
+  await editor.page.waitForSelector(".find-widget.visible .find-part .input:focus");
   await editor.page.keyboard.type("ann");
   await editor.page.keyboard.press("Enter");
   await editor.page.keyboard.press("Escape");
