@@ -57,7 +57,8 @@ export class Sessions {
 
   /** Whether a session is this window's: others list it, and leave it alone. */
   isOwn({ session, folder }: SessionInfo): boolean {
-    return this.begun.has(session) || (folder !== undefined && this.folders().includes(folder));
+    const isIn = (one: string): boolean => folder === one || folder?.startsWith(`${one}/`) === true;
+    return this.begun.has(session) || this.folders().some(isIn);
   }
 
   /** Whether this is the first that is heard of a session: it was begun elsewhere. */

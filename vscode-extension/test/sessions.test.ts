@@ -66,7 +66,7 @@ test("sessions of other windows are listed, and none of this window's business",
   sessions.add(session("nowhere"));
   assert.deepEqual(sessions.all().map(({ info }) => sessions.isOwn(info)), [false, false]);
   assert.equal(sessions.foremost("/p"), undefined);
-  assert.ok(sessions.isOwn(session("own", { folder: "/p" })));
+  assert.deepEqual(["/p", "/p/sub", "/pq"].map((folder) => sessions.isOwn(session("one", { folder }))), [true, true, false]);
   sessions.begin(session("begun", { folder: "/q" }));
   assert.equal(sessions.foremost("/p")?.info.session, "begun");
 });
