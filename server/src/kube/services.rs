@@ -11,7 +11,7 @@ use super::client::Cluster;
 
 /// Services that are looked at, and how long they may take to come: they are told of, nothing depends on them.
 const LIMIT: u32 = 500;
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A port of a Service that leads to one of the pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
