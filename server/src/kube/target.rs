@@ -275,7 +275,7 @@ pub async fn namespace_missing(cluster: &Cluster, namespace: &str) -> Option<Fai
     }
     let failure = offer(no_namespace(cluster, namespace), "namespaces", &names);
     Some(match nearest(namespace, names.iter().copied()).first() {
-        Some(near) => failure.next(format!("did you mean -n {near}?")),
+        Some(near) => failure.next(format!("did you mean {near}?")),
         None => failure,
     })
 }

@@ -107,7 +107,7 @@ fn targets_that_are_not_there_are_answered_with_the_nearest() {
         .exec("-t deployment/echo-servr", "true")
         .exited(TARGET_NOT_FOUND)
         .says("did you mean deployment/echo-server?");
-    laptop.exec("-n othr -t pod/x", "true").exited(TARGET_NOT_FOUND).says("did you mean -n other?");
+    laptop.exec("-n othr -t pod/x", "true").exited(TARGET_NOT_FOUND).says("did you mean other?");
     laptop.exec("-t pod/echo-sidecar --container ap", "true").exited(TARGET_NOT_FOUND).says("did you mean app?");
     laptop.exec("-t deploymnt/x", "true").exited(CONFIG).says("deployment");
 }

@@ -42,7 +42,7 @@ fn the_list_can_be_narrowed_and_widened() {
     assert!(all.contains("kube-system") && all.contains("coredns"), "{all}");
     let other = ls(&laptop, &["-n", "other", "-o", "name"]);
     assert!(other.contains("deployment/echo-server"), "{other}");
-    laptop.run(laptop.mirror(["ls", "-n", "othr"])).exited(66).says("did you mean -n other?");
+    laptop.run(laptop.mirror(["ls", "-n", "othr"])).exited(66).says("did you mean other?");
     laptop.run(laptop.mirror(["ls", "-t", "deploymnt"])).exited(64).says("did you mean deployment?");
 }
 
