@@ -134,7 +134,12 @@ async fn hopeless(cluster: &Cluster, agent: &Agent, pod: &Pod) -> Option<Failure
         failure = failure.detail(line);
     }
     // A container that is killed at its very start gets other reasons than OOMKilled (containerd 1.6, runc 1.1).
-    let signs = ["OOM", "cannot start a stopped process", "cannot start a container that has stopped"];
+    let signs = [
+        "OOM",
+        "cannot start a stopped process",
+        "cannot start a container that has stopped",
+        "container process is already dead",
+    ];
     let out_of_memory =
         ended.exit_code == 137 || signs.iter().any(|sign| reason.contains(sign) || words.contains(sign));
     Some(failure.next(if not_permitted {
