@@ -111,7 +111,7 @@ async fn collect(disk: Arc<Disk>, mut paths: mpsc::UnboundedReceiver<PathBuf>) {
         }
         let changed: BTreeSet<PathBuf> = changed.into_iter().flat_map(|path| disk.at(path)).collect();
         if !changed.is_empty() {
-            tracing::info!(?changed, "files changed on disk");
+            tracing::debug!(?changed, "files changed on disk");
             // Nobody may be listening.
             disk.changes.send(Arc::new(changed)).ok();
         }
