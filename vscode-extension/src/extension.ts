@@ -36,7 +36,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const launches = new Launches(starter);
   const status = new StatusItem(starter);
   const terminals = new TerminalProfiles(starter, vscode.Uri.joinPath(context.extensionUri, "images", "mirror.svg"));
-  const views = { sessions: new SessionsView(sessions), requests: new RequestsView(sessions) };
+  const views = { sessions: new SessionsView("mirror.sessions", sessions), requests: new RequestsView("mirror.requests", sessions) };
 
   const again = (): void => void refresh(starter, status).catch((error: unknown) => { log.warn(String(error)); });
   const redraw = (): void => { status.show(); };
@@ -49,8 +49,6 @@ export function activate(context: vscode.ExtensionContext): void {
     status,
     ...Object.values(views),
     ...registerCommands({ extension: context, starter, launches, status, terminals }),
-    vscode.window.registerTreeDataProvider("mirror.sessions", views.sessions),
-    vscode.window.registerTreeDataProvider("mirror.requests", views.requests),
     vscode.window.registerTerminalProfileProvider("mirror.terminal", terminals),
     vscode.tasks.registerTaskProvider("mirror", new Tasks(starter)),
     vscode.languages.registerCodeLensProvider(LENS_DOCUMENTS, new Lenses()),

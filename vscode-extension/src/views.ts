@@ -20,32 +20,38 @@ export type Node =
 /** Draws a view anew when the sessions have changed, at most every so many milliseconds. */
 const PACE = 150;
 
-/** Draws it once more after this time without changes: VS Code loses rows of a tree that changes while it is drawn. */
-const SETTLED = 1_000;
+/**
+ * Draws it once more after these times without changes: VS Code loses rows of a tree that changes while it is drawn, and
+ * on a busy machine a drawing takes long.
+ */
+const SETTLED = [1_000, 5_000];
 
 abstract class View implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   private readonly change = new vscode.EventEmitter<Node | undefined>();
   readonly onDidChangeTreeData = this.change.event;
-  private readonly listening: { dispose: () => void };
+  private readonly subscriptions: { dispose: () => void }[];
   private timer: NodeJS.Timeout | undefined;
-  private settled: NodeJS.Timeout | undefined;
+  private settled: NodeJS.Timeout[] = [];
 
-  constructor(protected readonly sessions: Sessions) {
-    this.listening = sessions.onDidChange(() => {
-      this.timer ??= setTimeout(() => {
-        this.timer = undefined;
-        this.change.fire(undefined);
-        clearTimeout(this.settled);
-        this.settled = setTimeout(() => { this.change.fire(undefined); }, SETTLED);
-      }, PACE);
-    });
+  constructor(id: string, protected readonly sessions: Sessions) {
+    const changed = sessions.onDidChange(() => { this.timer ??= setTimeout(() => { this.draw(); }, PACE); });
+    const tree = vscode.window.createTreeView(id, { treeDataProvider: this });
+    const shown = tree.onDidChangeVisibility(({ visible }) => { if (visible) this.draw(); });
+    this.subscriptions = [changed, tree, shown, this.change];
   }
 
   dispose(): void {
     clearTimeout(this.timer);
-    clearTimeout(this.settled);
-    this.listening.dispose();
-    this.change.dispose();
+    this.settled.forEach(clearTimeout);
+    this.subscriptions.forEach((one) => { one.dispose(); });
+  }
+
+  private draw(): void {
+    this.timer = undefined;
+    const fire = (): void => { this.change.fire(undefined); };
+    fire();
+    this.settled.forEach(clearTimeout);
+    this.settled = SETTLED.map((after) => setTimeout(fire, after));
   }
 
   getTreeItem(node: Node): vscode.TreeItem {
