@@ -329,7 +329,7 @@ export interface SessionInfo {
   cause?: string;
   /** When it began, in milliseconds since 1970. */
   started: number;
-  /** The workspace folder that it was started for. */
+  /** The workspace folder that it was started for, or that in which `mirror exec` was run. */
   folder?: string;
   /** Its configuration file. */
   config?: string;

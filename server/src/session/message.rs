@@ -44,7 +44,7 @@ pub enum Keeper {
 pub struct About {
     /// The program's name, or that of the editor's launch configuration.
     pub name: String,
-    /// The editor's folder.
+    /// The editor's folder, or that in which `mirror exec` was run.
     pub folder: Option<String>,
     /// The configuration file.
     pub config: Option<String>,

@@ -99,7 +99,7 @@ pub struct SessionInfo {
     pub cause: Option<String>,
     /// When it began, in milliseconds since 1970.
     pub started: u64,
-    /// The workspace folder that it was started for.
+    /// The workspace folder that it was started for, or that in which `mirror exec` was run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
     /// Its configuration file.
