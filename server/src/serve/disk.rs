@@ -1,4 +1,4 @@
-//! Files that are followed on disk: kubeconfigs, and the configurations of sessions.
+//! Files that are followed on disk: kubeconfigs, the configurations of sessions, and what tells of sessions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
