@@ -102,6 +102,16 @@ export class Editor {
     await this.page.waitForSelector(".monaco-workbench .statusbar");
   }
 
+  /** Waits until a list of the editor's offers a row: asks for the list once more where it closed, or came too early. */
+  async offered(what, row, keys) {
+    await this.poll(what, async () => {
+      if (await row.isVisible()) return true;
+      await this.page.keyboard.press("Escape");
+      await this.page.keyboard.press(keys);
+      return row.waitFor({ timeout: 2_000 }).then(() => true, () => false);
+    });
+  }
+
   /** Asks again and again until the answer is true; errors count as not yet, but for the last. */
   async poll(what, ask, patience = PATIENCE) {
     const end = Date.now() + patience;

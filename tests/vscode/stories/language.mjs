@@ -13,13 +13,7 @@ await tell(async (editor) => {
   await editor.page.keyboard.press("Delete");
   await editor.page.keyboard.type(`{ "target": "deployment/${NAME.slice(0, 8)}`);
   const row = editor.page.locator(".suggest-widget .monaco-list-row").filter({ hasText: NAME }).first();
-  await editor.poll("a target of the cluster is completed", async () => {
-    if (await row.isVisible()) return true;
-    await editor.page.keyboard.press("Escape");
-    await editor.page.keyboard.press("Control+Space");
-    await editor.page.waitForTimeout(1_000);
-    return row.isVisible();
-  });
+  await editor.offered("a target of the cluster is completed", row, "Control+Space");
   note("completion shows the live target");
   await editor.picture("completion");
   await row.click();
@@ -39,13 +33,7 @@ await tell(async (editor) => {
   await editor.page.keyboard.press("Enter");
   await editor.page.waitForSelector(".quick-input-widget", { state: "hidden" });
   const fix = editor.page.locator(".action-widget .monaco-list-row").filter({ hasText: NAME }).first();
-  await editor.poll("the fix is offered", async () => {
-    if (await fix.isVisible()) return true;
-    await editor.page.keyboard.press("Escape");
-    await editor.page.keyboard.press("Control+.");
-    await editor.page.waitForTimeout(1_000);
-    return fix.isVisible();
-  });
+  await editor.offered("the fix is offered", fix, "Control+.");
   await editor.picture("fixes");
   await editor.page.keyboard.press("Enter");
   await editor.poll("the fix is in the file", async () => {
